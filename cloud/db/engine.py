@@ -1,0 +1,139 @@
+"""The database: how it is opened, read, written and brought to the newest schema.
+
+Invariants: a writer holds the only write lock from its first statement (BEGIN IMMEDIATE), so that what it read is
+still true when it writes; a commit is on the disk when `writing` returns (WAL, synchronous=FULL); a reader sees
+one moment of the database, however long it reads; a database newer than the program is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from cloud.errors import Fatal, Retryable
+
+BUSY_TIMEOUT_MS = 10_000  # longer than any group of packs takes to commit on a slow disk
+_BEGIN = "coldproof_begin"
+
+
+class DatabaseUnavailable(Retryable):
+    """The database is locked, full, or its disk fails: nothing of the transaction was kept."""
+
+
+class DatabaseNewer(Fatal):
+    """The database was written by a newer program."""
+
+
+class DatabaseUnsupported(Fatal):
+    """The URL names no database this version can use."""
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine on `url`; nothing is opened before the first use. Raises DatabaseUnsupported.
+
+    A missing folder of an SQLite file is made. The caller calls `engine.dispose()` in the end.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUnsupported(f"database {url!r}: not a URL; write sqlite:////absolute/path.db") from error
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise DatabaseUnsupported(
+            f"database {parsed.render_as_string()!r}: this version stores in an SQLite file only; "
+            "write sqlite:////absolute/path.db"
+        )
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction: committed and on the disk at the end, or rolled back by any exception.
+
+    Raises DatabaseUnavailable when the database is locked, full or failing.
+    """
+    with _transaction(engine, "BEGIN IMMEDIATE") as conn:
+        yield conn
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One consistent look at the database. Raises DatabaseUnavailable; a write inside it is refused."""
+    with _transaction(engine, "BEGIN DEFERRED") as conn:
+        conn.exec_driver_sql("PRAGMA query_only = ON")
+        try:
+            yield conn
+        finally:
+            conn.exec_driver_sql("PRAGMA query_only = OFF")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision, in one transaction. Raises DatabaseNewer, DatabaseUnavailable."""
+    config = _alembic_config()
+    scripts = ScriptDirectory.from_config(config)
+    with writing(engine) as conn:
+        for revision in MigrationContext.configure(conn).get_current_heads():
+            if revision not in {script.revision for script in scripts.walk_revisions()}:
+                raise DatabaseNewer(
+                    f"database {engine.url.render_as_string()}: its schema is revision {revision}, which this "
+                    "program does not know; start the newer program that wrote it, or restore an older backup"
+                )
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@contextmanager
+def _transaction(engine: Engine, begin: str) -> Iterator[Connection]:
+    try:
+        with engine.connect().execution_options(**{_BEGIN: begin}) as conn, conn.begin():
+            yield conn
+    except OperationalError as error:
+        raise DatabaseUnavailable(
+            f"database {engine.url.render_as_string()}: {error.orig}; nothing was changed, "
+            "check the disk's free space and who else holds the file"
+        ) from error
+
+
+class _DriverConnection(Protocol):
+    """What is used of the sqlite3 connection under SQLAlchemy."""
+
+    isolation_level: str | None
+
+    def execute(self, sql: str, /) -> object: ...
+
+
+def _prepare(connection: _DriverConnection, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions behind our back
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin(conn: Connection) -> None:
+    conn.exec_driver_sql(conn.get_execution_options().get(_BEGIN, "BEGIN DEFERRED"))

@@ -1,0 +1,353 @@
+"""Every table of the cloud. Records are marked; all else is a projection that can be rebuilt from them.
+
+Instants are INTEGER milliseconds UTC in columns named `_ms`, digests and envelopes are BLOB, structures are JSON text.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite auto-numbers only INTEGER PRIMARY KEY
+
+# --- ingest: records ------------------------------------------------------------------------------------------------
+
+#: Record. A pack as it came, first come first kept.
+pack = Table(
+    "pack",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("prev", LargeBinary),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("observations", Integer, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("sealed_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("leaf_index", BigInteger, nullable=False, unique=True),
+    UniqueConstraint("gateway", "stream", "seq"),
+    CheckConstraint("seq >= 1", name="seq_starts_at_1"),
+)
+
+#: Record. Another envelope that claimed the identity of a kept pack.
+conflict = Table(
+    "conflict",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("pack_id", ForeignKey("pack.id"), nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    UniqueConstraint("pack_id", "hash"),
+)
+
+#: Record. What could not be accepted, raw, with the reason.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("times", Integer, nullable=False, default=1),
+    UniqueConstraint("topic", "hash"),
+)
+
+#: Settled seqs per stream as ascending ranges that neither overlap nor touch (projection of pack).
+settled = Table(
+    "settled",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("stream", LargeBinary, primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+)
+
+#: The state each gateway last told about itself (retained status), and when it was heard.
+gateway_state = Table(
+    "gateway_state",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("online", Boolean, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("heard_ms", BigInteger, nullable=False),
+)
+
+# --- ledger ---------------------------------------------------------------------------------------------------------
+
+#: Record. Leaves of the Merkle log, numbered from 0 without holes. kind: pack, event, evidence, decision, key.
+leaf = Table(
+    "leaf",
+    metadata,
+    Column("leaf_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("ref", Text, nullable=False),
+)
+
+#: The right edge of the tree (RFC 6962): one row, replaced with every append.
+ledger_state = Table(
+    "ledger_state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+# --- telemetry: projections -----------------------------------------------------------------------------------------
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    UniqueConstraint("gateway", "channel", "unit"),
+)
+
+#: One row per block of a pack: columnar body (the wire's Block), with what a query needs to skip it.
+tail = Table(
+    "tail",
+    metadata,
+    Column("pack_id", ForeignKey("pack.id"), primary_key=True),
+    Column("first_ordinal", Integer, primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("ix_tail_series_time", tail.c.series_id, tail.c.to_ms, tail.c.from_ms)
+
+scan = Table(
+    "scan",
+    metadata,
+    Column("pack_id", ForeignKey("pack.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("symbology", Text, nullable=False),
+    Column("observed_ms", BigInteger, nullable=False),
+    Column("quality", Integer, nullable=False),
+)
+Index("ix_scan_channel_time", scan.c.gateway, scan.c.channel, scan.c.observed_ms)
+
+# --- registry: records ----------------------------------------------------------------------------------------------
+
+gateway = Table(
+    "gateway",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("simulated", Boolean, nullable=False),
+    Column("added_ms", BigInteger, nullable=False),
+)
+
+gateway_key = Table(
+    "gateway_key",
+    metadata,
+    Column("gateway", ForeignKey("gateway.name"), primary_key=True),
+    Column("kid", LargeBinary, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("added_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+
+party = Table(
+    "party",
+    metadata,
+    Column("gln", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+)
+
+#: kind: packing, storage, vehicle, customer. custody: whether we answer for the cold here (a customer's door ends it).
+place = Table(
+    "place",
+    metadata,
+    Column("gln", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("name_en", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("party", ForeignKey("party.gln"), nullable=False),
+    Column("custody", Boolean, nullable=False),
+)
+
+#: A scanner's channel at a place, and what a scan there means: pack, store, load, deliver.
+read_point = Table(
+    "read_point",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("place", ForeignKey("place.gln"), nullable=False),
+    Column("step", Text, nullable=False),
+    CheckConstraint("step IN ('pack', 'store', 'load', 'deliver')", name="known_step"),
+)
+
+#: A measuring point: a series bound to a place for a time.
+sensor_binding = Table(
+    "sensor_binding",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("place", ForeignKey("place.gln"), nullable=False),
+    Column("measurement", Text, nullable=False),
+    Column("sensor", Text, nullable=False),
+    Column("log_interval_s", Integer, nullable=False),
+    Column("valid_from_ms", BigInteger, nullable=False),
+    Column("valid_to_ms", BigInteger),
+    Column("note", Text, nullable=False, default=""),
+)
+
+product = Table(
+    "product",
+    metadata,
+    Column("gtin", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("name_en", Text, nullable=False),
+    Column("party", ForeignKey("party.gln"), nullable=False),
+    Column("profile", Text, nullable=False),
+)
+
+#: Limits of a product group, versioned; `body` is evidence/profile.py's Profile as JSON.
+profile = Table(
+    "profile",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("valid_from_ms", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# --- events: records ------------------------------------------------------------------------------------------------
+
+#: Record. An EPCIS 2.0 event as captured. `origin` names the scan or document it came from.
+event = Table(
+    "event",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("event_time_ms", BigInteger, nullable=False),
+    Column("record_time_ms", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("leaf_index", BigInteger, nullable=False, unique=True),
+)
+
+#: Which identifiers (canonical Digital Link URIs) an event speaks of (projection). role: epc, parent, child, class.
+event_item = Table(
+    "event_item",
+    metadata,
+    Column("event_id", ForeignKey("event.id"), primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("role", Text, primary_key=True),
+)
+Index("ix_event_item_item", event_item.c.item)
+
+#: Scans the rules could not turn into an event, with the reason (projection).
+scan_finding = Table(
+    "scan_finding",
+    metadata,
+    Column("pack_id", Integer, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("observed_ms", BigInteger, nullable=False),
+)
+
+#: How far a follower has read. stream scans: per (gateway, stream) the last seq worked through.
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("follower", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+# --- evidence and review: records -----------------------------------------------------------------------------------
+
+#: Record. A frozen version of a lot's evidence; `body` is evidence/model.py's LotEvidence as JSON.
+evidence_version = Table(
+    "evidence_version",
+    metadata,
+    Column("gtin", Text, primary_key=True),
+    Column("lot", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("computed_ms", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("leaf_index", BigInteger, nullable=False, unique=True),
+)
+
+#: Record. What people decided: submitted, returned, approved. A decision names the evidence version it saw.
+decision = Table(
+    "decision",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("gtin", Text, nullable=False),
+    Column("lot", Text, nullable=False),
+    Column("evidence_version", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("decided_ms", BigInteger, nullable=False),
+    Column("leaf_index", BigInteger, nullable=False, unique=True),
+    CheckConstraint("kind IN ('submitted', 'returned', 'approved')", name="known_kind"),
+)
+Index("ix_decision_lot", decision.c.gtin, decision.c.lot)
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+person = Table(
+    "person",
+    metadata,
+    Column("login", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("added_ms", BigInteger, nullable=False),
+    CheckConstraint("role IN ('operator', 'official')", name="known_role"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("login", ForeignKey("person.login"), nullable=False),
+    Column("csrf", Text, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+)

@@ -1,0 +1,87 @@
+"""The nouns of evidence: what a lot page, a frozen version and the command line show. Plain data, JSON both ways."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A silence longer than allowed: a fact, never bridged. from_ms/to_ms: the readings (or stay edges) around it."""
+
+    from_ms: int
+    to_ms: int
+    cause: str  # "unknown", "sensor_error", "no_reading_yet", "lost", "thinned"
+
+
+class Excursion(msgspec.Struct, frozen=True):
+    """One go beyond a rule's threshold. triggered: it lasted for the rule's duration. open: it had not ended."""
+
+    rule: str
+    severity: str
+    direction: str
+    threshold: float
+    from_ms: int
+    to_ms: int
+    extreme: float
+    triggered: bool
+    open: bool
+
+
+class SeriesEvidence(msgspec.Struct, frozen=True):
+    """One series over one stay. Statistics are over readings of quality OK in [from, to); None when there are none.
+
+    mean: time-weighted; each reading stands until the next one, at most one log interval before a gap.
+    """
+
+    gateway: str
+    channel: str
+    sensor: str
+    measurement: str
+    unit: str
+    log_interval_s: int
+    count: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    coverage: float
+    sensor_errors: int
+    gaps: list[Gap]
+    excursions: list[Excursion]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a verdict is what it is: a code for the catalogue, with what its sentence needs."""
+
+    code: str
+    params: dict[str, str | float | int] = {}
+
+
+class Stay(msgspec.Struct, frozen=True):
+    """The lot at a place, [from, to); to_ms is None while it is still there, until_ms is where evidence ends then."""
+
+    place: str  # GLN
+    place_name: str
+    place_name_en: str
+    kind: str
+    custody: bool
+    from_ms: int
+    to_ms: int | None
+    until_ms: int
+    series: list[SeriesEvidence]
+    verdict: str
+    reasons: list[Reason]
+
+
+class LotEvidence(msgspec.Struct, frozen=True):
+    """Everything the verdict on a lot rests on. verdict: pass, pass_with_remarks, fail, insufficient_data."""
+
+    gtin: str
+    lot: str
+    product_name: str
+    product_name_en: str
+    profile: str
+    profile_version: int
+    simulated: bool
+    stays: list[Stay]
+    verdict: str
+    reasons: list[Reason]

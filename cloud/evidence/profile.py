@@ -1,0 +1,42 @@
+"""Limits of a product group: what counts as too warm or too cold, for how long, and how much data is enough."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Out of limits when a reading is beyond `threshold` in `direction` for at least `duration_s` in one go.
+
+    threshold: in `unit` (Rec 20). inclusive: whether a reading equal to the threshold is already out.
+    severity: `critical` makes the stay fail, `warning` is a remark. places: kinds of place it holds for, empty = all.
+    """
+
+    name: str
+    direction: str  # "above" or "below"
+    threshold: float
+    duration_s: int
+    severity: str  # "critical" or "warning"
+    inclusive: bool = True
+    measurement: str = "Temperature"
+    unit: str = "CEL"
+    places: list[str] = []
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """One version of the limits. The chart's band is [low, high]; either may be None.
+
+    min_coverage: the share of a stay that must be covered by readings (0–1), below it the data do not suffice.
+    gap_factor: a silence longer than this many log intervals is a gap.
+    """
+
+    name: str
+    version: int
+    title: str
+    title_en: str
+    source: str
+    low: float | None
+    high: float | None
+    rules: list[Rule]
+    min_coverage: float = 0.9
+    gap_factor: float = 2.0

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Makes sure of the two programs the tests drive: an MQTT broker (mosquitto) and a browser (Chromium).
+# As root on Debian it installs the packages; otherwise it falls back to what fits into .venv, and says what is missing.
+set -u
+PATH="$PATH:/usr/sbin:/sbin"
+missing=""
+command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium fonts-noto-core"
+
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "Installing the Debian packages:$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086 # a list of package names
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null && exit 0
+    echo "apt-get failed; trying without."
+fi
+
+command -v mosquitto >/dev/null 2>&1 ||
+    echo "mosquitto is not installed: the tests use the broker from the package index (iotcore) instead."
+if ! command -v chromium >/dev/null 2>&1; then
+    PLAYWRIGHT_BROWSERS_PATH="$PWD/.venv/browsers" .venv/bin/playwright install chromium >/dev/null 2>&1 ||
+        echo "No browser: install Debian's chromium to run the browser tests; they are skipped without one."
+fi
+exit 0

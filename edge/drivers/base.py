@@ -1,0 +1,84 @@
+"""The driver contract, all of it.
+
+    Driver(name, config, ctx)      does no I/O
+    async with driver:             opens and closes; closing twice is harmless
+    await driver.poll()            one exchange: the observations of one look at the device      (PollDriver), or
+    await driver.listen(emit)      until cancelled: `emit` returns when they are on the disk      (ListenDriver)
+
+A driver never retries, paces, buffers or catches cancellation. It raises only these errors:
+
+    DriverError
+    ├── DeviceUnavailable   not there, silent, or the link failed   → the supervisor closes, backs off, opens again
+    ├── BadReply            answered, but not with something true   → counted and shown, asked again next time
+    └── DriverMisconfigured no amount of waiting will help          → shown until the configuration changes
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from edge.clock import Clock
+from edge.drivers.links import Links
+from wire.observation import Observation
+
+Emit = Callable[[Sequence[Observation]], Awaitable[None]]
+
+
+class DriverError(Exception):
+    """What a driver may raise; `str()` says what, where, why and what to do."""
+
+
+class DeviceUnavailable(DriverError):
+    """The device is not there, does not answer, or the link to it failed."""
+
+
+class BadReply(DriverError):
+    """The device answered with something that cannot be true (checksum, exception code, wrong length)."""
+
+
+class DriverMisconfigured(DriverError):
+    """The device can never work as configured."""
+
+
+class DriverContext(msgspec.Struct, frozen=True):
+    """What the agent lends to a driver."""
+
+    clock: Clock
+    log: logging.Logger
+    rng: random.Random
+    links: Links  #: serial lines and sockets that several devices share
+
+
+class Driver(AbstractAsyncContextManager["Driver"], Protocol):
+    """What every driver is: something that opens and closes, and knows its channels."""
+
+    @property
+    def channels(self) -> Sequence[tuple[str, str]]:
+        """(channel, Rec 20 unit) of every reading it can give; empty for scanners."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class PollDriver(Driver, Protocol):
+    """A device that answers when asked."""
+
+    async def poll(self) -> list[Observation]:
+        """One exchange. Raises DriverError."""
+
+
+class ListenDriver(Driver, Protocol):
+    """A device that speaks when it likes."""
+
+    async def listen(self, emit: Emit) -> None:
+        """Hand on what arrives until cancelled or the device is gone. Raises DriverError."""

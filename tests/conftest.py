@@ -1,0 +1,44 @@
+"""Fixtures every room may use: free ports, a real broker, the public test material."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from coldproof.demo.broker import LocalBroker
+
+ROOT = Path(__file__).parent.parent
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that names a free loopback port."""
+    return _free_port
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The public test material beside the project."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the public test material (../shared/data beside the project) is not here")
+    return folder
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[LocalBroker]:
+    """A running broker on loopback with `.host`, `.port`, `.start()`, `.stop()` and `.kill()`."""
+    running = LocalBroker(tmp_path, _free_port())
+    running.start()
+    yield running
+    running.stop()

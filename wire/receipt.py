@@ -1,0 +1,85 @@
+"""The receipt: the cloud's signed word that packs are settled. Only it makes a gateway forget.
+
+A seq is settled when it was accepted, declared lost, or finally refused. Receipts are cumulative, so that
+the gateway may take the union of all it ever verified, in any order.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standards import cose
+from wire.envelope import HASH_BYTES, WireError, decode, open_envelope
+from wire.pack import STREAM_BYTES
+from wire.topics import is_gateway_name
+
+CONTENT_TYPE = "application/vnd.coldproof.receipt.v1"
+RANGES_MAX = 256  # what is beyond them is sent again, which does no harm
+REFUSED_MAX = 256
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+    """Size and root of the ledger when the receipt was written; it may not include these packs yet."""
+
+    size: int
+    root: bytes
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """What is settled of one stream.
+
+    through: every seq in [1, through] is settled; 0 when none is. ranges: more settled seqs, [first, last].
+    refused: (seq, hash of the refused envelope, reason): the gateway shelves these and shows them.
+    """
+
+    gateway: str
+    stream: bytes
+    through: int
+    ranges: list[tuple[int, int]]
+    refused: list[tuple[int, bytes, str]]
+    issued_at_ms: int
+    checkpoint: Checkpoint | None = None
+
+    def settles(self, seq: int) -> bool:
+        """Whether this receipt says that `seq` is settled."""
+        return 1 <= seq <= self.through or any(first <= seq <= last for first, last in self.ranges)
+
+
+def seal(receipt: Receipt, *, key: Ed25519PrivateKey, kid: bytes) -> bytes:
+    """Encode and sign a receipt. Raises WireError `invalid`."""
+    check(receipt)
+    return cose.sign1(msgspec.msgpack.encode(receipt), content_type=CONTENT_TYPE, key=key, kid=kid)
+
+
+def unseal(envelope: bytes) -> tuple[cose.Sign1, Receipt]:
+    """Open a receipt; the caller checks the signature against the pinned cloud key. Raises WireError."""
+    message = open_envelope(envelope)
+    if message.content_type != CONTENT_TYPE:
+        raise WireError("unknown_type", f"content type {message.content_type!r}, expected {CONTENT_TYPE!r}")
+    receipt = decode(message.payload, Receipt, "receipt")
+    check(receipt)
+    return message, receipt
+
+
+def check(receipt: Receipt) -> None:
+    """Hold a receipt against the rules of docs/wire.md §5. Raises WireError `invalid`."""
+    _require(is_gateway_name(receipt.gateway), "gateway: not a gateway name")
+    _require(len(receipt.stream) == STREAM_BYTES, f"stream: must have {STREAM_BYTES} bytes")
+    _require(receipt.through >= 0, "through: below 0")
+    _require(len(receipt.ranges) <= RANGES_MAX, f"ranges: more than {RANGES_MAX}")
+    _require(len(receipt.refused) <= REFUSED_MAX, f"refused: more than {REFUSED_MAX}")
+    below = receipt.through
+    for first, last in receipt.ranges:
+        _require(below + 1 < first <= last, "ranges: not ascending and apart")
+        below = last
+    for seq, digest, _ in receipt.refused:
+        _require(seq >= 1 and len(digest) == HASH_BYTES, "refused: bad seq or hash")
+    if receipt.checkpoint is not None:
+        _require(receipt.checkpoint.size >= 0, "checkpoint: size below 0")
+        _require(len(receipt.checkpoint.root) == HASH_BYTES, "checkpoint: root is not a SHA-256")
+
+
+def _require(claim: bool, why: str) -> None:
+    if not claim:
+        raise WireError("invalid", f"receipt: {why}")

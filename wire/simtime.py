@@ -1,0 +1,92 @@
+"""Simulated time: one file that every process of a simulation reads, so that all agree what time it is.
+
+The file holds segments {started_s, origin_ms, factor}: from host monotonic time `started_s` on (CLOCK_MONOTONIC,
+shared by all processes of one boot), simulated time runs from `origin_ms` with `factor`. A change of pace is a new
+segment that starts a moment in the future, so that every process sees it before it counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import msgspec
+
+
+class SimTimeError(ValueError):
+    """The file of simulated time cannot be read."""
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """From `started_s` (host monotonic seconds) on, time runs from `origin_ms` (UTC ms) × factor."""
+
+    started_s: float
+    origin_ms: float
+    factor: float
+
+    def at(self, monotonic_s: float) -> float:
+        """Simulated UTC milliseconds at a host monotonic time."""
+        return self.origin_ms + (monotonic_s - self.started_s) * 1000.0 * self.factor
+
+
+class SimTime(msgspec.Struct, frozen=True):
+    """The whole course of simulated time, segments in order of their start."""
+
+    segments: list[Segment]
+
+    def segment(self, monotonic_s: float) -> Segment:
+        """The segment in force at a host monotonic time (the first one before anything started)."""
+        active = self.segments[0]
+        for segment in self.segments[1:]:
+            if segment.started_s <= monotonic_s:
+                active = segment
+        return active
+
+    def now_ms(self, monotonic_s: float) -> float:
+        """Simulated UTC milliseconds at a host monotonic time."""
+        return self.segment(monotonic_s).at(monotonic_s)
+
+
+class SharedSimTime:
+    """Reads the file again whenever it was replaced; every process of a simulation holds one of these."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: tuple[int, int] | None = None
+        self._time = SimTime([])
+        self._refresh()
+        first = self._time.segments[0]
+        #: Names this simulation, as a boot id names a boot: 16 bytes.
+        self.boot_id = hashlib.sha256(f"{first.started_s!r} {first.origin_ms!r}".encode()).digest()[:16]
+        self.origin_ms = int(first.origin_ms)
+
+    def now_ms(self) -> float:
+        """Simulated UTC milliseconds now."""
+        self._refresh()
+        return self._time.now_ms(time.monotonic())
+
+    def factor(self) -> float:
+        """How many simulated seconds pass in a real one, now."""
+        self._refresh()
+        return self._time.segment(time.monotonic()).factor
+
+    def _refresh(self) -> None:
+        try:
+            found = self._path.stat()
+            version = (found.st_mtime_ns, found.st_ino)
+            if version == self._version:
+                return
+            self._time = msgspec.json.decode(self._path.read_bytes(), type=SimTime)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise SimTimeError(f"{self._path}: no simulated time there ({error})") from error
+        if not self._time.segments:
+            raise SimTimeError(f"{self._path}: no segment in it")
+        self._version = version
+
+
+def write(path: Path, sim_time: SimTime) -> None:
+    """Replace the file in one step."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(sim_time))
+    fresh.replace(path)

@@ -7,7 +7,6 @@ the content type stand in the protected header, so that none of them can be exch
 from __future__ import annotations
 
 import hashlib
-from io import BytesIO
 
 import cbor2
 import msgspec
@@ -19,6 +18,13 @@ EDDSA = -8  # RFC 9053 §2.2
 SIGN1_TAG = 18  # RFC 9052 §2
 KID_BYTES = 8  # the key id is a hint to find the key, never a proof of who signed
 SIGNATURE_BYTES = 64  # RFC 8032 §5.1.6
+
+# The layout of RFC 9052 §4.2 in deterministic CBOR: tag 18, array of 4; map of 3 with the labels 1, 3, 4 in order.
+_SIGN1_HEAD = b"\xd2\x84"
+_EMPTY_MAP = b"\xa0"
+_ALG_EDDSA = b"\xa3\x01\x27"  # map of 3; 1: -8
+_CONTENT_TYPE_LABEL, _KID_LABEL = b"\x03", b"\x04"
+_BYTES, _TEXT = 2, 3  # major types, RFC 8949 §3.1
 
 
 class CoseError(ValueError):
@@ -52,8 +58,10 @@ def key_id(public_key: Ed25519PublicKey) -> bytes:
 
 
 def sign1(payload: bytes, *, content_type: str, key: Ed25519PrivateKey, kid: bytes) -> bytes:
-    """Return the encoded COSE_Sign1 envelope around `payload`."""
-    protected: bytes = cbor2.dumps({ALG: EDDSA, CONTENT_TYPE: content_type, KID: kid}, canonical=True)
+    """Return the encoded COSE_Sign1 envelope around `payload`. Raises CoseError for a kid of another length."""
+    if len(kid) != KID_BYTES:
+        raise CoseError(f"protected header: the key id must be {KID_BYTES} bytes")
+    protected = _protected(content_type, kid)
     signature = key.sign(_to_be_signed(protected, payload))
     envelope: bytes = cbor2.dumps(cbor2.CBORTag(SIGN1_TAG, [protected, {}, payload, signature]), canonical=True)
     return envelope
@@ -63,49 +71,70 @@ def parse_sign1(envelope: bytes) -> Sign1:
     """Take an envelope apart without judging its signature.
 
     Exactly one encoding is accepted (deterministic CBOR, RFC 8949 §4.2.1, nothing behind it), so that one
-    message has one hash. Raises CoseError.
+    message has one hash. That leaves a fixed layout, which is read byte by byte: no general CBOR decoder,
+    with its many types, ever sees a stranger's bytes. Raises CoseError.
     """
-    message = _load_cbor(envelope, "envelope")
-    if not isinstance(message, cbor2.CBORTag) or message.tag != SIGN1_TAG:
-        raise CoseError("envelope: not tagged as COSE_Sign1 (CBOR tag 18)")
-    parts = message.value
-    if not isinstance(parts, list | tuple) or len(parts) != 4:
-        raise CoseError("envelope: COSE_Sign1 must be an array of 4")
-    protected, unprotected, payload, signature = parts
-    if not (isinstance(protected, bytes) and isinstance(payload, bytes) and isinstance(signature, bytes)):
-        raise CoseError("envelope: protected header, payload and signature must be byte strings")
-    if unprotected != {}:
-        raise CoseError("envelope: the unprotected header must be empty, nothing in it is signed")
+    at = _expect(envelope, 0, _SIGN1_HEAD, "not a COSE_Sign1 message (tag 18 around an array of 4)")
+    protected, at = _string(envelope, at, _BYTES, "protected header")
+    at = _expect(envelope, at, _EMPTY_MAP, "the unprotected header must be empty, nothing in it is signed")
+    payload, at = _string(envelope, at, _BYTES, "payload")
+    signature, at = _string(envelope, at, _BYTES, "signature")
+    if at != len(envelope):
+        raise CoseError("envelope: bytes behind the end")
     if len(signature) != SIGNATURE_BYTES:
         raise CoseError(f"envelope: the signature has {len(signature)} bytes, Ed25519 has {SIGNATURE_BYTES}")
-    header = _load_cbor(protected, "protected header")
-    if not isinstance(header, dict) or set(header) != {ALG, CONTENT_TYPE, KID}:
-        raise CoseError("protected header: exactly algorithm (1), content type (3) and key id (4) are expected")
-    if type(header[ALG]) is not int or header[ALG] != EDDSA:
-        raise CoseError(f"protected header: algorithm {header[ALG]!r}, only EdDSA (-8) is accepted")
-    if not isinstance(header[CONTENT_TYPE], str):
-        raise CoseError("protected header: the content type must be text")
-    if not isinstance(header[KID], bytes) or len(header[KID]) != KID_BYTES:
-        raise CoseError(f"protected header: the key id must be {KID_BYTES} bytes")
-    parsed = Sign1(protected, header[CONTENT_TYPE], header[KID], payload, signature)
-    again = cbor2.dumps(cbor2.CBORTag(SIGN1_TAG, [protected, {}, payload, signature]), canonical=True)
-    if again != envelope or cbor2.dumps(header, canonical=True) != protected:
-        raise CoseError("envelope: not in deterministic encoding")
-    return parsed
+    content_type, kid = _read_protected(protected)
+    return Sign1(protected, content_type, kid, payload, signature)
+
+
+def _protected(content_type: str, kid: bytes) -> bytes:
+    header: bytes = cbor2.dumps({ALG: EDDSA, CONTENT_TYPE: content_type, KID: kid}, canonical=True)
+    return header
+
+
+def _read_protected(protected: bytes) -> tuple[str, bytes]:
+    where = "protected header"
+    at = _expect(protected, 0, _ALG_EDDSA, "expected a map of three: algorithm EdDSA, content type, key id", where)
+    at = _expect(protected, at, _CONTENT_TYPE_LABEL, "the content type (3) is missing", where)
+    text, at = _string(protected, at, _TEXT, f"{where}, content type")
+    at = _expect(protected, at, _KID_LABEL, "the key id (4) is missing", where)
+    kid, at = _string(protected, at, _BYTES, f"{where}, key id")
+    if at != len(protected):
+        raise CoseError(f"{where}: bytes behind the end")
+    if len(kid) != KID_BYTES:
+        raise CoseError(f"{where}: the key id has {len(kid)} bytes, {KID_BYTES} expected")
+    try:
+        return text.decode(), kid
+    except UnicodeDecodeError as error:
+        raise CoseError(f"{where}: the content type is not UTF-8") from error
+
+
+def _expect(data: bytes, at: int, expected: bytes, why: str, where: str = "envelope") -> int:
+    if not data.startswith(expected, at):
+        raise CoseError(f"{where}: {why}, at byte {at}")
+    return at + len(expected)
+
+
+def _string(data: bytes, at: int, major: int, where: str) -> tuple[bytes, int]:
+    """The byte or text string at `at` and the place behind it; its length in the shortest form only."""
+    if at >= len(data) or data[at] >> 5 != major:
+        raise CoseError(f"{where}: not a {'byte' if major == _BYTES else 'text'} string, at byte {at}")
+    short = data[at] & 0x1F
+    at += 1
+    length = short
+    if short >= 24:
+        width = {24: 1, 25: 2, 26: 4, 27: 8}.get(short, 0)  # RFC 8949 §3; 31 would be of unknown length
+        length = int.from_bytes(data[at : at + width], "big")
+        smallest = 24 if width == 1 else 1 << (4 * width)
+        if not width or len(data) < at + width or length < smallest:
+            raise CoseError(f"{where}: its length is not in deterministic encoding")
+        at += width
+    if len(data) - at < length:
+        raise CoseError(f"{where}: truncated, {length} bytes announced and {len(data) - at} left")
+    return data[at : at + length], at + length
 
 
 def _to_be_signed(protected: bytes, payload: bytes) -> bytes:
     """Sig_structure of RFC 9052 §4.4 without external data."""
     structure: bytes = cbor2.dumps(["Signature1", protected, b"", payload], canonical=True)
     return structure
-
-
-def _load_cbor(data: bytes, where: str) -> object:
-    stream = BytesIO(data)
-    try:
-        value: object = cbor2.CBORDecoder(stream).decode()
-    except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        raise CoseError(f"{where}: not CBOR ({error})") from error
-    if stream.read(1):
-        raise CoseError(f"{where}: bytes behind the end")
-    return value

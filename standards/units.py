@@ -45,8 +45,8 @@ def unit(code: str) -> Unit:
         return _UNITS[code]
     except KeyError:
         raise UnknownUnit(
-            f"unit {code[:20]!r}: not a UN/ECE Rec 20 code known here; use one of {', '.join(sorted(_UNITS))},"
-            " or add it to standards/units.py with its source"
+            f"unit {code[:20]!r}: not a UN/ECE Rec 20 code known here; use one of"
+            f" {', '.join(sorted(_UNITS))}, or add it to standards/units.py with its source"
         ) from None
 
 

@@ -6,12 +6,14 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standards import cose
-from wire.envelope import WireError, decode, open_envelope
-from wire.pack import STREAM_BYTES
+from wire.envelope import HASH_BYTES, WireError, decode, open_envelope
+from wire.observation import INT64_MAX
+from wire.rule import STREAM_BYTES, require, require_seq, require_text, require_time
 from wire.topics import is_gateway_name
 
 CONTENT_TYPE = "application/vnd.coldproof.command.v1"
 ID_BYTES = 16
+RANGES_MAX = 256
 
 
 class SendAgain(msgspec.Struct, frozen=True, array_like=True, tag="send_again"):
@@ -73,11 +75,24 @@ def unseal(envelope: bytes) -> tuple[cose.Sign1, Command]:
 
 def check(command: Command) -> None:
     """Hold a command against the rules of docs/wire.md §6. Raises WireError `invalid`."""
-    if len(command.id) != ID_BYTES or not is_gateway_name(command.gateway) or command.counter < 1:
-        raise WireError("invalid", "command: bad id, gateway or counter")
-    if command.expires_at_ms <= command.issued_at_ms:
-        raise WireError("invalid", "command: expires before it was issued")
-    if isinstance(command.order, SendAgain):
-        ranges_ok = all(1 <= first <= last for first, last in command.order.ranges)
-        if len(command.order.stream) != STREAM_BYTES or not ranges_ok or len(command.order.ranges) > 256:
-            raise WireError("invalid", "command: send_again: bad stream or ranges")
+    require(len(command.id) == ID_BYTES, "command.id", f"must have {ID_BYTES} bytes")
+    require(is_gateway_name(command.gateway), "command.gateway", "not a gateway name")
+    require(1 <= command.counter <= INT64_MAX, "command.counter", "out of range, it starts at 1")
+    require_time(command.issued_at_ms, "command.issued_at_ms")
+    require_time(command.expires_at_ms, "command.expires_at_ms")
+    require(command.issued_at_ms < command.expires_at_ms, "command.expires_at_ms", "not after it was issued")
+    match command.order:
+        case SendAgain(stream, ranges):
+            require(len(stream) == STREAM_BYTES, "command.order.stream", f"must have {STREAM_BYTES} bytes")
+            require(len(ranges) <= RANGES_MAX, "command.order.ranges", f"more than {RANGES_MAX}")
+            for first, last in ranges:
+                require_seq(first, "command.order.ranges")
+                require_seq(last, "command.order.ranges")
+                require(first <= last, "command.order.ranges", "out of order")
+        case ApplyConfiguration(version, sha256):
+            require(1 <= version <= INT64_MAX, "command.order.version", "out of range, it starts at 1")
+            require(len(sha256) == HASH_BYTES, "command.order.sha256", f"a SHA-256 has {HASH_BYTES} bytes")
+        case TestAlarm(text):
+            require_text(text, "command.order.text")
+        case SignOff(person):
+            require_text(person, "command.order.person")

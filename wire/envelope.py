@@ -64,5 +64,5 @@ def decode(payload: bytes, kind: type[T], what: str) -> T:
     """Decode MessagePack into the typed letter. Raises WireError `malformed` with the path to the field."""
     try:
         return msgspec.msgpack.decode(payload, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError("malformed", f"{what}: {error}") from error

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standards import cose
 from wire.envelope import HASH_BYTES, WireError, decode, open_envelope
-from wire.pack import STREAM_BYTES
+from wire.observation import INT64_MAX
+from wire.rule import STREAM_BYTES, require, require_seq, require_text, require_time
 from wire.topics import is_gateway_name
 
 CONTENT_TYPE = "application/vnd.coldproof.receipt.v1"
@@ -64,22 +65,20 @@ def unseal(envelope: bytes) -> tuple[cose.Sign1, Receipt]:
 
 def check(receipt: Receipt) -> None:
     """Hold a receipt against the rules of docs/wire.md §5. Raises WireError `invalid`."""
-    _require(is_gateway_name(receipt.gateway), "gateway: not a gateway name")
-    _require(len(receipt.stream) == STREAM_BYTES, f"stream: must have {STREAM_BYTES} bytes")
-    _require(receipt.through >= 0, "through: below 0")
-    _require(len(receipt.ranges) <= RANGES_MAX, f"ranges: more than {RANGES_MAX}")
-    _require(len(receipt.refused) <= REFUSED_MAX, f"refused: more than {REFUSED_MAX}")
+    require(is_gateway_name(receipt.gateway), "receipt.gateway", "not a gateway name")
+    require(len(receipt.stream) == STREAM_BYTES, "receipt.stream", f"must have {STREAM_BYTES} bytes")
+    require(0 <= receipt.through <= INT64_MAX, "receipt.through", "out of range")
+    require(len(receipt.ranges) <= RANGES_MAX, "receipt.ranges", f"more than {RANGES_MAX}")
+    require(len(receipt.refused) <= REFUSED_MAX, "receipt.refused", f"more than {REFUSED_MAX}")
     below = receipt.through
     for first, last in receipt.ranges:
-        _require(below + 1 < first <= last, "ranges: not ascending and apart")
+        require(below + 1 < first <= last <= INT64_MAX, "receipt.ranges", "not ascending and apart")
         below = last
-    for seq, digest, _ in receipt.refused:
-        _require(seq >= 1 and len(digest) == HASH_BYTES, "refused: bad seq or hash")
+    for seq, digest, reason in receipt.refused:
+        require_seq(seq, "receipt.refused")
+        require(len(digest) == HASH_BYTES, "receipt.refused", f"a SHA-256 has {HASH_BYTES} bytes")
+        require_text(reason, "receipt.refused")
+    require_time(receipt.issued_at_ms, "receipt.issued_at_ms")
     if receipt.checkpoint is not None:
-        _require(receipt.checkpoint.size >= 0, "checkpoint: size below 0")
-        _require(len(receipt.checkpoint.root) == HASH_BYTES, "checkpoint: root is not a SHA-256")
-
-
-def _require(claim: bool, why: str) -> None:
-    if not claim:
-        raise WireError("invalid", f"receipt: {why}")
+        require(0 <= receipt.checkpoint.size <= INT64_MAX, "receipt.checkpoint", "size out of range")
+        require(len(receipt.checkpoint.root) == HASH_BYTES, "receipt.checkpoint", "root is not a SHA-256")

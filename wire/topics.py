@@ -8,6 +8,7 @@ ROOT = "coldproof/v1"
 GATEWAY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SHARED_PACKS = f"$share/ingest/{ROOT}/+/up/pack"
 ALL_STATUS = f"{ROOT}/+/up/status"
+_LETTERS = {("up", "pack"), ("up", "status"), ("down", "receipt"), ("down", "command")}
 
 
 class TopicError(ValueError):
@@ -42,6 +43,7 @@ def down_command(gateway: str) -> str:
 def gateway_of(topic: str) -> str:
     """The gateway a topic belongs to. Raises TopicError for foreign topics."""
     parts = topic.split("/")
-    if len(parts) != 5 or "/".join(parts[:2]) != ROOT or not is_gateway_name(parts[2]):
-        raise TopicError(f"{topic!r} is not a coldproof topic ({ROOT}/GATEWAY/up|down/…)")
+    ours = len(parts) == 5 and "/".join(parts[:2]) == ROOT and (parts[3], parts[4]) in _LETTERS
+    if not ours or not is_gateway_name(parts[2]):
+        raise TopicError(f"{topic[:200]!r} is not a coldproof topic ({ROOT}/GATEWAY/up|down/…)")
     return parts[2]

@@ -1,8 +1,8 @@
 """The database: how it is opened, read, written and brought to the newest schema.
 
-Invariants: a writer holds the only write lock from its first statement (BEGIN IMMEDIATE), so that what it read is
-still true when it writes; a commit is on the disk when `writing` returns (WAL, synchronous=FULL); a reader sees
-one moment of the database, however long it reads; a database newer than the program is left alone.
+Invariants: a writer holds the only write lock from its first statement (BEGIN IMMEDIATE), so that what it
+read is still true when it writes; a commit is on the disk when `writing` returns (WAL, synchronous=FULL); a
+reader sees one moment of the database, however long it reads; a database newer than the program is left alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise DatabaseUnsupported(f"database {url!r}: not a URL; write sqlite:////absolute/path.db") from error
+        raise DatabaseUnsupported(f"database {url!r}: not a URL; write sqlite:////path/to.db") from error
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise DatabaseUnsupported(
             f"database {parsed.render_as_string()!r}: this version stores in an SQLite file only; "
@@ -85,15 +85,18 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision, in one transaction. Raises DatabaseNewer, DatabaseUnavailable."""
+    """Bring the schema to the newest revision, in one transaction.
+
+    Raises DatabaseNewer, DatabaseUnavailable.
+    """
     config = _alembic_config()
     scripts = ScriptDirectory.from_config(config)
     with writing(engine) as conn:
         for revision in MigrationContext.configure(conn).get_current_heads():
             if revision not in {script.revision for script in scripts.walk_revisions()}:
                 raise DatabaseNewer(
-                    f"database {engine.url.render_as_string()}: its schema is revision {revision}, which this "
-                    "program does not know; start the newer program that wrote it, or restore an older backup"
+                    f"database {engine.url.render_as_string()}: its schema is revision {revision}, "
+                    "which this program does not know; start the newer program, or restore an older backup"
                 )
         config.attributes["connection"] = conn
         command.upgrade(config, "head")

@@ -10,7 +10,7 @@ class Gap(msgspec.Struct, frozen=True):
 
     from_ms: int
     to_ms: int
-    cause: str  # "unknown", "sensor_error", "no_reading_yet", "lost", "thinned"
+    cause: str  # "unknown", "sensor_error", "stale" (device silent), "no_reading_yet", "lost", "thinned"
 
 
 class Excursion(msgspec.Struct, frozen=True):
@@ -47,6 +47,7 @@ class SeriesEvidence(msgspec.Struct, frozen=True):
     sensor_errors: int
     gaps: list[Gap]
     excursions: list[Excursion]
+    unsynced: int = 0  # how many of the readings were stamped by a clock nobody had set
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -57,7 +58,11 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Stay(msgspec.Struct, frozen=True):
-    """The lot at a place, [from, to); to_ms is None while it is still there, until_ms is where evidence ends then."""
+    """The lot at a place, [from, to); to_ms is None while it is still there, until_ms is where evidence ends then.
+
+    Where we don't answer for the cold (custody False) no evidence is asked for: verdict `not_assessed`, no series, and
+    an open stay's evidence ends where it begins. Codes of verdicts and reasons: evidence/verdict.py.
+    """
 
     place: str  # GLN
     place_name: str

@@ -5,7 +5,8 @@
     await driver.poll()            one exchange: the observations of one look at the device      (PollDriver), or
     await driver.listen(emit)      until cancelled: `emit` returns when they are on the disk      (ListenDriver)
 
-A driver never retries, paces, buffers or catches cancellation. It raises only these errors:
+A driver never retries, paces, buffers or catches cancellation. After a BadReply from `listen` it is called again
+at once and goes on where it was. It raises only these errors:
 
     DriverError
     ├── DeviceUnavailable   not there, silent, or the link failed   → the supervisor closes, backs off, opens again
@@ -17,10 +18,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -56,6 +57,31 @@ class DriverContext(msgspec.Struct, frozen=True):
     links: Links  #: serial lines and sockets that several devices share
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Something a configured device occupies: two devices may share `what` only as different parts, set alike."""
+
+    key: str  #: the key of the configuration that says so
+    what: str  #: for example `serial:/dev/ttyUSB0`
+    part: str = ""  #: for example `unit 1`; empty: all of it
+    settings: str = ""  #: for example `9600 8N1`
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """Optional power of a driver's configuration: rules between its keys, checked before anything opens."""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(key, what is wrong with it)."""
+
+
+@runtime_checkable
+class ClaimsDevices(Protocol):
+    """Optional power of a driver's configuration: it knows what the device occupies."""
+
+    def claims(self) -> list[Claim]:
+        """What no other device may occupy."""
+
+
 class Driver(AbstractAsyncContextManager["Driver"], Protocol):
     """What every driver is: something that opens and closes, and knows its channels."""
 
@@ -70,6 +96,7 @@ class Driver(AbstractAsyncContextManager["Driver"], Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
 class PollDriver(Driver, Protocol):
     """A device that answers when asked."""
 
@@ -77,6 +104,7 @@ class PollDriver(Driver, Protocol):
         """One exchange. Raises DriverError."""
 
 
+@runtime_checkable
 class ListenDriver(Driver, Protocol):
     """A device that speaks when it likes."""
 

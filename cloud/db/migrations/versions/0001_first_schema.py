@@ -30,9 +30,7 @@ def upgrade() -> None:
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("decided_ms", sa.BigInteger(), nullable=False),
         sa.Column("leaf_index", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint(
-            "kind IN ('submitted', 'returned', 'approved')", name=op.f("ck_decision_known_kind")
-        ),
+        sa.CheckConstraint("kind IN ('submitted', 'returned', 'approved')", name=op.f("ck_decision_known_kind")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_decision")),
         sa.UniqueConstraint("leaf_index", name=op.f("uq_decision_leaf_index")),
     )
@@ -273,9 +271,7 @@ def upgrade() -> None:
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("place", sa.Text(), nullable=False),
         sa.Column("step", sa.Text(), nullable=False),
-        sa.CheckConstraint(
-            "step IN ('pack', 'store', 'load', 'deliver')", name=op.f("ck_read_point_known_step")
-        ),
+        sa.CheckConstraint("step IN ('pack', 'store', 'load', 'deliver')", name=op.f("ck_read_point_known_step")),
         sa.ForeignKeyConstraint(["place"], ["place.gln"], name=op.f("fk_read_point_place_place")),
         sa.PrimaryKeyConstraint("gateway", "channel", name=op.f("pk_read_point")),
     )

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "catalogue"
 LANGUAGES: tuple[Language, ...] = ("vi", "en")
 
 
-class Catalogue:
+class Wording:
     """The messages of one language; calling it gives a message with its placeholders filled in."""
 
     def __init__(self, language: Language, messages: dict[str, str]) -> None:
@@ -46,10 +46,10 @@ class Catalogue:
 
 
 @cache
-def catalogue(language: Language) -> Catalogue:
-    """The catalogue of a language, read once."""
+def wording(language: Language) -> Wording:
+    """The messages of a language, read once."""
     document = tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
-    return Catalogue(language, _flat(document, ""))
+    return Wording(language, _flat(document, ""))
 
 
 def _flat(table: dict[str, Any], prefix: str) -> dict[str, str]:

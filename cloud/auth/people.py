@@ -1,0 +1,94 @@
+"""People who may sign in: a login, a name, a role and an argon2id hash of the password; the password is never kept."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import unicodedata
+from functools import cache
+from typing import Literal, get_args
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, insert, select
+
+from cloud.db.tables import person
+from cloud.errors import Rejected
+
+Role = Literal["operator", "official"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+LOGIN_PATTERN = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+NAME_MAX = 120
+PASSWORD_MIN, PASSWORD_MAX = 10, 256  # NIST SP 800-63B asks for at least 8; the upper bound keeps hashing cheap
+
+# argon2id as the OWASP password storage sheet has it; four at once take 76 MiB, so a flood of sign-ins can't take more.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+_AT_ONCE = threading.BoundedSemaphore(4)
+
+
+class PersonRejected(Rejected):
+    """A person cannot be added like this; `str()` says why."""
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Somebody who may sign in. role: operator (packs, submits) or official (approves, returns)."""
+
+    login: str
+    name: str
+    role: str
+
+
+def add_person(conn: Connection, login: str, name: str, role: str, password: str, now_ms: int) -> Person:
+    """Add a person in the caller's write transaction. Raises PersonRejected, also for a login that is taken."""
+    if LOGIN_PATTERN.fullmatch(login) is None:
+        raise PersonRejected(f"login {login!r}: 1–64 of a–z, 0–9, and . _ @ - after the first")
+    if role not in ROLES:
+        raise PersonRejected(f"role {role!r} of {login}: use one of {', '.join(ROLES)}")
+    if not name.strip() or len(name) > NAME_MAX:
+        raise PersonRejected(f"name of {login}: 1–{NAME_MAX} characters, this has {len(name.strip())}")
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+        raise PersonRejected(f"password of {login}: {PASSWORD_MIN}–{PASSWORD_MAX} characters, this has {len(password)}")
+    if find_person(conn, login) is not None:
+        raise PersonRejected(f"login {login}: somebody has it already; choose another")
+    row = {"login": login, "name": name.strip(), "role": role, "added_ms": now_ms}
+    conn.execute(insert(person).values(row | {"password_hash": _HASHER.hash(_spelled(password))}))
+    return Person(login, name.strip(), role)
+
+
+def find_person(conn: Connection, login: str) -> Person | None:
+    """The person with this login."""
+    row = conn.execute(select(person).where(person.c.login == login)).one_or_none()
+    return None if row is None else Person(row.login, row.name, row.role)
+
+
+def verify(conn: Connection, login: str, password: str) -> Person | None:
+    """The person, if login and password fit; None otherwise, after the same work whether or not the login exists."""
+    row = conn.execute(select(person).where(person.c.login == login)).one_or_none()
+    kept = _nobody() if row is None else row.password_hash
+    offered = _spelled(password[: PASSWORD_MAX + 1])  # one more than is allowed can't fit, and costs no more
+    with _AT_ONCE:
+        try:
+            fits = _HASHER.verify(kept, offered)
+        except (VerificationError, InvalidHashError):
+            fits = False
+    return Person(row.login, row.name, row.role) if fits and row is not None else None
+
+
+def new_password() -> str:
+    """A random password that is easy to type: four groups of four, 79 bits."""
+    letters = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0, 1: nothing is mistaken for another
+    return "-".join("".join(secrets.choice(letters) for _ in range(4)) for _ in range(4))
+
+
+def _spelled(password: str) -> str:
+    """One spelling for the same letters: Vietnamese keyboards send ế as one code point or as three."""
+    return unicodedata.normalize("NFC", password)
+
+
+@cache
+def _nobody() -> str:
+    """A hash nobody has the password of, so that an unknown login takes as long as a wrong password."""
+    return _HASHER.hash(secrets.token_urlsafe(32))

@@ -1,0 +1,121 @@
+"""The cloud's configuration: a TOML file, or defaults for one machine. Reading it touches nothing.
+
+    [cloud]   data_dir, database_url, public_url
+    [clock]   simulated
+    [broker]  host, port, username, password, client_id   [broker.tls] ca, certificate, key
+    [web]     host, port
+    [ingest]  group_packs, group_window_ms, receipt_every_ms
+
+Relative paths start at the file's folder. Without `database_url` the database is `cloud.db` in `data_dir`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from cloud import strict_toml
+from cloud.db.engine import sqlite_url
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """Files for mutual TLS with the broker. ca: whose broker certificates we accept."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class BrokerConfig(msgspec.Struct, frozen=True):
+    """Where the MQTT 5 broker is. client_id: fixed, one per ingest process; the broker keeps its session."""
+
+    host: Name = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password: str | None = None
+    client_id: Name = "coldproof-ingest-1"
+    tls: Tls | None = None
+
+
+class WebConfig(msgspec.Struct, frozen=True):
+    """Where pages and API are served."""
+
+    host: Name = "127.0.0.1"
+    port: Port = 8080
+
+
+class IngestConfig(msgspec.Struct, frozen=True):
+    """How packs are grouped into transactions, and how often a stream gets a receipt at most.
+
+    The defaults cost one packet 50 ms and let one fsync carry 100 packs.
+    """
+
+    group_packs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    group_window_ms: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 50
+    receipt_every_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
+
+
+class CloudConfig(msgspec.Struct, frozen=True):
+    """Everything `serve` needs. Paths are absolute; public_url: how people reach us, for links and QR codes."""
+
+    data_dir: Path
+    database_url: str
+    public_url: str
+    simulated_time: Path | None = None
+    broker: BrokerConfig = BrokerConfig()
+    web: WebConfig = WebConfig()
+    ingest: IngestConfig = IngestConfig()
+
+
+class _CloudTable(msgspec.Struct, frozen=True):
+    data_dir: str = "data"
+    database_url: str | None = None
+    public_url: str | None = None
+
+
+class _ClockTable(msgspec.Struct, frozen=True):
+    simulated: str | None = None
+
+
+class _File(msgspec.Struct, frozen=True):
+    cloud: _CloudTable = _CloudTable()
+    clock: _ClockTable = _ClockTable()
+    broker: BrokerConfig = BrokerConfig()
+    web: WebConfig = WebConfig()
+    ingest: IngestConfig = IngestConfig()
+
+
+def load(path: Path) -> CloudConfig:
+    """Read a configuration file. Raises DocumentError naming the key and what is allowed."""
+    path = path.absolute()
+    return _resolve(strict_toml.read(path, _File), path.parent)
+
+
+def defaults(data_dir: Path) -> CloudConfig:
+    """The configuration of a cloud that keeps everything in one folder of this machine."""
+    return _resolve(_File(cloud=_CloudTable(data_dir=str(data_dir))), Path.cwd())
+
+
+def _resolve(file: _File, base: Path) -> CloudConfig:
+    data_dir = base / file.cloud.data_dir
+    tls = file.broker.tls
+    if tls is not None:
+        tls = Tls(
+            base / tls.ca,
+            None if tls.certificate is None else base / tls.certificate,
+            None if tls.key is None else base / tls.key,
+        )
+    return CloudConfig(
+        data_dir=data_dir,
+        database_url=file.cloud.database_url or sqlite_url(data_dir / "cloud.db"),
+        public_url=file.cloud.public_url or f"http://{file.web.host}:{file.web.port}",
+        simulated_time=None if file.clock.simulated is None else base / file.clock.simulated,
+        broker=msgspec.structs.replace(file.broker, tls=tls),
+        web=file.web,
+        ingest=file.ingest,
+    )

@@ -1,0 +1,107 @@
+"""What to do with bytes that came in on a pack topic. Pure: no database, no clock, no broker.
+
+`examine` looks at the letter alone: topic, envelope, the keys of the gateway the topic names. `judge` then compares
+it with what is stored under its identity (gateway, stream, seq). Checks stand in the order of what they cost an
+attacker to reach: size, form, key, signature, and only then is anything inflated or decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cloud.registry.keys import GatewayKey
+from standards.cose import Sign1
+from wire import pack as wire_pack
+from wire.envelope import WireError, envelope_hash, open_envelope
+from wire.pack import Pack
+from wire.topics import TopicError, gateway_of, up_pack
+
+Identity = tuple[str, bytes, int]  # gateway, stream, seq
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A pack whose signature holds. hash: SHA-256 of the envelope as sent."""
+
+    pack: Pack
+    hash: bytes
+
+    @property
+    def identity(self) -> Identity:
+        """What no other envelope may claim."""
+        return self.pack.gateway, self.pack.stream, self.pack.seq
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """Not acceptable. reason: one word for machines; detail: what, where and why."""
+
+    reason: str
+    detail: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """First of its identity: store it."""
+
+    candidate: Candidate
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """The same bytes are stored: only a receipt is owed."""
+
+    candidate: Candidate
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """Other bytes are stored under this identity: keep the first, record the second."""
+
+    candidate: Candidate
+
+
+Verdict = Accepted | Duplicate | Conflict | Quarantined
+
+
+def examine(
+    topic: str, envelope: bytes, *, keys: Sequence[GatewayKey], received_ms: int
+) -> Candidate | Quarantined:
+    """Judge a letter by itself. `keys`: all keys of the gateway named in the topic, none if it is unknown."""
+    try:
+        gateway = gateway_of(topic)
+        if topic != up_pack(gateway):
+            return Quarantined("foreign_topic", f"{topic[:200]!r} does not carry packs")
+        message = open_envelope(envelope)
+        refusal = _refuse_signature(gateway, message, keys, received_ms)
+        if refusal is not None:
+            return refusal
+        pack = wire_pack.read_payload(message)
+    except TopicError as error:
+        return Quarantined("foreign_topic", str(error))
+    except WireError as error:
+        return Quarantined(error.reason, str(error))
+    if pack.gateway != gateway:
+        return Quarantined("foreign_gateway", f"a pack of gateway {pack.gateway} came on the topic of {gateway}")
+    return Candidate(pack, envelope_hash(envelope))
+
+
+def judge(candidate: Candidate, stored_hash: bytes | None) -> Accepted | Duplicate | Conflict:
+    """Compare with the hash stored under the same identity, None when there is none."""
+    if stored_hash is None:
+        return Accepted(candidate)
+    return Duplicate(candidate) if stored_hash == candidate.hash else Conflict(candidate)
+
+
+def _refuse_signature(
+    gateway: str, message: Sign1, keys: Sequence[GatewayKey], received_ms: int
+) -> Quarantined | None:
+    if not keys:
+        return Quarantined("unknown_gateway", f"gateway {gateway} is not in the registry")
+    named = [key for key in keys if key.kid == message.kid]
+    if not named:
+        return Quarantined("unknown_key", f"gateway {gateway} has no key with id {message.kid.hex()}")
+    signers = [key for key in named if message.is_signed_by(Ed25519PublicKey.from_public_bytes(key.public_key))]
+    if not signers:
+        return Quarantined("bad_signature", f"the signature of gateway {gateway} does not hold")
+    if all(key.revoked_ms is not None and key.revoked_ms <= received_ms for key in signers):
+        return Quarantined("revoked_key", f"key {message.kid.hex()} of gateway {gateway} was revoked before this came")
+    return None

@@ -1,0 +1,109 @@
+"""What could not be accepted is kept raw, with the reason, within bounds.
+
+Bounds: the same bytes on the same topic are one row with a count; of one message at most RAW_MAX_BYTES are kept;
+when ROWS_MAX rows or TOTAL_MAX_BYTES are reached the oldest stay, and what else comes is counted per reason. So
+nobody can fill the disk or push out what was there before, and nothing is dropped uncounted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select, update
+
+from cloud.db.tables import quarantine
+from wire.envelope import ENVELOPE_MAX_BYTES
+
+RAW_MAX_BYTES = ENVELOPE_MAX_BYTES  # whatever might have been a pack fits whole
+ROWS_MAX = 10_000
+TOTAL_MAX_BYTES = 256 * 1024 * 1024
+TOPIC_MAX, DETAIL_MAX = 200, 500  # characters
+COUNTER_TOPIC = ""  # the rows that only count, one per reason
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A message that could not be accepted."""
+
+    topic: str
+    raw: bytes
+    reason: str
+    detail: str
+    received_ms: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row of the quarantine. times: how often these bytes came; raw may be cut, `detail` says so."""
+
+    id: int
+    topic: str
+    reason: str
+    detail: str
+    hash: bytes
+    raw: bytes
+    received_ms: int
+    times: int
+
+
+def keep(conn: Connection, refused: Sequence[Refused]) -> None:
+    """Keep or count messages, in the caller's write transaction."""
+    if not refused:
+        return
+    query = select(func.count(), func.coalesce(func.sum(func.length(quarantine.c.raw)), 0)).select_from(quarantine)
+    rows, size_bytes = conn.execute(query).one()
+    for one in refused:
+        topic, digest = one.topic[:TOPIC_MAX], hashlib.sha256(one.raw).digest()
+        if _count_again(conn, topic, digest):
+            continue
+        raw = one.raw[:RAW_MAX_BYTES]
+        if rows >= ROWS_MAX or size_bytes + len(raw) > TOTAL_MAX_BYTES:
+            _count_only(conn, one)
+            continue
+        cut = "" if len(raw) == len(one.raw) else f" (kept: the first {len(raw)} of {len(one.raw)} bytes)"
+        _insert(conn, one, topic=topic, digest=digest, raw=raw, detail=one.detail[:DETAIL_MAX] + cut)
+        rows += 1
+        size_bytes += len(raw)
+
+
+def entries(conn: Connection, limit: int = 100) -> list[Entry]:
+    """The newest rows, newest first."""
+    rows = conn.execute(select(quarantine).order_by(quarantine.c.id.desc()).limit(limit))
+    return [Entry(**row) for row in rows.mappings()]
+
+
+def entry(conn: Connection, entry_id: int) -> Entry | None:
+    """One row."""
+    row = conn.execute(select(quarantine).where(quarantine.c.id == entry_id)).mappings().one_or_none()
+    return None if row is None else Entry(**row)
+
+
+def total(conn: Connection) -> int:
+    """How many messages were ever refused."""
+    return int(conn.scalar(select(func.coalesce(func.sum(quarantine.c.times), 0))) or 0)
+
+
+def _count_again(conn: Connection, topic: str, digest: bytes) -> bool:
+    same = (quarantine.c.topic == topic) & (quarantine.c.hash == digest)
+    again = conn.execute(update(quarantine).where(same).values(times=quarantine.c.times + 1))
+    return again.rowcount > 0
+
+
+def _count_only(conn: Connection, one: Refused) -> None:
+    digest = hashlib.sha256(one.reason.encode()).digest()
+    if not _count_again(conn, COUNTER_TOPIC, digest):
+        detail = "the quarantine was full: these messages were refused for this reason and only counted"
+        _insert(conn, one, topic=COUNTER_TOPIC, digest=digest, raw=b"", detail=detail)
+
+
+def _insert(conn: Connection, one: Refused, *, topic: str, digest: bytes, raw: bytes, detail: str) -> None:
+    row = {
+        "topic": topic,
+        "reason": one.reason,
+        "detail": detail,
+        "hash": digest,
+        "raw": raw,
+        "received_ms": one.received_ms,
+        "times": 1,
+    }
+    conn.execute(insert(quarantine).values(row))

@@ -1,0 +1,86 @@
+"""Which seqs of a stream are settled: accepted, declared lost, or finally refused.
+
+Invariant: the ranges of a stream are ascending and neither overlap nor touch, so that the first one, if it begins
+at 1, is exactly what a receipt calls `through`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection, delete, insert, select, tuple_
+
+from cloud.db.tables import settled
+from wire.observation import INT64_MAX
+from wire.pack import Loss, Pack
+
+Range = tuple[int, int]  # first and last seq, both settled
+Stream = tuple[str, bytes]  # gateway, stream
+
+ROWS_PER_DELETE = 500
+
+
+def merge(ranges: Iterable[Range]) -> list[Range]:
+    """The same seqs as ascending ranges that neither overlap nor touch."""
+    merged: list[Range] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def settles(pack: Pack) -> list[tuple[Stream, Range]]:
+    """What an accepted pack settles: itself, and the losses it declares in any stream of its gateway."""
+    own: list[tuple[Stream, Range]] = [((pack.gateway, pack.stream), (pack.seq, pack.seq))]
+    return own + [
+        ((pack.gateway, loss.stream), _lost(loss)) for loss in pack.losses if loss.first_seq <= INT64_MAX
+    ]
+
+
+def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> None:
+    """Add ranges per stream, in the caller's write transaction; streams are taken in key order."""
+    stale: list[tuple[str, bytes, int]] = []
+    fresh: list[dict[str, object]] = []
+    for (gateway, stream), added in sorted(news.items()):
+        merged = merge(added)
+        touched = _touched(conn, gateway, stream, merged)
+        stale += [(gateway, stream, first) for first, _ in touched]
+        fresh += [
+            {"gateway": gateway, "stream": stream, "first_seq": first, "last_seq": last}
+            for first, last in merge(merged + touched)
+        ]
+    row = tuple_(settled.c.gateway, settled.c.stream, settled.c.first_seq)
+    for at in range(0, len(stale), ROWS_PER_DELETE):
+        conn.execute(delete(settled).where(row.in_(stale[at : at + ROWS_PER_DELETE])))
+    if fresh:
+        conn.execute(insert(settled), fresh)
+
+
+def ranges(conn: Connection, gateway: str, stream: bytes, limit: int) -> list[Range]:
+    """The lowest `limit` settled ranges of a stream."""
+    query = (
+        select(settled.c.first_seq, settled.c.last_seq)
+        .where(settled.c.gateway == gateway, settled.c.stream == stream)
+        .order_by(settled.c.first_seq)
+        .limit(limit)
+    )
+    return [(row.first_seq, row.last_seq) for row in conn.execute(query)]
+
+
+def _touched(conn: Connection, gateway: str, stream: bytes, added: list[Range]) -> list[Range]:
+    lowest, highest = added[0][0], added[-1][1]
+    query = select(settled.c.first_seq, settled.c.last_seq).where(
+        settled.c.gateway == gateway,
+        settled.c.stream == stream,
+        settled.c.first_seq <= min(highest + 1, INT64_MAX),
+        settled.c.last_seq >= lowest - 1,
+    )
+    return [(row.first_seq, row.last_seq) for row in conn.execute(query)]
+
+
+def _lost(loss: Loss) -> Range:
+    """An unknown end is open: whoever knew it is gone, and nothing will come to close the hole."""
+    last = INT64_MAX if loss.last_seq is None else min(loss.last_seq, INT64_MAX)
+    return loss.first_seq, last

@@ -1,0 +1,93 @@
+"""The cloud's signing key: made on the first start, pinned by every gateway, never leaves its folder."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from cloud.errors import Fatal
+from standards import cose
+
+PRIVATE_FILE = "cloud-key.pem"
+PUBLIC_FILE = "cloud-public.json"
+
+
+class KeyFileError(Fatal):
+    """The cloud's key cannot be read or made."""
+
+
+class CloudKey(msgspec.Struct, frozen=True):
+    """The key that signs receipts, with its id."""
+
+    private: Ed25519PrivateKey
+    kid: bytes
+
+    @property
+    def public_half(self) -> bytes:
+        """What gateways are given: JSON with the raw public key in base64."""
+        raw = self.private.public_key().public_bytes_raw()
+        return msgspec.json.encode({"cloud_key": base64.b64encode(raw).decode()}) + b"\n"
+
+
+def load_or_create(data_dir: Path) -> CloudKey:
+    """The key in `data_dir`, made (0600, fsynced) when there is none; the public half is written beside it.
+
+    A key that exists but cannot be read is an error, never a reason to make another one: gateways have pinned it.
+    Raises KeyFileError.
+    """
+    path = data_dir / PRIVATE_FILE
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write_new(path, _pem(Ed25519PrivateKey.generate()))
+        key = _read(path)
+        public = data_dir / PUBLIC_FILE
+        if not public.exists() or public.read_bytes() != key.public_half:
+            public.write_bytes(key.public_half)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; check the rights of the folder") from error
+    return key
+
+
+def _read(path: Path) -> CloudKey:
+    try:
+        private = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError) as error:
+        raise KeyFileError(f"{path}: not a private key ({error}); restore it from the backup") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path}: not an Ed25519 key; restore it from the backup")
+    return CloudKey(private, cose.key_id(private.public_key()))
+
+
+def _pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file that appears complete or not at all; two starters at once agree on the first one's."""
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass  # somebody was faster: theirs counts
+    finally:
+        fresh.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,298 @@
+"""A temperature chart as SVG text: limit band, excursions, gaps, the line. Pure: the same input, the same bytes.
+
+What it promises: the line is never joined across a gap; every extreme is drawn, however many readings there are; what
+matters is told by pattern, shape and words as well as by colour, so that it survives black-and-white print. Nothing
+from outside gets into the markup unescaped, and no style attribute or script is used (the pages forbid both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from cloud.web.formats import Language, clock_time, local, number, short_day, unit_sign
+from cloud.web.scale import Axis, time_ticks, value_domain, value_ticks
+from cloud.web.trace import Point, Trace, envelope, pieces
+
+INK, MUTED, GRID = "#1c2733", "#4d5b69", "#dfe5ea"
+LINE, BAND, LIMIT = "#0b4f6c", "#e3f1e6", "#2e7d4a"
+OUT, OUT_FILL = "#a4161a", "#f6d9d9"
+GAP, VEIL = "#5f6b76", "#eceff2"
+
+_LETTER_PX = 6.6  # mean width of a letter at 12 px in the system fonts, to see whether a label fits
+_MOST_MARKS = 8  # labelled extremes on one chart; more would hide the line, and all stand in the table
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How large a chart is drawn, in CSS pixels."""
+
+    name: str
+    width: int
+    height: int
+    time_labels: int
+    left: int = 46
+    right: int = 50
+    top: int = 30
+    bottom: int = 40
+
+
+WIDE = Frame("wide", 940, 300, 12)
+NARROW = Frame("narrow", 350, 240, 4, left=36, right=40)
+FRAMES = (WIDE, NARROW)
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A stretch beyond a limit. severe: it broke a rule; otherwise it was too short to."""
+
+    from_ms: int
+    to_ms: int
+    extreme: float
+    severe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stay on the time axis: a number that stands in the timeline too, and a name where there is room for it."""
+
+    number: int
+    name: str
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """All that a chart shows. name: unique on the page. gap_words: written into gaps that are wide enough."""
+
+    name: str
+    title: str
+    description: str
+    language: Language
+    unit: str
+    from_ms: int
+    to_ms: int
+    traces: Sequence[Trace]
+    low: float | None
+    high: float | None
+    excesses: Sequence[Excess]
+    gaps: Sequence[tuple[int, int]]
+    sections: Sequence[Section]
+    gap_words: str
+
+
+def draw(chart: Chart, frame: Frame) -> str:
+    """The chart as one `<svg>` element for this frame."""
+    lines = [piece for trace in chart.traces for piece in pieces(trace)]
+    plot = _Plot(chart, frame, lines)
+    name = f"{chart.name}-{frame.name}"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart chart-{frame.name}" '
+        f'viewBox="0 0 {frame.width} {frame.height}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc" font-size="12" fill="{INK}">',
+        f'<title id="{name}-title">{escape(chart.title)}</title>',
+        f'<desc id="{name}-desc">{escape(chart.description)}</desc>',
+        f"<defs>{_patterns(name)}{_clips(plot, name)}</defs>",
+        plot.box(chart.from_ms, chart.to_ms, "#ffffff"),
+        _band(plot),
+        _veil(plot),
+        _grid(plot),
+        _gaps(plot, name),
+        _excess_areas(plot, name),
+        _limits(plot),
+        _lines(plot, name, lines),
+        _sections(plot),
+        _marks(plot, lines),
+        f'<path d="M{frame.left} {plot.bottom}H{plot.right}" stroke="{MUTED}"/>',
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+class _Plot:
+    """The chart's two axes in one frame."""
+
+    def __init__(self, chart: Chart, frame: Frame, lines: list[list[Point]]) -> None:
+        self.chart, self.frame = chart, frame
+        self.right, self.bottom = frame.width - frame.right, frame.height - frame.bottom
+        values = [point.value for piece in lines for point in piece]
+        values += [limit for limit in (chart.low, chart.high) if limit is not None]
+        low, high = value_domain(values or [0.0])
+        self.x = Axis(chart.from_ms, max(chart.to_ms, chart.from_ms + 1), frame.left, self.right)
+        self.y = Axis(low, high, self.bottom, frame.top)
+
+    def box(self, from_ms: int, to_ms: int, fill: str) -> str:
+        """A rectangle over the whole height; a short time is still one and a half pixels wide."""
+        left = self.x.at(from_ms)
+        width = max(1.5, self.x.at(to_ms) - left)
+        return (
+            f'<rect x="{left:.1f}" y="{self.frame.top}" width="{width:.1f}" '
+            f'height="{self.bottom - self.frame.top}" fill="{fill}"/>'
+        )
+
+
+def _patterns(name: str) -> str:
+    return (
+        f'<pattern id="{name}-gap" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        f'<rect width="7" height="7" fill="#ffffff"/><path d="M0 0V7" stroke="{GAP}" stroke-width="2"/></pattern>'
+        f'<pattern id="{name}-out" width="8" height="8" patternUnits="userSpaceOnUse">'
+        f'<rect width="8" height="8" fill="{OUT_FILL}"/><circle cx="2" cy="2" r="1.3" fill="{OUT}"/>'
+        f'<circle cx="6" cy="6" r="1.3" fill="{OUT}"/></pattern>'
+        f'<pattern id="{name}-short" width="8" height="8" patternUnits="userSpaceOnUse">'
+        f'<rect width="8" height="8" fill="#fbf0dc"/><circle cx="4" cy="4" r="1" fill="#7a4b00"/></pattern>'
+    )
+
+
+def _clips(plot: _Plot, name: str) -> str:
+    """The areas beyond the limits: the line is drawn again there, thicker and in red."""
+    top, left, width = plot.frame.top, plot.frame.left, plot.right - plot.frame.left
+    rects = ""
+    if plot.chart.high is not None:
+        rects += f'<rect x="{left}" y="{top}" width="{width}" height="{plot.y.at(plot.chart.high) - top:.1f}"/>'
+    if plot.chart.low is not None:
+        low = plot.y.at(plot.chart.low)
+        rects += f'<rect x="{left}" y="{low:.1f}" width="{width}" height="{plot.bottom - low:.1f}"/>'
+    return f'<clipPath id="{name}-beyond">{rects}</clipPath>'
+
+
+def _band(plot: _Plot) -> str:
+    if plot.chart.low is None and plot.chart.high is None:
+        return ""
+    top = plot.frame.top if plot.chart.high is None else plot.y.at(plot.chart.high)
+    bottom = plot.bottom if plot.chart.low is None else plot.y.at(plot.chart.low)
+    left, width = plot.frame.left, plot.right - plot.frame.left
+    return f'<rect x="{left}" y="{top:.1f}" width="{width}" height="{bottom - top:.1f}" fill="{BAND}"/>'
+
+
+def _veil(plot: _Plot) -> str:
+    """Grey over what lies before and after the stays: context, not evidence."""
+    if not plot.chart.sections:
+        return ""
+    first = min(section.from_ms for section in plot.chart.sections)
+    last = max(section.to_ms for section in plot.chart.sections)
+    sides = [(plot.chart.from_ms, first), (last, plot.chart.to_ms)]
+    return "".join(plot.box(start, end, VEIL) for start, end in sides if end > start)
+
+
+def _gaps(plot: _Plot, name: str) -> str:
+    found = ""
+    for from_ms, to_ms in plot.chart.gaps:
+        found += plot.box(from_ms, to_ms, f"url(#{name}-gap)")
+        left, right = plot.x.at(from_ms), plot.x.at(to_ms)
+        if right - left > len(plot.chart.gap_words) * _LETTER_PX + 16:
+            found += _text((left + right) / 2, plot.frame.top + 16, plot.chart.gap_words, anchor="middle", halo=5)
+    return found
+
+
+def _excess_areas(plot: _Plot, name: str) -> str:
+    found = ""
+    for excess in sorted(plot.chart.excesses, key=lambda excess: excess.severe):
+        found += plot.box(excess.from_ms, excess.to_ms, f"url(#{name}-{'out' if excess.severe else 'short'})")
+    return found
+
+
+def _grid(plot: _Plot) -> str:
+    chart, frame = plot.chart, plot.frame
+    parts: list[str] = []
+    ticks = value_ticks(plot.y.start, plot.y.end)
+    whole = all(tick == int(tick) for tick in ticks)
+    for tick in ticks:
+        y = plot.y.at(tick)
+        parts.append(f'<path d="M{frame.left} {y:.1f}H{plot.right}" stroke="{GRID}"/>')
+        label = number(tick, chart.language, decimals=0 if whole else 1)
+        parts.append(_text(frame.left - 6, y + 4, label, anchor="end"))
+    parts.append(_text(frame.left - 6, frame.top - 12, unit_sign(chart.unit), anchor="end", fill=MUTED))
+    step, times = time_ticks(chart.from_ms, chart.to_ms, most=frame.time_labels)
+    days_seen: set[str] = set()
+    for at_ms in times:
+        x, day = plot.x.at(at_ms), short_day(at_ms, chart.language)
+        midnight = local(at_ms).hour == 0 and local(at_ms).minute == 0
+        parts.append(f'<path d="M{x:.1f} {frame.top}V{plot.bottom + 4}" stroke="{MUTED if midnight else GRID}" '
+                     f'stroke-width="{0.7 if midnight else 1}"/>')  # fmt: skip
+        if step < 86_400_000:
+            parts.append(_text(x, plot.bottom + 17, clock_time(at_ms), anchor="middle", fill=MUTED))
+        if day not in days_seen:
+            parts.append(_text(x, plot.bottom + (32 if step < 86_400_000 else 17), day, anchor="middle", weight="600"))
+            days_seen.add(day)
+    return "".join(parts)
+
+
+def _limits(plot: _Plot) -> str:
+    found = ""
+    for limit in (plot.chart.high, plot.chart.low):
+        if limit is None:
+            continue
+        y = plot.y.at(limit)
+        found += f'<path d="M{plot.frame.left} {y:.1f}H{plot.right}" stroke="{LIMIT}" stroke-dasharray="6 3"/>'
+        words = f"{number(limit, plot.chart.language, decimals=0 if limit == int(limit) else 1)} "
+        words += unit_sign(plot.chart.unit)
+        found += _text(plot.right + 5, y + 4, words, fill="#1b6e3c", weight="600")
+    return found
+
+
+def _lines(plot: _Plot, name: str, lines: list[list[Point]]) -> str:
+    if not lines:
+        return ""
+    d = "".join(_path(plot, piece) for piece in lines)
+    return (
+        f'<defs><path id="{name}-line" class="line" d="{d}" fill="none" stroke-linejoin="round" '
+        'stroke-linecap="round"/></defs>'
+        f'<use href="#{name}-line" stroke="{LINE}" stroke-width="1.6"/>'
+        f'<g clip-path="url(#{name}-beyond)"><use href="#{name}-line" stroke="{OUT}" stroke-width="2.6"/></g>'
+    )
+
+
+def _path(plot: _Plot, piece: list[Point]) -> str:
+    """One piece as a subpath; a lone reading is a dot (a line of no length with round ends)."""
+    drawn = envelope(piece, lambda at_ms: int(plot.x.at(at_ms)))
+    places = [f"{plot.x.at(point.at_ms):.1f} {plot.y.at(point.value):.1f}" for point in drawn]
+    return f"M{places[0]}L{' '.join(places[1:] or places)}"
+
+
+def _sections(plot: _Plot) -> str:
+    """Hand-over lines, and the stay's number and name over the plot as far as they fit."""
+    found = ""
+    for section in plot.chart.sections:
+        left, right = plot.x.at(section.from_ms), plot.x.at(section.to_ms)
+        for x in (left, right):
+            found += f'<path d="M{x:.1f} {plot.frame.top - 22}V{plot.bottom}" stroke="{INK}" stroke-width="1.2"/>'
+        words = f"{section.number} · {section.name}"
+        room = int((right - left - 10) / _LETTER_PX)
+        if room < min(len(words), 8):
+            words = str(section.number)
+        elif len(words) > room:
+            words = words[: room - 1].rstrip() + "…"
+        if right - left >= 12:
+            found += _text((left + right) / 2, plot.frame.top - 9, words, anchor="middle", weight="600")
+    return found
+
+
+def _marks(plot: _Plot, lines: list[list[Point]]) -> str:
+    """A ring and a number at the extreme of each excursion, the worst first."""
+    found = ""
+    ranked = sorted(plot.chart.excesses, key=lambda excess: (not excess.severe, excess.from_ms - excess.to_ms))
+    for excess in ranked[:_MOST_MARKS]:
+        inside = (p for piece in lines for p in piece if excess.from_ms <= p.at_ms <= excess.to_ms)
+        at = next((point for point in inside if point.value == excess.extreme), None)
+        if at is None:
+            continue
+        x, y = plot.x.at(at.at_ms), plot.y.at(at.value)
+        above = plot.chart.high is not None and at.value >= plot.chart.high
+        words = f"{number(at.value, plot.chart.language, exact=True)} {unit_sign(plot.chart.unit)}"
+        label_x = min(max(x, plot.frame.left + 24), plot.right - 24)
+        found += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="#ffffff" stroke="{OUT}" stroke-width="2"/>'
+        label_y = max(plot.frame.top + 10, y - 8) if above else min(plot.bottom - 4, y + 17)
+        found += _text(label_x, label_y, words, anchor="middle", fill=OUT, weight="700", halo=4)
+    return found
+
+
+def _text(
+    x: float, y: float, words: str, *, anchor: str = "start", fill: str = INK, weight: str = "400", halo: int = 0
+) -> str:
+    edge = f' stroke="#ffffff" stroke-width="{halo}" paint-order="stroke" stroke-linejoin="round"' if halo else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-weight="{weight}"{edge}>'
+        f"{escape(words)}</text>"
+    )

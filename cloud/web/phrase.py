@@ -1,0 +1,150 @@
+"""Sentences made from evidence: the verdict in one sentence, reasons, rules, limits. Pure; nothing is said that isn't data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from cloud.evidence.model import Excursion, LotEvidence, Reason, SeriesEvidence, Stay
+from cloud.evidence.profile import Profile, Rule
+from cloud.web import formats
+from cloud.web.trace import merged
+from cloud.web.wording import Wording
+
+TEMPERATURE = "Temperature"
+_SHOWN = {  # how a reason's parameters are written, by their names
+    "threshold": "quantity",
+    "extreme": "quantity",
+    "duration_s": "span",
+    "longest_s": "span",
+    "coverage": "percent",
+    "min_coverage": "percent",
+    "from_ms": "instant",
+    "count": "count",
+    "measurement": "measurement",
+}
+
+
+def verdict_sentence(evidence: LotEvidence, profile: Profile | None, words: Wording) -> str:
+    """What the evidence says about a lot: how much of the time was watched, how cold it was, what is wrong or missing."""
+    language = words.language
+    custody = [stay for stay in evidence.stays if stay.custody]
+    watched = [(stay, one) for stay in custody for one in stay.series if one.measurement == TEMPERATURE]
+    parts = [words(f"sentence.lead.{evidence.verdict}")]
+    if not custody:
+        return parts[0]
+    lasted = sum(end - start for start, end in merged((stay.from_ms, stay.until_ms) for stay in custody))
+    parts.append(
+        words(
+            "sentence.watched",
+            coverage=formats.percent(_coverage(custody), language),
+            duration=formats.span(lasted, language),
+            stays=words.counted("sentence.stays", len(custody)),
+        )
+    )
+    lows, highs = [one.min for _, one in watched], [one.max for _, one in watched]
+    low, high = min((v for v in lows if v is not None), default=None), max((v for v in highs if v is not None), default=None)
+    if low is not None and high is not None:
+        unit = next(one.unit for _, one in watched if one.count)
+        allowed = words("sentence.allowed", limits=limits(profile, words)) if limits(profile, words) else ""
+        shown = {"low": formats.number(low, language, exact=True), "high": formats.quantity(high, unit, language)}
+        parts.append(words("sentence.range", **shown) + allowed)
+    parts += _excursion_parts([one for _, one in watched], words)
+    parts.append(_gap_part([one for _, one in watched], words))
+    return f"{parts[0]} {'; '.join(parts[1:])}."
+
+
+def _coverage(custody: list[Stay]) -> float:
+    """The share of the time in our custody that readings speak for, by each stay's best temperature series."""
+    total = sum(stay.until_ms - stay.from_ms for stay in custody)
+    best = (
+        max((one.coverage for one in stay.series if one.measurement == TEMPERATURE), default=0.0) for stay in custody
+    )
+    spoken = sum(share * (stay.until_ms - stay.from_ms) for share, stay in zip(best, custody, strict=True))
+    return spoken / total if total else 0.0
+
+
+def _excursion_parts(series: list[SeriesEvidence], words: Wording) -> list[str]:
+    parts = []
+    for triggered, key in ((True, "sentence.excursions"), (False, "sentence.short_excursions")):
+        found = goes(one for each in series for one in each.excursions if one.triggered is triggered)
+        if found:
+            longest = max(found, key=lambda one: one.to_ms - one.from_ms)
+            shown = formats.number(longest.extreme, words.language, exact=True)
+            span = formats.span(longest.to_ms - longest.from_ms, words.language)
+            parts.append(words.counted(key, len(found), longest=span, extreme=shown))
+        elif triggered:
+            parts.append(words("sentence.no_excursion"))
+    return parts
+
+
+def goes(excursions: Iterable[Excursion]) -> list[Excursion]:
+    """One excursion per go: where several rules saw the same go beyond limits, the longest stands for it."""
+    kept: list[Excursion] = []
+    for one in sorted(excursions, key=lambda one: (one.from_ms - one.to_ms, one.rule)):
+        if not any(one.direction == k.direction and one.from_ms < k.to_ms and k.from_ms < one.to_ms for k in kept):
+            kept.append(one)
+    return kept
+
+
+def _gap_part(series: list[SeriesEvidence], words: Wording) -> str:
+    found = merged((gap.from_ms, gap.to_ms) for one in series for gap in one.gaps)
+    if not found:
+        return words("sentence.no_gap")
+    longest = formats.span(max(end - start for start, end in found), words.language)
+    return words.counted("sentence.gaps", len(found), longest=longest)
+
+
+def limits(profile: Profile | None, words: Wording) -> str:
+    """The band of a profile: 2–8 °C, ≤ −18 °C; empty when there is none."""
+    if profile is None or (profile.low is None and profile.high is None):
+        return ""
+    def shown(value: float) -> str:
+        return formats.number(value, words.language, decimals=0 if value == int(value) else 1)
+
+    if profile.low is None or profile.high is None:
+        sign, value = ("≤", profile.high) if profile.low is None else ("≥", profile.low)
+        assert value is not None
+        text = f"{sign} {shown(value)}"
+    else:
+        joint = " … " if profile.low < 0 else "–"  # −20–−18 could be misread
+        text = f"{shown(profile.low)}{joint}{shown(profile.high)}"
+    return f"{text}{formats.NARROW_SPACE}°C"
+
+
+def rule_sentence(rule: Rule | None, excursion: Excursion, unit: str, words: Wording) -> str:
+    """What a rule forbids: above 8 °C for 30 min or longer."""
+    unit = unit if rule is None else rule.unit
+    threshold = formats.quantity(excursion.threshold, unit, words.language)
+    if rule is None:
+        return words(f"rule.{excursion.direction}", threshold=threshold)
+    if rule.duration_s == 0:
+        return words(f"rule.{rule.direction}_at_once", threshold=threshold)
+    span = formats.span(rule.duration_s * 1000, words.language)
+    return words(f"rule.{rule.direction}_for", threshold=threshold, duration=span)
+
+
+def reason_sentence(reason: Reason, place_names: Mapping[str, str], words: Wording) -> str:
+    """A reason in words; with `place` among its parameters the sentence begins with the place's name."""
+    shown = {name: _shown(name, value, reason, words) for name, value in reason.params.items()}
+    key = f"reason.{reason.code}"
+    if reason.params.get("direction") in ("above", "below"):
+        key += f".{reason.params['direction']}"
+    sentence = words(key, **shown) if key in words else words("reason.other", code=reason.code)
+    place = reason.params.get("place")
+    return f"{place_names.get(str(place), str(place))}: {sentence}" if place is not None else sentence
+
+
+def _shown(name: str, value: str | float, reason: Reason, words: Wording) -> str:
+    language = words.language
+    if isinstance(value, str):
+        key = f"measurement.{value}"
+        return words(key) if _SHOWN.get(name) == "measurement" and key in words else value
+    forms: dict[str | None, Callable[[], str]] = {
+        "quantity": lambda: formats.quantity(value, str(reason.params.get("unit", "")), language),
+        "span": lambda: formats.span(round(value * 1000), language),
+        "percent": lambda: formats.percent(value, language),
+        "instant": lambda: formats.day_and_time(int(value), language),
+        "count": lambda: formats.number(value, language, decimals=0),
+    }
+    form = forms.get(_SHOWN.get(name))
+    return form() if form else formats.number(value, language, exact=True)

@@ -1,0 +1,180 @@
+"""A stay as the lot page shows it: its charts, numbers and tables, made from evidence and readings. No HTML but the SVG."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
+from sqlalchemy import Connection
+
+from cloud.evidence.model import Excursion, Gap, SeriesEvidence, Stay
+from cloud.evidence.profile import Profile
+from cloud.registry import query as registry
+from cloud.telemetry.query import ReadingRow, readings
+from cloud.web import formats, phrase
+from cloud.web.chart import FRAMES, Chart, Excess, Section, draw
+from cloud.web.page import Page
+from cloud.web.trace import Sample, Trace
+from wire.observation import Quality
+
+_AROUND = 0.03  # share of a stay shown before and after it, so that a hand-over is seen as one
+_DAYS_BY_HOUR = 8  # a longer stay is told by day: nobody reads a table of 200 rows
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The readings of one hour or day: how many, lowest, highest, arithmetic mean."""
+
+    from_ms: int
+    count: int
+    low: float
+    high: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExcursionRow:
+    """An excursion and the rule it went beyond, in words."""
+
+    excursion: Excursion
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesView:
+    """One series of a stay. trace: its readings inside the stay, for the chart of the whole journey."""
+
+    evidence: SeriesEvidence
+    measurement: str
+    figure: Markup
+    excursions: list[ExcursionRow]
+    gaps: list[Gap]
+    buckets: list[Bucket]
+    by_day: bool
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class StayView:
+    """One stay, numbered as on the charts. limits: the band in words, empty without one."""
+
+    number: int
+    stay: Stay
+    place_name: str
+    reasons: list[str]
+    limits: str
+    series: list[SeriesView]
+
+    @property
+    def worth_opening(self) -> bool:
+        """Whether its charts stand open from the start even where there are many."""
+        return any(view.evidence.excursions or view.evidence.gaps for view in self.series)
+
+
+def view_stay(
+    conn: Connection, page: Page, stay: Stay, number: int, *, profile_name: str, readings_by_pack: Counter[int]
+) -> StayView:
+    """The view of one stay; counts into `readings_by_pack` what its evidence rests on."""
+    profile = registry.profile_at(conn, profile_name, stay.from_ms)
+    name = page.named(stay.place_name, stay.place_name_en)
+    around_ms = max(int((stay.until_ms - stay.from_ms) * _AROUND), 1)
+    series = []
+    for index, one in enumerate(stay.series):
+        rows = readings(conn, one.gateway, one.channel, stay.from_ms - around_ms, stay.until_ms + around_ms)
+        rows = [row for row in rows if row.unit == one.unit]
+        readings_by_pack.update(row.pack_id for row in rows if stay.from_ms <= row.observed_ms < stay.until_ms)
+        section = Section(number, name, stay.from_ms, stay.until_ms)
+        series.append(_view_series(page, one, rows, section, profile, around_ms, f"stay-{number}-{index + 1}"))
+    names = {stay.place: name}
+    reasons = [phrase.reason_sentence(reason, names, page.words) for reason in stay.reasons]
+    return StayView(number, stay, name, reasons, phrase.limits(profile, page.words), series)
+
+
+def _view_series(
+    page: Page,
+    one: SeriesEvidence,
+    rows: Sequence[ReadingRow],
+    section: Section,
+    profile: Profile | None,
+    around_ms: int,
+    name: str,
+) -> SeriesView:
+    words = page.words
+    samples = [Sample(row.observed_ms, row.value_float if row.quality is Quality.OK else None) for row in rows]
+    step_ms = int(one.log_interval_s * 1000 * (profile.gap_factor if profile else 2.0))
+    gaps = [(gap.from_ms, gap.to_ms) for gap in one.gaps]
+    is_temperature = one.measurement == phrase.TEMPERATURE
+    measurement = words(f"measurement.{one.measurement}") if f"measurement.{one.measurement}" in words else one.measurement
+    chart = Chart(
+        name=name,
+        title=words("chart.title", measurement=measurement, place=section.name, sensor=one.sensor),
+        description=describe(page, one),
+        language=page.language,
+        unit=one.unit,
+        from_ms=section.from_ms - around_ms,
+        to_ms=section.to_ms + around_ms,
+        traces=[Trace(samples, step_ms, gaps)],
+        low=profile.low if profile and is_temperature else None,
+        high=profile.high if profile and is_temperature else None,
+        excesses=excesses(one),
+        gaps=gaps,
+        sections=[section],
+        gap_words=words("chart.gap"),
+    )
+    inside = [s for s in samples if section.from_ms <= s.at_ms < section.to_ms]
+    by_day = section.to_ms - section.from_ms > _DAYS_BY_HOUR * _DAY_MS
+    rules = {rule.name: rule for rule in profile.rules} if profile else {}
+    return SeriesView(
+        evidence=one,
+        measurement=measurement,
+        figure=drawn(chart),
+        excursions=[
+            ExcursionRow(each, phrase.rule_sentence(rules.get(each.rule), each, one.unit, words))
+            for each in one.excursions
+        ],
+        gaps=list(one.gaps),
+        buckets=_buckets(inside, _DAY_MS if by_day else _HOUR_MS),
+        by_day=by_day,
+        trace=Trace(inside, step_ms, gaps),
+    )
+
+
+def drawn(chart: Chart) -> Markup:
+    """The chart for every width; the style sheet shows the one that fits."""
+    return Markup("".join(draw(chart, frame) for frame in FRAMES))  # noqa: S704 — draw() escapes all it is given
+
+
+def excesses(one: SeriesEvidence) -> list[Excess]:
+    """A series' excursions as a chart shows them."""
+    return [Excess(each.from_ms, each.to_ms, each.extreme, each.triggered) for each in one.excursions]
+
+
+def describe(page: Page, one: SeriesEvidence) -> str:
+    """A chart in one sentence, for who can't see it."""
+    words, language = page.words, page.language
+    if one.min is None or one.max is None or one.mean is None:
+        return words("chart.empty")
+    return words(
+        "chart.description",
+        count=formats.number(one.count, language, decimals=0),
+        low=formats.quantity(one.min, one.unit, language),
+        high=formats.quantity(one.max, one.unit, language),
+        mean=formats.quantity(round(one.mean, 2), one.unit, language),
+        excursions=words.counted("chart.excursions", len(phrase.goes(one.excursions))),
+        gaps=words.counted("chart.gaps", len(one.gaps)),
+    )
+
+
+def _buckets(samples: Sequence[Sample], size_ms: int) -> list[Bucket]:
+    shift_ms = int(formats.LOCAL_ZONE.utcoffset(None).total_seconds() * 1000)
+    found = []
+    for index, group in groupby(samples, key=lambda sample: (sample.at_ms + shift_ms) // size_ms):
+        values = [sample.value for sample in group if sample.value is not None]
+        if values:
+            mean = sum(values) / len(values)
+            found.append(Bucket(index * size_ms - shift_ms, len(values), min(values), max(values), mean))
+    return found

@@ -1,0 +1,173 @@
+"""The buffer contract: what every store of accepted observations promises to the gateway.
+
+Invariants (each has a test of its name in tests/edge/buffer/):
+
+1.  accepted_survives_kill          An observation is accepted when `append` returns: its group is committed with
+                                    fsync. Accepted ones survive kill -9 and power cut; at risk is one commit window.
+2.  scan_commits_at_once            A group that holds a scan does not wait for the window.
+3.  sealed_exactly_once             Every accepted observation is in exactly one sealed pack, whatever was killed when.
+4.  sealed_packs_never_change       The bytes handed out for (stream, seq) are the same for ever.
+5.  seqs_are_contiguous_and_chained seq runs 1, 2, 3 … per stream; `prev` is the hash of the envelope before.
+6.  a_seq_is_signed_once            No two envelopes of one (stream, seq) ever leave: the head is on disk beside the
+                                    file before a pack is handed out, and a file older than that head (restored,
+                                    cloned, torn) goes on in a new stream.
+7.  a_pack_leaves_only_on_a_receipt …or by a declared, signed loss. Receipts are united, in any order; what lies
+                                    beyond our head settles nothing.
+8.  corrupt_file_is_set_aside       Renamed, named loudly, never deleted; recording goes on in a new stream whose
+                                    first pack names the old head and declares the loss.
+9.  newer_schema_refuses_to_start   A program never touches a file it does not understand.
+10. the_byte_bound_holds            Released packs are an archive that shrinks, oldest first. When unsent data alone
+                                    reach the bound, new observations are refused loudly; old ones are never dropped.
+
+Errors, named for the reaction of the caller:
+
+    BufferError
+    ├── BufferFull           retry later: nothing can be accepted until packs are released or disk is freed
+    ├── ObservationRefused   reject: this observation could never be sealed; count it, show it, go on
+    ├── StreamUnknown        reject: the letter speaks of a stream this buffer never had
+    └── BufferUnusable       fatal: newer schema, another gateway's file, in use, disk failure; exit with the hint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import msgspec
+
+from wire.observation import Observation, Stamp
+from wire.pack import OBSERVATIONS_MAX, StreamHead
+from wire.receipt import Receipt
+
+MIN_MAX_BYTES = 8 * 1024 * 1024  # the reserve for sealing and one write-ahead log must fit in several times
+PACK_MIN_BYTES, PACK_MAX_BYTES = 8 * 1024, 192 * 1024  # one scan fits; the envelope limit is never in sight
+
+PackName = tuple[bytes, int]  # (stream, seq)
+
+
+class BufferError(Exception):
+    """What a buffer may raise; `str()` says what, where, why and what to do."""
+
+
+class BufferFull(BufferError):
+    """The byte bound or the minimum free disk is reached by data that nobody has acknowledged yet."""
+
+
+class ObservationRefused(BufferError):
+    """An observation breaks a limit of the wire format and was not accepted; nothing of its call was."""
+
+
+class StreamUnknown(BufferError):
+    """A receipt or request names a stream that this buffer never had."""
+
+
+class BufferUnusable(BufferError):
+    """The buffer cannot work at all; waiting will not help."""
+
+
+class BufferOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much is kept, and how long an observation may wait for its fsync.
+
+    commit_window_ms: from the first waiting observation to its commit. max_bytes: of the file, archive included.
+    min_free_bytes: what must stay free on the file system.
+    """
+
+    commit_window_ms: int = 250
+    max_bytes: int = 1_000_000_000
+    min_free_bytes: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.commit_window_ms <= 60_000:
+            raise ValueError(f"commit_window_ms = {self.commit_window_ms}: allowed are 1 to 60000")
+        if self.max_bytes < MIN_MAX_BYTES:
+            raise ValueError(f"max_bytes = {self.max_bytes}: at least {MIN_MAX_BYTES} are needed")
+        if self.min_free_bytes < 0:
+            raise ValueError(f"min_free_bytes = {self.min_free_bytes}: must not be negative")
+
+
+class SealOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When open observations become a pack: at an age in real seconds, a count, or a size before compression."""
+
+    after_s: float = 5.0
+    max_readings: int = 500
+    max_bytes: int = 64 * 1024
+
+    def __post_init__(self) -> None:
+        if not 0 < self.after_s <= 3600:
+            raise ValueError(f"after_s = {self.after_s}: allowed are more than 0 to 3600")
+        if not 1 <= self.max_readings <= OBSERVATIONS_MAX:
+            raise ValueError(f"max_readings = {self.max_readings}: allowed are 1 to {OBSERVATIONS_MAX}")
+        if not PACK_MIN_BYTES <= self.max_bytes <= PACK_MAX_BYTES:
+            raise ValueError(f"max_bytes = {self.max_bytes}: allowed are {PACK_MIN_BYTES} to {PACK_MAX_BYTES}")
+
+
+class SealedPack(msgspec.Struct, frozen=True):
+    """One sealed pack as it goes out: `envelope` is exactly what was signed, `hash` its SHA-256."""
+
+    stream: bytes
+    seq: int
+    envelope: bytes
+    hash: bytes
+    count: int
+
+    @property
+    def name(self) -> PackName:
+        """(stream, seq)."""
+        return self.stream, self.seq
+
+
+class BufferState(msgspec.Struct, frozen=True):
+    """The buffer at one moment.
+
+    stream, head_*: of the stream being written; head_hash is None before its first pack.
+    released_through: highest seq of that stream below which everything is settled.
+    open_observations: accepted, not yet sealed. unsent_*: sealed, not yet settled, over all streams.
+    oldest_unsent_ms: wall time of the oldest observation that is open or unsent. bytes: file and write-ahead log.
+    set_aside: names of corrupt files that lie beside the buffer.
+    """
+
+    stream: bytes
+    head_seq: int
+    head_hash: bytes | None
+    released_through: int
+    open_observations: int
+    unsent_packs: int
+    unsent_observations: int
+    refused_packs: int
+    oldest_unsent_ms: int | None
+    bytes: int
+    full: bool
+    set_aside: tuple[str, ...] = ()
+
+
+class Buffer(Protocol):
+    """What the gateway needs of a buffer. Safe to call from any task of one event loop."""
+
+    async def append(self, observations: Sequence[Observation]) -> None:
+        """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""
+
+    async def ripe(self) -> None:
+        """Return when something ought to be sealed: old enough, many enough, a scan, or a loss to declare."""
+
+    async def seal(self, stamp: Stamp) -> list[StreamHead]:
+        """Seal everything open; the heads of the new packs, oldest first. Raises BufferFull, BufferUnusable."""
+
+    async def unsent(
+        self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()
+    ) -> list[SealedPack]:
+        """Up to `limit` packs that are sealed, not settled and not in `exclude`."""
+
+    async def fetch(self, names: Sequence[PackName]) -> list[SealedPack]:
+        """Those of the named packs that are still here, settled or not."""
+
+    async def held(self, stream: bytes, ranges: Sequence[tuple[int, int]], *, limit: int) -> list[PackName]:
+        """Names of up to `limit` packs of these ranges that are still here. Raises StreamUnknown."""
+
+    async def settle(self, receipt: Receipt) -> int:
+        """Take a verified receipt in; how many packs it released that were not before. Raises StreamUnknown."""
+
+    async def use_command(self, counter: int) -> bool:
+        """Whether a command counter is new; it is used up for good when this returns."""
+
+    def state(self) -> BufferState:
+        """The buffer as of the last finished operation."""

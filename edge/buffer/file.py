@@ -1,0 +1,184 @@
+"""The buffer's SQLite file: opened for one program, checked, migrated forward, or set aside when corrupt."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from edge.buffer.base import BufferError, BufferFull, BufferUnusable
+from edge.durable import sync_folder
+
+APPLICATION_ID = 0x434F4C44  # "COLD", so that file(1) and we know our own
+CHECK_MAX_BYTES = 64 * 1024 * 1024  # read whole at start: some seconds on an SD card; beyond it hashes tell
+WAL_PAGES = 1000  # about 4 MB between checkpoints: what the write-ahead log may add to the file
+PAGE_BYTES = 4096
+OUR_TABLES = {"open_group", "pack", "stream"}
+
+log = logging.getLogger(__name__)
+
+
+class CorruptFile(Exception):
+    """The file is not a sound database; nothing in it can be relied on."""
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open or create the buffer file at the newest schema, locked against every other program.
+
+    Raises CorruptFile, and BufferUnusable for a newer schema, a foreign database or a file in use.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise BufferUnusable(f"{path}: cannot be opened ({error}); check the folder and its rights") from error
+    try:
+        _configure(connection)
+        _migrate(connection, path)
+        _check(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        if is_corruption(error):
+            raise CorruptFile(str(error)) from error
+        raise translate(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a corrupt file and its logs to the first free `….corrupt-N`; returns the new name. Raises OSError."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    path.rename(target)
+    for suffix in ("-wal", "-shm"):
+        log_file = path.with_name(path.name + suffix)
+        if log_file.exists():
+            log_file.rename(target.with_name(target.name + suffix))
+    sync_folder(path.parent)
+    return target
+
+
+def set_aside_names(path: Path) -> tuple[str, ...]:
+    """Names of the files that were set aside earlier."""
+    found = path.parent.glob(f"{path.name}.corrupt-*")
+    return tuple(sorted(each.name for each in found if not each.name.endswith(("-wal", "-shm"))))
+
+
+def is_corruption(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file itself is damaged."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def translate(error: sqlite3.Error, path: Path) -> BufferError:
+    """Our error for one of SQLite's."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return BufferFull(f"{path}: the disk is full; free some space")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return BufferUnusable(f"{path}: another program uses this buffer; stop it first")
+    return BufferUnusable(f"{path}: the disk or the file failed ({error}); check the disk, then start again")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE … COMMIT; anything raised rolls back."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def migrations() -> list[tuple[int, str]]:
+    """(number, SQL) of every migration, ascending."""
+    folder = resources.files("edge.buffer.migrations")
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in found)
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the file that hold something; free pages inside it are used again first."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return int(pages - free) * PAGE_BYTES
+
+
+def disk_bytes(path: Path) -> int:
+    """Bytes that file and write-ahead log take on the disk."""
+    total = 0
+    for each in (path, path.with_name(f"{path.name}-wal")):
+        if each.exists():
+            total += each.stat().st_size
+    return total
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Bytes the file system would still give us."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only while the file is still empty
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")
+    connection.execute("PRAGMA cache_size = -2000")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    steps = migrations()
+    newest = steps[-1][0]
+    if version > newest:
+        raise BufferUnusable(
+            f"{path}: schema {version} is newer than this program's {newest}; install the program that wrote it"
+        )
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if application != APPLICATION_ID and (version or application or tables):
+        if tables >= OUR_TABLES:
+            raise CorruptFile("the header is not ours, though the tables are")
+        raise BufferUnusable(f"{path}: a database of another program; configure another data_dir")
+    for number, sql in steps:
+        if number > version:
+            with transaction(connection):
+                for statement in _statements(sql):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {number}")
+    if version and version < newest:
+        log.info("buffer migrated: file=%s from=%d to=%d", path, version, newest)
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """One statement at a time: `executescript` would commit the open transaction."""
+    statement = ""
+    for line in sql.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    if path.stat().st_size > CHECK_MAX_BYTES:
+        return
+    findings = [text for (text,) in connection.execute("PRAGMA quick_check(5)")]
+    if findings != ["ok"]:
+        raise CorruptFile("; ".join(findings))

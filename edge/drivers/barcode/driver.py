@@ -1,0 +1,117 @@
+"""A barcode scanner on a serial port: hands on every code as it was read, and answers when it is safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import ClassVar, Self
+
+import serialx
+
+from edge.drivers.barcode.codec import Code, Decoder, Overlong
+from edge.drivers.barcode.config import BarcodeConfig
+from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
+from wire.observation import CODE_MAX_BYTES, Scan
+
+READ_BYTES = 4096  # one look at the port
+REST_S = 1.0  # a code has 4 KiB at most; a scanner that pauses this long within one will not finish it
+
+
+class BarcodeDriver:
+    """One scanner. A scan is on the disk before the scanner gets its answer."""
+
+    config_type: ClassVar = BarcodeConfig
+
+    def __init__(self, name: str, config: BarcodeConfig, ctx: DriverContext) -> None:
+        self._channel = f"{name}/{config.point}"
+        self._config = config
+        self._ctx = ctx
+        self._decoder = Decoder(config.suffix, aim=config.aim)
+        self._port: serialx.AsyncSerial | None = None
+
+    @property
+    def channels(self) -> Sequence[tuple[str, str]]:
+        """None: a scanner gives no readings."""
+        return []
+
+    async def __aenter__(self) -> Self:
+        config = self._config
+        port = serialx.async_serial_for_url(
+            config.port,
+            baudrate=config.baudrate,
+            byte_size=config.bytesize,
+            parity=serialx.Parity(config.parity),
+            stopbits=serialx.StopBits(config.stopbits),
+        )
+        try:
+            async with asyncio.timeout(config.timeout_s):
+                await port.open()
+        except TimeoutError:
+            port.abort()
+            raise DeviceUnavailable(f"{config.port}: cannot be opened within {config.timeout_s:g} s") from None
+        except (OSError, ValueError) as error:
+            port.abort()
+            raise DeviceUnavailable(f"{config.port}: {error}; is the scanner plugged in, and the port free?") from error
+        self._decoder.discard()
+        self._port = port
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            port.abort()
+            async with asyncio.timeout(self._config.timeout_s):
+                await port.wait_closed()
+
+    async def listen(self, emit: Emit) -> None:
+        """Hand on codes until cancelled. Raises DeviceUnavailable, or BadReply for bytes that are no code."""
+        while True:
+            found = self._decoder.feed(await self._read())
+            stamp = self._ctx.clock.stamp()
+            codes = [item for item in found if isinstance(item, Code)]
+            if codes:
+                await emit([Scan(self._channel, code.text, code.symbology, stamp) for code in codes])
+                await self._acknowledge(len(codes))
+            for item in found:
+                if isinstance(item, Overlong):
+                    raise BadReply(
+                        f"{self._config.port}: {item.size_bytes} bytes without the suffix {self._config.suffix!r} "
+                        f"(the longest code has {CODE_MAX_BYTES}); do scanner and configuration agree on it?"
+                    )
+
+    async def _read(self) -> bytes:
+        port = self._require_port()
+        rest_s = REST_S if self._decoder.pending else None
+        try:
+            async with asyncio.timeout(rest_s):
+                data = await port.read(READ_BYTES)
+        except TimeoutError:
+            size = self._decoder.discard()
+            raise BadReply(
+                f"{self._config.port}: {size} bytes came without the suffix {self._config.suffix!r} and were dropped; "
+                "scan again, and set the scanner to send it if this repeats"
+            ) from None
+        except OSError as error:
+            raise DeviceUnavailable(f"{self._config.port}: {error}; is the scanner still plugged in?") from error
+        if not data:
+            raise DeviceUnavailable(f"{self._config.port}: the port was closed at the other end")
+        return data
+
+    async def _acknowledge(self, count: int) -> None:
+        if not self._config.ack:
+            return
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                await self._require_port().write(self._config.ack.encode("ascii") * count)
+        except TimeoutError:
+            raise DeviceUnavailable(f"{self._config.port}: takes no answer; the scans are safe") from None
+        except OSError as error:
+            raise DeviceUnavailable(f"{self._config.port}: {error}; the scans are safe") from error
+
+    def _require_port(self) -> serialx.AsyncSerial:
+        if self._port is None:
+            raise DeviceUnavailable(f"{self._config.port}: not open")
+        return self._port

@@ -1,0 +1,87 @@
+"""The uplink's options, its visible state, and its errors.
+
+    UplinkError
+    ├── BrokerUnavailable     retry: no connection, or it was lost
+    ├── BrokerRefused         retry slowly: the broker answered, and said no (CONNACK, SUBACK)
+    └── UplinkMisconfigured   fatal: certificates that cannot be read; waiting will not help
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class UplinkError(Exception):
+    """What the uplink's connection may raise; `str()` says what, where, why and what to do."""
+
+
+class BrokerUnavailable(UplinkError):
+    """There is no connection to the broker."""
+
+
+class BrokerRefused(UplinkError):
+    """The broker answered and refused."""
+
+
+class UplinkMisconfigured(UplinkError):
+    """The uplink can never work as configured."""
+
+
+class TlsOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Paths of PEM files. Without `ca` the system's authorities count; certificate and key belong together."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+
+
+class UplinkOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where packs go, and how fast.
+
+    cloud_key: the pinned key of the cloud, a path or base64 (edge.keys.load_cloud_key reads it).
+    window: packs on their way without a receipt. retry_s: when such a pack is sent again, at first.
+    keepalive_s: a silent link is noticed after two of these.
+    """
+
+    host: str
+    cloud_key: str
+    port: int = 1883
+    tls: TlsOptions | None = None
+    backfill_readings_per_s: int = 5_000
+    window: int = 40
+    retry_s: float = 30.0
+    keepalive_s: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ValueError("host is empty: give the broker's name or address")
+        for name, low, high in (
+            ("port", 1, 65_535),
+            ("backfill_readings_per_s", 1, 1_000_000),
+            ("window", 8, 50),
+            ("retry_s", 1, 3600),
+            ("keepalive_s", 1, 600),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} = {value}: allowed are {low} to {high}")
+
+
+class UplinkState(msgspec.Struct, frozen=True):
+    """The uplink at one moment.
+
+    last_error: why there is no connection, or the latest refusal; empty when all is well.
+    counts: letters by what became of them (receipts, forged, foreign, malformed, …) and packs sent and sent again.
+    """
+
+    connected: bool
+    last_error: str
+    in_flight: int
+    last_receipt_ms: int | None
+    checkpoint_size: int
+    checkpoint_root: str
+    counts: dict[str, int]

@@ -1,0 +1,118 @@
+"""Modbus slaves on one serial line, behind a pseudo-terminal that keeps the line's baud rate.
+
+A pty is as fast as memory; here an answer comes out no earlier than it could on a real line: the request's time on
+the wire, 3.5 characters of silence, what the slave needs to think, and the answer's time on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from firmware_sim.devices.log import DeviceLog
+from firmware_sim.devices.modbus import RtuRequests, Unit, answer, rtu_frame, rtu_payload
+from firmware_sim.devices.pty_port import PtyPort
+from firmware_sim.links import Link
+
+BITS_PER_CHARACTER = 10  # 8N1
+SILENCE_CHARACTERS = 3.5  # ends a frame (Serial Line V1.02 §2.5.1.1)
+SILENCE_MIN_S = 0.02  # a loaded host may pause its writing; no pause of ours is shorter
+MAX_WAITING = 8  # requests that came while the line was busy; a master that sends more than that is broken
+
+
+class _Request(NamedTuple):
+    frame: bytes
+    came_s: float
+
+
+class RtuBus:
+    """One line with its slaves. `async with bus:` makes the port appear; `serve` answers until cancelled."""
+
+    def __init__(
+        self,
+        path: Path,
+        units: Sequence[Unit],
+        *,
+        link: Link,
+        log: DeviceLog,
+        now_ms: Callable[[], float],
+        baudrate: int = 9600,
+        turnaround_s: float = 0.003,
+        paced: bool = True,
+    ) -> None:
+        self._units = {unit.unit_id: unit for unit in units}
+        self._link = link
+        self._log = log
+        self._now_ms = now_ms
+        self._character_s = BITS_PER_CHARACTER / baudrate
+        self._turnaround_s = turnaround_s
+        self._paced = paced
+        self._port = PtyPort(path, self._take)
+        self._cutter = RtuRequests()
+        self._requests: asyncio.Queue[_Request] = asyncio.Queue(MAX_WAITING)
+        self._silence: asyncio.TimerHandle | None = None
+        link.attach(self._plug)
+
+    async def __aenter__(self) -> Self:
+        await self._plug(not self._link.faults.unplugged)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cancel_silence()
+        self._port.close()
+
+    async def serve(self) -> None:
+        """Answer requests one after the other."""
+        while True:
+            request = await self._requests.get()
+            await self._answer(request)
+
+    async def _plug(self, plugged: bool) -> None:
+        if plugged:
+            self._port.open()
+        else:
+            self._port.close()
+
+    def _take(self, data: bytes) -> None:
+        self._cancel_silence()
+        for frame in self._cutter.feed(self._link.inward(data)):
+            self._queue(frame)
+        if self._cutter.waiting:
+            wait_s = max(SILENCE_MIN_S, SILENCE_CHARACTERS * self._character_s)
+            self._silence = asyncio.get_running_loop().call_later(wait_s, self._end_by_silence)
+
+    def _end_by_silence(self) -> None:
+        self._silence = None
+        self._queue(self._cutter.silence())
+
+    def _cancel_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _queue(self, frame: bytes) -> None:
+        if not self._requests.full():
+            self._requests.put_nowait(_Request(frame, asyncio.get_running_loop().time()))
+
+    async def _answer(self, request: _Request) -> None:
+        payload = rtu_payload(request.frame)
+        unit = None if payload is None else self._units.get(payload[0])
+        if payload is None or unit is None:
+            return  # damaged, a broadcast or somebody else's: a slave keeps silent
+        at_ms = int(self._now_ms())
+        reply = answer(unit, payload[1], at_ms)
+        frame = rtu_frame(unit.unit_id, reply.pdu)
+        if self._paced:
+            characters = len(request.frame) + SILENCE_CHARACTERS + len(frame)
+            due_s = request.came_s + characters * self._character_s + self._turnaround_s
+            await asyncio.sleep(due_s - asyncio.get_running_loop().time())
+        out, intact = await self._link.outward(frame)
+        if self._port.write(out) and intact:
+            self._log.values(reply.values, at_ms)
+        elif not intact:
+            self._log.damaged(unit.device, at_ms)

@@ -1,0 +1,332 @@
+"""A scenario: the places of a simulated world, its devices, and what happens when; read from TOML.
+
+Called by run.py and by whoever writes the gateways' configurations. Unknown keys and wrong types are refused with
+the path to the key; what refers to something (a place, a bus, a scanner) must find it. Nothing is opened here.
+Times are offsets from the start of the simulation: "+2h", "+29h55m", "+90s".
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edge.drivers.barcode.codec import Suffix
+from edge.drivers.modbus.codec import profile_names, shipped_profile
+from firmware_sim.links import Faults
+from wire.observation import is_channel
+
+OFFSET = re.compile(r"\+(?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,6})s)?")
+BUILT_IN = Path(__file__).parent / "scenarios"
+MAX_SCENARIO_BYTES = 1_000_000  # a scenario is written by hand; a thousand devices fit
+MAX_CODE_CHARS = 4096
+AMBIENT = "ambient"
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Temperature = Annotated[float, msgspec.Meta(ge=-90, le=90)]
+UnitId = Annotated[int, msgspec.Meta(ge=1, le=247)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class ScenarioError(ValueError):
+    """The scenario cannot be played; says which file, which key and why."""
+
+
+class Offset(int):
+    """Milliseconds after the start of the simulation."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Ambient(_Strict, frozen=True):
+    """The air outside: a day's wave around a mean, and slow weather on top; °C."""
+
+    mean_c: Temperature
+    swing_c: NotNegative
+    wander_c: NotNegative = 0.0
+
+
+class Spell(_Strict, frozen=True):
+    """A stretch of time."""
+
+    begins: Offset = msgspec.field(name="from")
+    ends: Offset = msgspec.field(name="until")
+
+
+class Defrost(_Strict, frozen=True):
+    """The evaporator is heated every so often; meanwhile nothing is cooled."""
+
+    every_h: Positive
+    minutes: Positive
+    heat_c_per_h: NotNegative
+    first: Offset
+
+
+class Door(_Strict, frozen=True):
+    """Open, it lets in the air of `outside`: `ambient` or another place. Random openings are seeded, by day."""
+
+    exchange_per_h: NotNegative
+    outside: str = AMBIENT
+    openings: list[Spell] = []
+    random_per_day: Annotated[float, msgspec.Meta(ge=0, le=200)] = 0.0
+    random_minutes: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
+
+
+class Place(_Strict, frozen=True):
+    """A cooled space: air, and the goods and walls that make it slow. Rates are per hour, temperatures °C.
+
+    The unit cools while the air is above set_c + hysteresis_c until it is below set_c − hysteresis_c;
+    `running` limits it to some spells (a truck's unit is switched on before loading), `failures` stop it.
+    """
+
+    name: str
+    start_c: Temperature
+    set_c: Temperature
+    cooling_c_per_h: NotNegative
+    leak_per_h: Annotated[float, msgspec.Meta(ge=0, le=30)]
+    hysteresis_c: Positive = 0.8
+    air_to_mass_per_h: Annotated[float, msgspec.Meta(ge=0, le=30)] = 2.0
+    mass_to_air_per_h: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.05
+    humidity_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 80.0
+    defrost: Defrost | None = None
+    door: Door | None = None
+    running: list[Spell] = []
+    failures: list[Spell] = []
+
+
+class WorldPoint(_Strict, frozen=True, tag_field="source", tag="world"):
+    """A probe in a place. noise and offset: in °C or percent."""
+
+    place: str
+    measurement: Literal["temperature", "humidity"]
+    noise: NotNegative = 0.0
+    offset: float = 0.0
+
+
+class RecordedPoint(_Strict, frozen=True, tag_field="source", tag="recorded"):
+    """A column of a recorded log. file: relative to the scenario; zone: IANA name of the log's local time."""
+
+    file: str
+    column: str
+    time_columns: list[str]
+    zone: str
+    time_format: str = "%Y-%m-%d %H:%M:%S"
+
+
+Point = WorldPoint | RecordedPoint
+
+
+class Gateway(_Strict, frozen=True):
+    """A gateway that the devices belong to."""
+
+    name: str
+
+
+class Bus(_Strict, frozen=True):
+    """An RS-485 line. turnaround_ms: what a slave needs to think."""
+
+    name: str
+    baudrate: Annotated[int, msgspec.Meta(ge=300, le=1_000_000)] = 9600
+    turnaround_ms: NotNegative = 3.0
+    paced: bool = True
+
+
+class ModbusRtu(_Strict, frozen=True, tag_field="kind", tag="modbus-rtu"):
+    """A Modbus slave on a bus. failure: how it says that its probe is broken."""
+
+    name: str
+    gateway: str
+    bus: str
+    unit_id: UnitId
+    profile: str
+    points: dict[str, Point]
+    interval_s: Positive
+    timeout_s: Positive = 1.0
+    failure: Literal["sentinel", "exception"] = "sentinel"
+
+
+class ModbusTcp(_Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
+    """A Modbus slave on the network; tcp_port 0 = any free one."""
+
+    name: str
+    gateway: str
+    profile: str
+    points: dict[str, Point]
+    interval_s: Positive
+    unit_id: UnitId = 1
+    tcp_port: Port = 0
+    timeout_s: Positive = 1.0
+    failure: Literal["sentinel", "exception"] = "sentinel"
+
+
+class Scanner(_Strict, frozen=True, tag_field="kind", tag="scanner"):
+    """A barcode scanner on a serial line. aim: whether it sends the AIM identifier before the code."""
+
+    name: str
+    gateway: str
+    point: str = "scan"
+    suffix: Suffix = "crlf"
+    aim: bool = True
+
+
+Device = ModbusRtu | ModbusTcp | Scanner
+
+
+class Scans(_Strict, frozen=True):
+    """Somebody scans these codes, one every `every_s` simulated seconds."""
+
+    at: Offset
+    scanner: str
+    codes: list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CODE_CHARS)]]
+    every_s: NotNegative = 60.0
+    symbology: Annotated[str, msgspec.Meta(pattern="^[A-Za-z][0-9A-Za-z]$")] = "C1"
+
+
+class LinkFault(_Strict, frozen=True):
+    """From–until, the cable of a bus or device is like this."""
+
+    link: str
+    begins: Offset = msgspec.field(name="from")
+    ends: Offset = msgspec.field(name="until")
+    faults: Faults
+
+
+class Scenario(_Strict, frozen=True):
+    """The whole play. utc_offset_h: local time of its day and night."""
+
+    name: str
+    title: str
+    title_en: str
+    duration: Offset
+    ambient: Ambient
+    place: list[Place]
+    gateway: list[Gateway]
+    device: list[Device]
+    bus: list[Bus] = []
+    scan: list[Scans] = []
+    fault: list[LinkFault] = []
+    utc_offset_h: Annotated[float, msgspec.Meta(ge=-12, le=14)] = 7.0
+    seed: int = 1
+
+    @property
+    def links(self) -> list[str]:
+        """Names of all cables: one per bus, one per device that has its own."""
+        own = [device.name for device in self.device if not isinstance(device, ModbusRtu)]
+        return [bus.name for bus in self.bus] + own
+
+
+def find(name: str) -> Path:
+    """The file of a built-in scenario (`demo`), or `name` taken as a path. Raises ScenarioError."""
+    built_in = BUILT_IN / f"{name}.toml"
+    if re.fullmatch(r"[a-z0-9-]+", name) and built_in.is_file():
+        return built_in
+    if Path(name).is_file():
+        return Path(name)
+    known = ", ".join(sorted(path.stem for path in BUILT_IN.glob("*.toml") if "." not in path.stem))
+    raise ScenarioError(f"no scenario {name!r}: neither a file nor a built-in one ({known})")
+
+
+def load(path: Path) -> Scenario:
+    """Read and check a scenario. Raises ScenarioError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SCENARIO_BYTES + 1)
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(text) > MAX_SCENARIO_BYTES:
+        raise ScenarioError(f"{path}: longer than {MAX_SCENARIO_BYTES} bytes")
+    try:
+        scenario = msgspec.toml.decode(text, type=Scenario, dec_hook=_decode_offset)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+    problems = list(_problems(scenario))
+    if problems:
+        raise ScenarioError(f"{path}: " + "; ".join(problems))
+    return scenario
+
+
+def offset(text: str) -> Offset:
+    """Parse "+2h30m". Raises ValueError."""
+    found = OFFSET.fullmatch(text)
+    if found is None or not any(found.groups()):
+        raise ValueError(f"{text!r} is no offset such as +2h, +29h55m or +90s")
+    hours, minutes, seconds = (int(group or 0) for group in found.groups())
+    return Offset(((hours * 60 + minutes) * 60 + seconds) * 1000)
+
+
+def _decode_offset(kind: type, value: Any) -> Any:
+    if kind is not Offset:
+        raise NotImplementedError(f"no decoder for {kind}")
+    if not isinstance(value, str):
+        raise ValueError("an offset is a text such as +2h")
+    return offset(value)
+
+
+def _problems(scenario: Scenario) -> Iterator[str]:
+    places = {place.name for place in scenario.place}
+    yield from _twice("place", (place.name for place in scenario.place))
+    yield from _twice("gateway", (gateway.name for gateway in scenario.gateway))
+    yield from _twice("link", scenario.links)
+    yield from _twice("device", (device.name for device in scenario.device))
+    for index, place in enumerate(scenario.place):
+        if place.door is not None and place.door.outside not in places | {AMBIENT}:
+            yield f"$.place[{index}].door.outside: no place {place.door.outside!r}"
+        for spell in [*place.running, *place.failures, *(place.door.openings if place.door else [])]:
+            if spell.ends <= spell.begins:
+                yield f"$.place[{index}]: a spell ends before it begins"
+    for index, device in enumerate(scenario.device):
+        yield from (f"$.device[{index}] ({device.name}): {what}" for what in _device_problems(scenario, device))
+    yield from _timeline_problems(scenario)
+
+
+def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
+    if device.gateway not in {gateway.name for gateway in scenario.gateway}:
+        yield f"gateway: no gateway {device.gateway!r}"
+    points = [device.point] if isinstance(device, Scanner) else list(device.points)
+    yield from (f"{device.name}/{point} is no channel name" for point in points if not is_channel(f"{device.name}/{point}"))
+    if isinstance(device, Scanner):
+        return
+    if device.profile not in profile_names():
+        yield f"profile: no profile {device.profile!r}, known are {', '.join(profile_names())}"
+    elif set(device.points) != (known := {point.name for point in shipped_profile(device.profile).points}):
+        yield f"points: {device.profile} has exactly {', '.join(sorted(known))}"
+    for name, point in device.points.items():
+        if isinstance(point, WorldPoint) and point.place not in {place.name for place in scenario.place}:
+            yield f"points.{name}.place: no place {point.place!r}"
+    if isinstance(device, ModbusRtu):
+        if device.bus not in {bus.name for bus in scenario.bus}:
+            yield f"bus: no bus {device.bus!r}"
+        same = [d for d in scenario.device if isinstance(d, ModbusRtu) and d.bus == device.bus]
+        if sum(other.unit_id == device.unit_id for other in same) > 1:
+            yield f"unit_id: {device.unit_id} is there twice on {device.bus}"
+        if len({other.gateway for other in same}) > 1:
+            yield f"bus: {device.bus} can belong to one gateway only"
+
+
+def _timeline_problems(scenario: Scenario) -> Iterator[str]:
+    scanners = {device.name for device in scenario.device if isinstance(device, Scanner)}
+    for index, scans in enumerate(scenario.scan):
+        if scans.scanner not in scanners:
+            yield f"$.scan[{index}].scanner: no scanner {scans.scanner!r}"
+    for index, fault in enumerate(scenario.fault):
+        if fault.link not in scenario.links:
+            yield f"$.fault[{index}].link: no link {fault.link!r}, known are {', '.join(scenario.links)}"
+        if fault.ends <= fault.begins:
+            yield f"$.fault[{index}]: ends before it begins"
+    ordered = sorted(scenario.fault, key=lambda fault: (fault.link, fault.begins))
+    for one, other in pairwise(ordered):
+        if one.link == other.link and other.begins < one.ends:
+            yield f"$.fault: two faults of {one.link} at the same time"
+
+
+def _twice(what: str, names: Iterable[str]) -> Iterator[str]:
+    yield from (f"{what} {name!r} is there twice" for name, count in Counter(names).items() if count > 1)

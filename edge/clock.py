@@ -71,14 +71,17 @@ class SimulatedClock:
 
 
 class SteppedClock:
-    """Stands still until it is moved: for replaying a recorded log so that every row keeps its own time."""
+    """Stands still until it is moved: for replaying a recorded log so that every row keeps its own time.
+
+    For one event loop. Whoever moves it waits in between until everybody sleeps again (`all_asleep`).
+    """
 
     def __init__(self, start_ms: int, boot_id: bytes = bytes(16)) -> None:
         self._start_ms = start_ms
         self._monotonic_ms = 0
         self._boot_id = boot_id
-        self._moved = asyncio.Condition()
-        self.sleeping = 0  #: how many are waiting for the clock to move
+        self._sleepers: list[tuple[int, asyncio.Event]] = []
+        self._changed = asyncio.Event()
 
     def stamp(self) -> Stamp:
         """The time the clock was last moved to."""
@@ -87,20 +90,32 @@ class SteppedClock:
 
     async def sleep_until(self, monotonic_ms: int) -> None:
         """Wait until somebody has moved the clock that far."""
-        async with self._moved:
-            self.sleeping += 1
-            try:
-                await self._moved.wait_for(lambda: self._monotonic_ms >= monotonic_ms)
-            finally:
-                self.sleeping -= 1
+        if monotonic_ms <= self._monotonic_ms:
+            await asyncio.sleep(0)
+            return
+        sleeper = (monotonic_ms, asyncio.Event())
+        self._sleepers.append(sleeper)
+        self._changed.set()
+        try:
+            await sleeper[1].wait()
+        finally:
+            if sleeper in self._sleepers:
+                self._sleepers.remove(sleeper)
 
-    async def move_to(self, wall_ms: int) -> None:
+    def move_to(self, wall_ms: int) -> None:
         """Move the clock forward and wake whoever is due. Raises ValueError for a step backwards."""
         if wall_ms - self._start_ms < self._monotonic_ms:
             raise ValueError("a stepped clock only moves forward")
-        async with self._moved:
-            self._monotonic_ms = wall_ms - self._start_ms
-            self._moved.notify_all()
+        self._monotonic_ms = wall_ms - self._start_ms
+        for sleeper in [sleeper for sleeper in self._sleepers if sleeper[0] <= self._monotonic_ms]:
+            self._sleepers.remove(sleeper)
+            sleeper[1].set()
+
+    async def all_asleep(self, count: int) -> None:
+        """Wait until `count` tasks wait for the clock to move further than it is."""
+        while len(self._sleepers) < count:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 def _wall_minus_monotonic_ms() -> int:

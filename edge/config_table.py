@@ -75,8 +75,9 @@ class Document:
             return None
         try:
             return kind(**values)
-        except ValueError as error:  # a rule between fields
-            self.complain(path, str(error))
+        except ValueError as error:  # a rule of the Struct's own; it names its field as `field = value: why`
+            named, _, _ = str(error).partition(" = ")
+            self.complain(f"{path}.{named}" if named in fields else path, str(error))
             return None
 
     def _field(self, value: Any, kind: Any, info: inspect.Type, path: str) -> Any:
@@ -121,7 +122,7 @@ def describe(info: inspect.Type) -> str:
             return f"a text{longest}" + (f" matching {info.pattern}" if info.pattern else "")
         case inspect.BoolType():
             return "true or false"
-        case inspect.ListType():
+        case inspect.ListType() | inspect.VarTupleType():
             return f"a list of {describe(info.item_type)}"
         case inspect.StructType():
             return "a table"

@@ -145,5 +145,3 @@ def _public_key(text: str, where: str) -> Ed25519PublicKey:
     if len(raw) != KEY_BYTES:
         raise KeyFileError(f"{where}: {len(raw)} bytes, an Ed25519 public key has {KEY_BYTES}")
     return Ed25519PublicKey.from_public_bytes(raw)
-
-

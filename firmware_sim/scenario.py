@@ -19,18 +19,13 @@ import msgspec
 from edge.drivers.barcode.codec import Suffix
 from edge.drivers.modbus.codec import profile_names, shipped_profile
 from firmware_sim.links import Faults
+from firmware_sim.place import AMBIENT, Ambient, NotNegative, Offset, Place, Positive, Strict, offset
 from wire.observation import is_channel
 
-OFFSET = re.compile(r"\+(?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,6})s)?")
 BUILT_IN = Path(__file__).parent / "scenarios"
 MAX_SCENARIO_BYTES = 1_000_000  # a scenario is written by hand; a thousand devices fit
 MAX_CODE_CHARS = 4096
-AMBIENT = "ambient"
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Temperature = Annotated[float, msgspec.Meta(ge=-90, le=90)]
 UnitId = Annotated[int, msgspec.Meta(ge=1, le=247)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
@@ -39,71 +34,7 @@ class ScenarioError(ValueError):
     """The scenario cannot be played; says which file, which key and why."""
 
 
-class Offset(int):
-    """Milliseconds after the start of the simulation."""
-
-
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class Ambient(_Strict, frozen=True):
-    """The air outside: a day's wave around a mean, and slow weather on top; °C."""
-
-    mean_c: Temperature
-    swing_c: NotNegative
-    wander_c: NotNegative = 0.0
-
-
-class Spell(_Strict, frozen=True):
-    """A stretch of time."""
-
-    begins: Offset = msgspec.field(name="from")
-    ends: Offset = msgspec.field(name="until")
-
-
-class Defrost(_Strict, frozen=True):
-    """The evaporator is heated every so often; meanwhile nothing is cooled."""
-
-    every_h: Positive
-    minutes: Positive
-    heat_c_per_h: NotNegative
-    first: Offset
-
-
-class Door(_Strict, frozen=True):
-    """Open, it lets in the air of `outside`: `ambient` or another place. Random openings are seeded, by day."""
-
-    exchange_per_h: NotNegative
-    outside: str = AMBIENT
-    openings: list[Spell] = []
-    random_per_day: Annotated[float, msgspec.Meta(ge=0, le=200)] = 0.0
-    random_minutes: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
-
-
-class Place(_Strict, frozen=True):
-    """A cooled space: air, and the goods and walls that make it slow. Rates are per hour, temperatures °C.
-
-    The unit cools while the air is above set_c + hysteresis_c until it is below set_c − hysteresis_c;
-    `running` limits it to some spells (a truck's unit is switched on before loading), `failures` stop it.
-    """
-
-    name: str
-    start_c: Temperature
-    set_c: Temperature
-    cooling_c_per_h: NotNegative
-    leak_per_h: Annotated[float, msgspec.Meta(ge=0, le=30)]
-    hysteresis_c: Positive = 0.8
-    air_to_mass_per_h: Annotated[float, msgspec.Meta(ge=0, le=30)] = 2.0
-    mass_to_air_per_h: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.05
-    humidity_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 80.0
-    defrost: Defrost | None = None
-    door: Door | None = None
-    running: list[Spell] = []
-    failures: list[Spell] = []
-
-
-class WorldPoint(_Strict, frozen=True, tag_field="source", tag="world"):
+class WorldPoint(Strict, frozen=True, tag_field="source", tag="world"):
     """A probe in a place. noise and offset: in °C or percent."""
 
     place: str
@@ -112,7 +43,7 @@ class WorldPoint(_Strict, frozen=True, tag_field="source", tag="world"):
     offset: float = 0.0
 
 
-class RecordedPoint(_Strict, frozen=True, tag_field="source", tag="recorded"):
+class RecordedPoint(Strict, frozen=True, tag_field="source", tag="recorded"):
     """A column of a recorded log. file: relative to the scenario; zone: IANA name of the log's local time."""
 
     file: str
@@ -125,13 +56,13 @@ class RecordedPoint(_Strict, frozen=True, tag_field="source", tag="recorded"):
 Point = WorldPoint | RecordedPoint
 
 
-class Gateway(_Strict, frozen=True):
+class Gateway(Strict, frozen=True):
     """A gateway that the devices belong to."""
 
     name: str
 
 
-class Bus(_Strict, frozen=True):
+class Bus(Strict, frozen=True):
     """An RS-485 line. turnaround_ms: what a slave needs to think."""
 
     name: str
@@ -140,7 +71,7 @@ class Bus(_Strict, frozen=True):
     paced: bool = True
 
 
-class ModbusRtu(_Strict, frozen=True, tag_field="kind", tag="modbus-rtu"):
+class ModbusRtu(Strict, frozen=True, tag_field="kind", tag="modbus-rtu"):
     """A Modbus slave on a bus. failure: how it says that its probe is broken."""
 
     name: str
@@ -154,7 +85,7 @@ class ModbusRtu(_Strict, frozen=True, tag_field="kind", tag="modbus-rtu"):
     failure: Literal["sentinel", "exception"] = "sentinel"
 
 
-class ModbusTcp(_Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
+class ModbusTcp(Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
     """A Modbus slave on the network; tcp_port 0 = any free one."""
 
     name: str
@@ -168,7 +99,7 @@ class ModbusTcp(_Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
     failure: Literal["sentinel", "exception"] = "sentinel"
 
 
-class Scanner(_Strict, frozen=True, tag_field="kind", tag="scanner"):
+class Scanner(Strict, frozen=True, tag_field="kind", tag="scanner"):
     """A barcode scanner on a serial line. aim: whether it sends the AIM identifier before the code."""
 
     name: str
@@ -181,7 +112,7 @@ class Scanner(_Strict, frozen=True, tag_field="kind", tag="scanner"):
 Device = ModbusRtu | ModbusTcp | Scanner
 
 
-class Scans(_Strict, frozen=True):
+class Scans(Strict, frozen=True):
     """Somebody scans these codes, one every `every_s` simulated seconds."""
 
     at: Offset
@@ -191,7 +122,7 @@ class Scans(_Strict, frozen=True):
     symbology: Annotated[str, msgspec.Meta(pattern="^[A-Za-z][0-9A-Za-z]$")] = "C1"
 
 
-class LinkFault(_Strict, frozen=True):
+class LinkFault(Strict, frozen=True):
     """From–until, the cable of a bus or device is like this."""
 
     link: str
@@ -200,7 +131,7 @@ class LinkFault(_Strict, frozen=True):
     faults: Faults
 
 
-class Scenario(_Strict, frozen=True):
+class Scenario(Strict, frozen=True):
     """The whole play. utc_offset_h: local time of its day and night."""
 
     name: str
@@ -254,15 +185,6 @@ def load(path: Path) -> Scenario:
     return scenario
 
 
-def offset(text: str) -> Offset:
-    """Parse "+2h30m". Raises ValueError."""
-    found = OFFSET.fullmatch(text)
-    if found is None or not any(found.groups()):
-        raise ValueError(f"{text!r} is no offset such as +2h, +29h55m or +90s")
-    hours, minutes, seconds = (int(group or 0) for group in found.groups())
-    return Offset(((hours * 60 + minutes) * 60 + seconds) * 1000)
-
-
 def _decode_offset(kind: type, value: Any) -> Any:
     if kind is not Offset:
         raise NotImplementedError(f"no decoder for {kind}")
@@ -292,7 +214,9 @@ def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
     if device.gateway not in {gateway.name for gateway in scenario.gateway}:
         yield f"gateway: no gateway {device.gateway!r}"
     points = [device.point] if isinstance(device, Scanner) else list(device.points)
-    yield from (f"{device.name}/{point} is no channel name" for point in points if not is_channel(f"{device.name}/{point}"))
+    yield from (
+        f"{device.name}/{point} is no channel name" for point in points if not is_channel(f"{device.name}/{point}")
+    )
     if isinstance(device, Scanner):
         return
     if device.profile not in profile_names():

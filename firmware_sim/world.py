@@ -15,7 +15,8 @@ import random
 from array import array
 from collections.abc import Sequence
 
-from firmware_sim.scenario import AMBIENT, Ambient, Defrost, Door, Place, Scenario, Spell
+from firmware_sim.place import AMBIENT, Ambient, Defrost, Door, Place, Spell
+from firmware_sim.scenario import Scenario
 
 STEP_S = 10  # the fastest rate allowed is 30/h: 12 steps per time constant keep Euler's method stable and close
 STEP_MS = STEP_S * 1000
@@ -130,7 +131,7 @@ class _Doors:
         return any(begin <= time_ms < end for begin, end in self._random)
 
     def _openings_of(self, day: int) -> list[tuple[float, float]]:
-        rng = random.Random(f"{self._seed} door {self._name} {day}")  # noqa: S311: physics, not secrets
+        rng = random.Random(f"{self._seed} door {self._name} {day}")  # noqa: S311 - physics, not secrets
         begins = [rng.uniform(*WORKDAY_H) * HOUR_MS for _ in range(round(self._door.random_per_day))]
         return [(at, at + rng.uniform(0.5, 1.5) * self._door.random_minutes * 60_000) for at in sorted(begins)]
 

@@ -13,7 +13,7 @@ from enum import IntEnum
 import msgspec
 
 CHANNEL_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}")
-UNIT_PATTERN = re.compile(r"[A-Z0-9]{1,3}")
+UNIT_PATTERN = re.compile(r"[A-Z0-9]{2,3}")
 CODE_MAX_BYTES = 4096  # a QR code holds at most 2,953 bytes (ISO/IEC 18004); an EPC far less
 MIN_EXPONENT, MAX_EXPONENT = -9, 9
 INT64_MAX = 2**63 - 1
@@ -98,5 +98,5 @@ def is_channel(text: str) -> bool:
 
 
 def is_unit_code(text: str) -> bool:
-    """Whether `text` has the form of a Rec 20 code: 1 to 3 upper-case letters or digits."""
+    """Whether `text` has the form of a Rec 20 code: 2 or 3 upper-case letters or digits."""
     return UNIT_PATTERN.fullmatch(text) is not None

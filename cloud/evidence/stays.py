@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from standards.epcis.event import Action, AggregationEvent, Event, ObjectEvent
+from cloud.events.instant import to_ms
+from standards.epcis.model import AggregationEvent, Event, ObjectEvent
 
 
 class Presence(NamedTuple):
@@ -37,23 +38,24 @@ class Journey:
 def follow(events: Iterable[tuple[str, Event]], lot: str) -> Journey:
     """The journey of the lot with this URI through (event id, event) pairs; others' events change nothing."""
     tracker = _Tracker(lot)
-    concerned = [event_id for event_id, event in sorted(events, key=_life_order) if tracker.apply(event)]
+    stated = (pair for pair in events if pair[1].error_declaration is None)  # a declared error moved nothing
+    concerned = [event_id for event_id, event in sorted(stated, key=_life_order) if tracker.apply(event)]
     return Journey(tracker.presences(), concerned)
 
 
 _LIFE = {
-    (ObjectEvent, Action.ADD): 0,
-    (AggregationEvent, Action.ADD): 1,
-    (AggregationEvent, Action.OBSERVE): 2,
-    (ObjectEvent, Action.OBSERVE): 3,
-    (AggregationEvent, Action.DELETE): 4,
-    (ObjectEvent, Action.DELETE): 5,
+    (ObjectEvent, "ADD"): 0,
+    (AggregationEvent, "ADD"): 1,
+    (AggregationEvent, "OBSERVE"): 2,
+    (ObjectEvent, "OBSERVE"): 3,
+    (AggregationEvent, "DELETE"): 4,
+    (ObjectEvent, "DELETE"): 5,
 }
 
 
 def _life_order(pair: tuple[str, Event]) -> tuple[int, int, str]:
     event_id, event = pair
-    return event.event_time_ms, _LIFE[type(event), event.action], event_id
+    return to_ms(event.event_time), _LIFE[type(event), event.action], event_id
 
 
 class _Key(NamedTuple):
@@ -106,7 +108,7 @@ class _Tracker:
         """Take in one event; whether it concerned the lot."""
         before = self._holders()
         if isinstance(event, ObjectEvent):
-            named = set(event.epc_list)
+            named = set(event.epc_list or [])
             mentioned = self._object(event)
         else:
             named = {event.parent_id or "", *event.child_epcs}
@@ -122,18 +124,18 @@ class _Tracker:
         return sorted(found, key=lambda one: (one.from_ms, math.inf if one.to_ms is None else one.to_ms, one.place))
 
     def _object(self, event: ObjectEvent) -> bool:
-        at_ms, place = event.event_time_ms, event.biz_location
-        for epc in event.epc_list:
-            if event.action is Action.DELETE:
+        at_ms, place = to_ms(event.event_time), _place_of(event)
+        for epc in event.epc_list or []:
+            if event.action == "DELETE":
                 self.place_of[epc] = None
             elif place is not None:
                 self.place_of[epc] = place
         self._settle(at_ms)
         amounts = [one.quantity for one in event.quantity_list if one.epc_class == self.lot]
         for amount in amounts:
-            if event.action is Action.ADD:
+            if event.action == "ADD":
                 self._put(_Key(False, place or ""), _Part(_units(amount), place, at_ms), at_ms)
-            elif event.action is Action.DELETE:
+            elif event.action == "DELETE":
                 for part in self._take_loose(place, _units(amount)):
                     self.gone |= part.ended(at_ms)
             elif place is not None:
@@ -141,21 +143,22 @@ class _Tracker:
         return bool(amounts)
 
     def _aggregation(self, event: AggregationEvent) -> bool:
-        at_ms, parent = event.event_time_ms, event.parent_id
+        at_ms, parent = to_ms(event.event_time), event.parent_id
         if parent is None:  # EPCIS allows it for OBSERVE alone: children seen together, in nothing named
             return False
-        if event.biz_location is not None:
-            self.place_of[parent] = event.biz_location
+        place = _place_of(event)
+        if place is not None:
+            self.place_of[parent] = place
         amounts = [one.quantity for one in event.child_quantity_list if one.epc_class == self.lot]
-        if event.action is Action.DELETE:
+        if event.action == "DELETE":
             everything = not event.child_epcs and not event.child_quantity_list
             mentioned = self._unpack(parent, event.child_epcs, amounts, everything=everything, at_ms=at_ms)
         else:
             for epc in event.child_epcs:
                 self.parent_of[epc] = parent
-            new = event.action is Action.ADD or _Key(True, parent) not in self.parts
+            new = event.action == "ADD" or _Key(True, parent) not in self.parts
             for amount in amounts if new else []:
-                self._pack(parent, _units(amount), event.biz_location, at_ms)
+                self._pack(parent, _units(amount), place, at_ms)
             mentioned = bool(amounts)
         self._settle(at_ms)
         return mentioned
@@ -245,3 +248,7 @@ class _Tracker:
 def _units(quantity: float | None) -> float:
     """An amount left open means all there is."""
     return math.inf if quantity is None else quantity
+
+
+def _place_of(event: Event) -> str | None:
+    return None if event.biz_location is None else event.biz_location.id

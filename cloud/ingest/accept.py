@@ -62,9 +62,7 @@ class Conflict(msgspec.Struct, frozen=True):
 Verdict = Accepted | Duplicate | Conflict | Quarantined
 
 
-def examine(
-    topic: str, envelope: bytes, *, keys: Sequence[GatewayKey], received_ms: int
-) -> Candidate | Quarantined:
+def examine(topic: str, envelope: bytes, *, keys: Sequence[GatewayKey], received_ms: int) -> Candidate | Quarantined:
     """Judge a letter by itself. `keys`: all keys of the gateway named in the topic, none if it is unknown."""
     try:
         gateway = gateway_of(topic)
@@ -91,9 +89,7 @@ def judge(candidate: Candidate, stored_hash: bytes | None) -> Accepted | Duplica
     return Duplicate(candidate) if stored_hash == candidate.hash else Conflict(candidate)
 
 
-def _refuse_signature(
-    gateway: str, message: Sign1, keys: Sequence[GatewayKey], received_ms: int
-) -> Quarantined | None:
+def _refuse_signature(gateway: str, message: Sign1, keys: Sequence[GatewayKey], received_ms: int) -> Quarantined | None:
     if not keys:
         return Quarantined("unknown_gateway", f"gateway {gateway} is not in the registry")
     named = [key for key in keys if key.kid == message.kid]

@@ -34,9 +34,7 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
 def settles(pack: Pack) -> list[tuple[Stream, Range]]:
     """What an accepted pack settles: itself, and the losses it declares in any stream of its gateway."""
     own: list[tuple[Stream, Range]] = [((pack.gateway, pack.stream), (pack.seq, pack.seq))]
-    return own + [
-        ((pack.gateway, loss.stream), _lost(loss)) for loss in pack.losses if loss.first_seq <= INT64_MAX
-    ]
+    return own + [((pack.gateway, loss.stream), _lost(loss)) for loss in pack.losses if loss.first_seq <= INT64_MAX]
 
 
 def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> None:

@@ -152,9 +152,7 @@ class Buffer(Protocol):
     async def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal everything open; the heads of the new packs, oldest first. Raises BufferFull, BufferUnusable."""
 
-    async def unsent(
-        self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()
-    ) -> list[SealedPack]:
+    async def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()) -> list[SealedPack]:
         """Up to `limit` packs that are sealed, not settled and not in `exclude`."""
 
     async def fetch(self, names: Sequence[PackName]) -> list[SealedPack]:

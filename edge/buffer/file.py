@@ -35,13 +35,15 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
     except sqlite3.Error as error:
         raise BufferUnusable(f"{path}: cannot be opened ({error}); check the folder and its rights") from error
+    sound = False
     try:
         _configure(connection)
+        sound = True
         _migrate(connection, path)
         _check(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        if is_corruption(error):
+        if is_corruption(error) or (not sound and _header_is_wrong(error, path)):
             raise CorruptFile(str(error)) from error
         raise translate(error, path) from error
     except BaseException:
@@ -139,6 +141,14 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")
     connection.execute("PRAGMA cache_size = -2000")
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # makes SQLite judge the header
+
+
+def _header_is_wrong(error: sqlite3.Error, path: Path) -> bool:
+    """A flipped bit in the header reads as an unknown format or as "read only", not as corruption."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and writable)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -81,9 +81,7 @@ def seal_all(
     sealed: list[Sealed] = []
     chunks = list(split(observations, options)) or ([[]] if losses else [])
     for chunk in chunks:
-        pack = _pack(
-            chunk, chain, stamp, gateway=identity.gateway, simulated=identity.simulated, losses=list(losses)
-        )
+        pack = _pack(chunk, chain, stamp, gateway=identity.gateway, simulated=identity.simulated, losses=list(losses))
         envelope = seal(pack, key=identity.key, kid=identity.kid)
         digest = envelope_hash(envelope)
         times = [observation.stamp.observed_at_ms for observation in chunk]

@@ -1,9 +1,9 @@
 """The uplink's options, its visible state, and its errors.
 
-    UplinkError
-    ├── BrokerUnavailable     retry: no connection, or it was lost
-    ├── BrokerRefused         retry slowly: the broker answered, and said no (CONNACK, SUBACK)
-    └── UplinkMisconfigured   fatal: certificates that cannot be read; waiting will not help
+UplinkError
+├── BrokerUnavailable     retry: no connection, or it was lost
+├── BrokerRefused         retry slowly: the broker answered, and said no (CONNACK, SUBACK)
+└── UplinkMisconfigured   fatal: certificates that cannot be read; waiting will not help
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """A Modbus slave, bytes in and bytes out: the witness against the library that the gateway's driver uses.
 
-Own framing and protocol on purpose, no Modbus library; what the registers mean is the drivers' codec. Functions 3 and 4; exception codes 1 (function), 2 (address), 3 (count)
-and 4 (the probe is broken and the device says so). Framing: RTU with CRC, TCP with MBAP.
+Own framing and protocol on purpose, no Modbus library; what the registers mean is the drivers' codec.
+Functions 3 and 4; exception codes 1 (function), 2 (address), 3 (count) and 4 (the probe is broken and the device
+says so). Framing: RTU with CRC, TCP with MBAP. Used by rtu_bus.py and tcp_probe.py.
 Source: Modbus Application Protocol V1.1b3 §6.3, §6.4, §7; Modbus over Serial Line V1.02 §2.5.1;
-Modbus Messaging on TCP/IP V1.0b §3.1.3. Used by rtu_bus.py and tcp_probe.py.
+Modbus Messaging on TCP/IP V1.0b §3.1.3.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class PtyPort:
         self._on_bytes = on_bytes
         self._master = -1
         self._look: asyncio.TimerHandle | None = None
+        self._heard_since_s: float | None = None
 
     def open(self) -> None:
         """Make the port appear; harmless when it is there."""
@@ -50,6 +51,7 @@ class PtyPort:
         asyncio.get_running_loop().remove_reader(self._master)
         os.close(self._master)
         self._master = -1
+        self._heard_since_s = None
         self.path.unlink(missing_ok=True)
 
     @property
@@ -61,6 +63,13 @@ class PtyPort:
         poll.register(self._master, select.POLLIN)
         return not any(events & select.POLLHUP for _, events in poll.poll(0))
 
+    @property
+    def heard_for_s(self) -> float:
+        """How long the port has been open at the other end without a break; 0 when it is not."""
+        if not self.heard or self._heard_since_s is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._heard_since_s
+
     def write(self, data: bytes) -> bool:
         """Send; False when nobody has the port open or its buffer is full: a serial line does not wait."""
         if not self.heard:
@@ -71,10 +80,13 @@ class PtyPort:
 
     def _watch(self) -> None:
         self._look = None
+        loop = asyncio.get_running_loop()
         if self.heard:
-            asyncio.get_running_loop().add_reader(self._master, self._read)
+            self._heard_since_s = loop.time()
+            loop.add_reader(self._master, self._read)
         else:  # a hung-up master is always readable: a reader would spin
-            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._watch)
+            self._heard_since_s = None
+            self._look = loop.call_later(LOOK_S, self._watch)
 
     def _read(self) -> None:
         try:

@@ -41,7 +41,6 @@ class SerialScanner:
         self._aim = aim
         self._port = PtyPort(path, self._confirmed)
         self._sending = asyncio.Lock()
-        self._heard_since_s: float | None = None
         link.attach(self._plug)
 
     async def __aenter__(self) -> Self:
@@ -73,12 +72,7 @@ class SerialScanner:
             self._log.damaged(self._name, at_ms)
 
     async def _ready(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._port.heard or loop.time() - (self._heard_since_s or loop.time()) < READY_S:
-            if not self._port.heard:
-                self._heard_since_s = None
-            elif self._heard_since_s is None:
-                self._heard_since_s = loop.time()
+        while self._port.heard_for_s < READY_S:  # noqa: ASYNC110 - a pty tells when asked, it has no event
             await asyncio.sleep(LOOK_S)
 
     async def _plug(self, plugged: bool) -> None:

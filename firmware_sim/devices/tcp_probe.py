@@ -18,9 +18,7 @@ MAX_CONNECTIONS = 16  # small devices allow fewer
 class TcpProbe:
     """One slave. `async with probe:` makes it listen; `port` is then the port it listens on."""
 
-    def __init__(
-        self, unit: Unit, *, link: Link, log: DeviceLog, now_ms: Callable[[], float], port: int = 0
-    ) -> None:
+    def __init__(self, unit: Unit, *, link: Link, log: DeviceLog, now_ms: Callable[[], float], port: int = 0) -> None:
         self.host = "127.0.0.1"
         self.port = port
         self._unit = unit

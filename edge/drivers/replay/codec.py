@@ -16,7 +16,7 @@ import msgspec
 
 from wire.observation import INT64_MAX, MAX_EXPONENT, MAX_TIME_MS, MIN_EXPONENT
 
-_NUMBER = re.compile(r"([+-]?)(\d{1,19})(?:\.(\d{0,9}))?")
+_NUMBER = re.compile(r"([+-]?)(\d{1,19})(?:\.(\d{1,9}))?")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 SHOWN_CHARS = 40  # of a bad cell, in a message
 
@@ -66,19 +66,27 @@ class Row:
     errors: list[RowError]
 
 
-def missing_columns(layout: Layout, header: list[str]) -> list[str]:
-    """The columns of the layout that the header lacks."""
-    wanted = [*layout.time_columns, *(column.column for column in layout.columns)]
-    return [name for name in wanted if name not in header]
+def check_header(layout: Layout, header: list[str]) -> None:
+    """Whether a header has every column of the layout, once. Raises RowError."""
+    for name in [*layout.time_columns, *(column.column for column in layout.columns)]:
+        if header.count(name) != 1:
+            raise RowError(f"column {name!r} occurs {header.count(name)} times in the header {', '.join(header)[:200]}")
 
 
-def read_row(layout: Layout, row: Mapping[str, str | None], after_ms: int | None) -> Row:
+def by_column(header: list[str], cells: list[str]) -> dict[str, str]:
+    """The cells of a line by column. Raises RowError for a line that was cut short or has too much in it."""
+    if len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):
+        raise RowError(f"{len(cells)} cells, the header has {len(header)}")
+    return dict(zip(header, cells, strict=False))
+
+
+def read_row(layout: Layout, row: Mapping[str, str], after_ms: int | None) -> Row:
     """One row that follows a row at `after_ms`. An empty cell is no value. Raises RowError for a bad time."""
     at_ms = _instant(layout, row, after_ms)
     cells: list[Cell] = []
     errors: list[RowError] = []
     for column in layout.columns:
-        text = (row.get(column.column) or "").strip()
+        text = row[column.column].strip()
         if not text:
             continue
         if text in layout.error_marks:
@@ -106,8 +114,8 @@ def read_number(text: str, decimal: str = ".") -> tuple[int, int]:
     return (-mantissa if sign == "-" else mantissa), -len(fraction)
 
 
-def _instant(layout: Layout, row: Mapping[str, str | None], after_ms: int | None) -> int:
-    text = " ".join((row.get(name) or "").strip() for name in layout.time_columns)
+def _instant(layout: Layout, row: Mapping[str, str], after_ms: int | None) -> int:
+    text = " ".join(row[name].strip() for name in layout.time_columns)
     where = f"column {' + '.join(layout.time_columns)!r}"
     try:
         local = datetime.datetime.strptime(text, layout.time_format).replace(tzinfo=layout.zone)

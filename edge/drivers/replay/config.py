@@ -55,7 +55,7 @@ class ReplayConfig(msgspec.Struct, frozen=True, kw_only=True):
     time_format: Text = "%Y-%m-%d %H:%M:%S"
     delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
     decimal: Literal[".", ","] = "."
-    error_marks: list[Text] = ["###"]
+    error_marks: tuple[Text, ...] = ("###",)
     encoding: Literal["utf-8", "latin-1", "cp1252", "utf-16"] = "utf-8"
     pace: Literal["recorded", "fast"] = "recorded"
     clock: Literal["synced", "holdover", "unsynced"] = "synced"

@@ -1,0 +1,111 @@
+"""What the meaning of a pallet's scan depends on: cartons scanned before it, and whether it was just scanned already.
+
+Both look at the same stream only, so that they don't depend on what other gateways have delivered by now.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
+
+import msgspec
+from sqlalchemy import Connection, Select, insert, select, tuple_, update
+
+from cloud.db.tables import cursor, event, event_item, scan
+from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id
+
+_AT_ONCE = 500  # values in one IN list
+
+
+def origin_of(seen: SeenScan) -> str:
+    """How an event names the scan it came from."""
+    return f"{_stream_origin(seen)}{seen.seq}/{seen.ordinal}"
+
+
+def open_cartons(conn: Connection, seen: SeenScan) -> dict[str, int]:
+    """Lot URI → cartons scanned on this channel and stream since the last pallet was closed, before this scan."""
+    closed = _closed_at(conn, seen)
+    scans = conn.execute(_between(seen, closed)).all()
+    ids = [event_id(_named(seen, row.seq, row.ordinal)) for row in scans]
+    return dict(Counter(lot for some in _some(ids) for lot in conn.scalars(_lots_of(some))))
+
+
+def close_pallet(conn: Connection, seen: SeenScan) -> None:
+    """Note that this scan closed a pallet: the next one begins after it."""
+    for name, position in (("seq", seen.seq), ("ordinal", seen.ordinal)):
+        part = f"{_line(seen)}/{name}"
+        where = (cursor.c.follower == "pallets", cursor.c.part == part)
+        if conn.execute(update(cursor).where(*where).values(position=position)).rowcount == 0:
+            conn.execute(insert(cursor).values(follower="pallets", part=part, position=position))
+
+
+def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bool:
+    """Whether this pallet became an event of this step and place within the repeat window."""
+    query = (
+        select(event.c.body, event.c.origin)
+        .join_from(event_item, event, event.c.id == event_item.c.event_id)
+        .where(event_item.c.item == pallet, event_item.c.role.in_(("epc", "parent")))
+        .where(event.c.event_time_ms.between(seen.observed_ms - REPEAT_WINDOW_MS, seen.observed_ms + REPEAT_WINDOW_MS))
+    )
+    for row in conn.execute(query):
+        told = msgspec.json.decode(row.body, type=_Told)
+        same = (told.biz_step, told.read_point.id) == (BIZ_STEPS[step.name], step.place)
+        if same and row.origin.startswith(_stream_origin(seen)):
+            return True
+    return False
+
+
+class _Place(msgspec.Struct):
+    id: str
+
+
+class _Told(msgspec.Struct, rename="camel"):
+    """The parts of a captured event that a repeat shares."""
+
+    biz_step: str = ""
+    read_point: _Place = _Place("")
+
+
+def _stream_origin(seen: SeenScan) -> str:
+    return f"scan:{seen.gateway}/{seen.stream.hex()}/"
+
+
+def _line(seen: SeenScan) -> str:
+    return f"{seen.gateway}/{seen.stream.hex()}/{seen.channel}"
+
+
+def _closed_at(conn: Connection, seen: SeenScan) -> tuple[int, int]:
+    """(seq, ordinal) of the scan that closed the last pallet; before everything when there was none."""
+    parts = [f"{_line(seen)}/seq", f"{_line(seen)}/ordinal"]
+    query = select(cursor.c.part, cursor.c.position).where(cursor.c.follower == "pallets", cursor.c.part.in_(parts))
+    found = {part: position for part, position in conn.execute(query).tuples()}
+    return found.get(parts[0], 0), found.get(parts[1], -1)
+
+
+def _between(seen: SeenScan, closed: tuple[int, int]) -> Select[tuple[int, int]]:
+    place = tuple_(scan.c.seq, scan.c.ordinal)
+    return (
+        select(scan.c.seq, scan.c.ordinal)
+        .where(scan.c.gateway == seen.gateway, scan.c.channel == seen.channel, scan.c.stream == seen.stream)
+        .where(place > closed, place < (seen.seq, seen.ordinal))
+    )
+
+
+def _lots_of(event_ids: list[str]) -> Select[tuple[str]]:
+    """The lot of every carton event among these; an event of a pallet that repeats here speaks of no loose carton."""
+    return (
+        select(event_item.c.item)
+        .join_from(event_item, event, event.c.id == event_item.c.event_id)
+        .where(event.c.event_id.in_(event_ids), event.c.type == "ObjectEvent", event_item.c.role == "class")
+    )
+
+
+def _named(seen: SeenScan, seq: int, ordinal: int) -> SeenScan:
+    return SeenScan(seen.gateway, seen.stream, seq, ordinal, 0, seen.channel, "", "", 0, 0)
+
+
+def _some(values: Iterable[str]) -> Iterable[list[str]]:
+    rest = iter(values)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

@@ -1,0 +1,185 @@
+"""The follower that turns stored scans into events: pack after pack, once each, whatever stops it.
+
+Scans are worked through per (gateway, stream) by (seq, ordinal), and only up to where the stream is settled: a later scan
+waits for earlier packs, so that the events don't depend on the order in which packs arrived. A batch of packs, its
+events, findings and the cursor are one transaction: a kill repeats a batch or doesn't, and never halves it.
+
+Where a pallet begins is remembered per channel and stream as well. A pallet begun in one stream is not finished in
+another: streams have no order between them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, Select, and_, insert, literal, select, update
+
+from cloud.clock import Now
+from cloud.db.engine import reading, writing
+from cloud.db.tables import cursor, pack, scan, scan_finding, settled
+from cloud.events.capture import capture
+from cloud.events.context import close_pallet, is_repeated, open_cartons, origin_of
+from cloud.events.rules import (
+    TIME_ZONE_OFFSET,
+    Carton,
+    Finding,
+    SeenScan,
+    Step,
+    judge_carton,
+    judge_pallet,
+    read_label,
+)
+from cloud.registry import query as registry
+from standards.epcis.model import AggregationEvent, Event
+from standards.gs1 import digital_link
+from wire.observation import Quality
+
+log = logging.getLogger(__name__)
+
+FOLLOWER = "scans"
+PACKS_AT_ONCE = 500  # bounds how long one transaction holds the write lock: packs with scans hold one or a few
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A stream with work: settled through `through`, worked through up to and with `done`."""
+
+    gateway: str
+    stream: bytes
+    done: int
+    through: int
+
+    @property
+    def part(self) -> str:
+        return f"{self.gateway}/{self.stream.hex()}"
+
+
+class ScanFollower:
+    """Works through scans; one at a time per database is meant to run, two at once do no harm."""
+
+    def __init__(self, engine: Engine, now: Now, *, zone: str = TIME_ZONE_OFFSET) -> None:
+        """zone: the offset from UTC where the read points stand, as EPCIS writes it."""
+        self._engine = engine
+        self._now = now
+        self._zone = zone
+
+    def run_once(self) -> int:
+        """Work through every scan that can be; returns how many that were. Raises DatabaseUnavailable."""
+        with reading(self._engine) as conn:
+            waiting = _waiting(conn)
+        return sum(self._work_through(stream) for stream in waiting)
+
+    def _work_through(self, stream: _Stream) -> int:
+        processed, done = 0, stream.done
+        while done < stream.through:
+            with writing(self._engine) as conn:
+                done = _done(conn, stream)  # looked at again under the lock: somebody else may have been here
+                last = _last_of_batch(conn, stream, done)
+                for seen in _scans(conn, stream, done, last):
+                    self._take(conn, seen)
+                    processed += 1
+                done = max(done, last)
+                _advance(conn, stream, done)
+        return processed
+
+    def _take(self, conn: Connection, seen: SeenScan) -> None:
+        outcome = self._judge(conn, seen)
+        if isinstance(outcome, Finding):
+            log.info("scan is no event", extra={"scan": origin_of(seen), "reason": outcome.reason})
+            _keep(conn, seen, outcome)
+            return
+        capture(conn, outcome, origin=origin_of(seen), now_ms=self._now())
+        if isinstance(outcome, AggregationEvent):
+            close_pallet(conn, seen)
+
+    def _judge(self, conn: Connection, seen: SeenScan) -> Event | Finding:
+        if seen.quality == Quality.TEST:
+            return Finding("test_scan", "made to try the installation")
+        point = registry.read_point(conn, seen.gateway, seen.channel)
+        if point is None:
+            return Finding("unknown_read_point", f"{seen.gateway} {seen.channel} is not in the registry")
+        label = read_label(seen.code, seen.symbology)
+        if isinstance(label, Finding):
+            return label
+        step = Step(point.step, digital_link.place(point.place))
+        if isinstance(label, Carton):
+            known = registry.product(conn, label.gtin) is not None
+            return judge_carton(seen, label, step, known_product=known, zone=self._zone)
+        return judge_pallet(
+            seen,
+            label,
+            step,
+            open_cartons=open_cartons(conn, seen) if point.step == "pack" else {},
+            repeated=is_repeated(conn, seen, label.uri, step),
+            zone=self._zone,
+        )
+
+
+def _waiting(conn: Connection) -> list[_Stream]:
+    """Streams that are settled further than they are worked through, in a fixed order."""
+    done = {part: position for part, position in conn.execute(_cursors()).tuples()}
+    rows = conn.execute(select(settled).where(settled.c.first_seq == 1).order_by(settled.c.gateway, settled.c.stream))
+    streams = [_Stream(row.gateway, row.stream, 0, row.last_seq) for row in rows]
+    streams = [_Stream(one.gateway, one.stream, done.get(one.part, 0), one.through) for one in streams]
+    return [one for one in streams if one.done < one.through]
+
+
+def _cursors() -> Select[tuple[str, int]]:
+    return select(cursor.c.part, cursor.c.position).where(cursor.c.follower == FOLLOWER)
+
+
+def _done(conn: Connection, stream: _Stream) -> int:
+    return conn.scalar(_cursors().with_only_columns(cursor.c.position).where(cursor.c.part == stream.part)) or 0
+
+
+def _last_of_batch(conn: Connection, stream: _Stream, done: int) -> int:
+    """The last seq of the next batch; seqs that were declared lost have no pack and are stepped over."""
+    query = (
+        select(pack.c.seq)
+        .where(pack.c.gateway == stream.gateway, pack.c.stream == stream.stream)
+        .where(pack.c.seq > done, pack.c.seq <= stream.through)
+        .order_by(pack.c.seq)
+        .offset(PACKS_AT_ONCE - 1)
+        .limit(1)
+    )
+    found = conn.scalar(query)
+    return stream.through if found is None else found
+
+
+def _scans(conn: Connection, stream: _Stream, done: int, last: int) -> list[SeenScan]:
+    query = (
+        select(scan)
+        .join_from(pack, scan, scan.c.pack_id == pack.c.id)
+        .where(pack.c.gateway == stream.gateway, pack.c.stream == stream.stream)
+        .where(pack.c.seq > done, pack.c.seq <= last)
+        .order_by(pack.c.seq, scan.c.ordinal)
+    )
+    return [
+        SeenScan(
+            gateway=row.gateway,
+            stream=row.stream,
+            seq=row.seq,
+            ordinal=row.ordinal,
+            pack_id=row.pack_id,
+            channel=row.channel,
+            code=row.code,
+            symbology=row.symbology,
+            observed_ms=row.observed_ms,
+            quality=row.quality,
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def _advance(conn: Connection, stream: _Stream, done: int) -> None:
+    where = and_(cursor.c.follower == FOLLOWER, cursor.c.part == stream.part)
+    if conn.execute(update(cursor).where(where).values(position=done)).rowcount == 0:
+        conn.execute(insert(cursor).values(follower=FOLLOWER, part=stream.part, position=done))
+
+
+def _keep(conn: Connection, seen: SeenScan, finding: Finding) -> None:
+    there = and_(scan_finding.c.pack_id == seen.pack_id, scan_finding.c.ordinal == seen.ordinal)
+    if conn.scalar(select(literal(1)).where(there)) is None:
+        row = {"pack_id": seen.pack_id, "ordinal": seen.ordinal, "code": seen.code, "observed_ms": seen.observed_ms}
+        conn.execute(insert(scan_finding).values(row | {"reason": f"{finding.reason}: {finding.detail}"}))

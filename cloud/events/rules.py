@@ -1,0 +1,193 @@
+"""Scan rules: what a scan at a read point means, as an EPCIS event or a finding. Pure; nothing is dropped in silence.
+
+    step     label          → event
+    pack     (01)+(10)      one carton of the lot: ObjectEvent ADD, commissioning
+    pack     (00)           closes the pallet: AggregationEvent ADD, packing; inside is every carton scanned since the
+                            pallet before (of the same channel and stream)
+    store    (00)           ObjectEvent OBSERVE, storing
+    load     (00)           ObjectEvent OBSERVE, loading; the lot is in the vehicle from now on
+    deliver  (00)           ObjectEvent OBSERVE, receiving at the customer
+
+Repeats: carton labels of one lot are all alike, so a repeated carton scan is another carton and counts. A pallet's label
+is unique, so the same SSCC again at the same step and place within 60 s is a scanner held too long: one event, and a
+finding for each repeat. A scan that cannot become an event becomes a finding with one of REASONS; the scan itself stays
+in the record either way. A pallet seen at a step without ever having been built is an event like any other (it was
+there); that it was never built is asked of all events together (events/query.py), because it is not known from one scan.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cloud.events.instant import from_ms
+from standards.epcis.model import AggregationEvent, Event, Identified, ObjectEvent, QuantityElement
+from standards.gs1 import digital_link
+from standards.gs1.application_identifier import Gs1Error
+from standards.gs1.element_string import parse
+
+#: Why a scan is not an event.
+REASONS = frozenset(
+    {
+        "unknown_read_point",  # nobody told the registry what this scanner's channel means
+        "test_scan",  # made to try the installation
+        "unreadable_code",  # not GS1, or damaged: the detail names the element
+        "no_lot",  # a GTIN without a lot number
+        "no_key",  # GS1, but neither a lot nor an SSCC
+        "unknown_product",  # the GTIN is not in the registry
+        "lot_label_here",  # a carton label where pallets are scanned
+        "empty_pallet",  # an SSCC at the packing line with no carton before it
+        "repeated_scan",  # the same SSCC again at once
+    }
+)
+REPEAT_WINDOW_MS = 60_000
+TIME_ZONE_OFFSET = "+07:00"  # Vietnam; EPCIS asks for the offset in force where the event happened
+
+#: Names our event ids (RFC 9562 §5.5); changing it would double every event.
+_NAMESPACE = uuid.UUID("95f5039f-f527-5226-8502-ae2ed9c5fe1b")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenScan:
+    """A stored scan. (gateway, stream, seq, ordinal) is its identity, pack_id where its row is."""
+
+    gateway: str
+    stream: bytes
+    seq: int
+    ordinal: int
+    pack_id: int
+    channel: str
+    code: str
+    symbology: str
+    observed_ms: int
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a scan is not an event: one of REASONS, and what exactly."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Carton:
+    """A carton label: one unit of a lot. uri: the lot's canonical Digital Link."""
+
+    gtin: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pallet:
+    """A pallet label. uri: the SSCC's canonical Digital Link."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a read point means: pack, store, load or deliver, at a place (its Digital Link URI)."""
+
+    name: str
+    place: str
+
+
+def event_id(scan: SeenScan) -> str:
+    """The id of the event a scan becomes: the same for ever, so that working it through again doubles nothing."""
+    identity = f"{scan.gateway}/{scan.stream.hex()}/{scan.seq}/{scan.ordinal}"
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, identity)}"
+
+
+def read_label(code: str, symbology: str) -> Carton | Pallet | Finding:
+    """What a scanned code names; a label with both an SSCC and a lot is a pallet's."""
+    try:
+        label = parse(code, symbology)
+        if label.sscc is not None:
+            return Pallet(digital_link.sscc(label.sscc))
+        if label.gtin is not None and label.lot is not None:
+            return Carton(label.gtin, digital_link.lot(label.gtin, label.lot))
+    except Gs1Error as error:
+        return Finding("unreadable_code", str(error))
+    if label.gtin is not None:
+        return Finding("no_lot", f"GTIN {label.gtin} without a lot number (10)")
+    return Finding("no_key", f"({', '.join(ai for ai, _ in label.values)}): neither lot nor SSCC")
+
+
+def judge_carton(
+    scan: SeenScan, label: Carton, step: Step, *, known_product: bool, zone: str = TIME_ZONE_OFFSET
+) -> Event | Finding:
+    """What the scan of a carton label means."""
+    if step.name != "pack":
+        return Finding("lot_label_here", f"a carton label where step {step.name!r} scans pallets (00)")
+    if not known_product:
+        return Finding("unknown_product", f"GTIN {label.gtin} is not in the registry")
+    return ObjectEvent(
+        event_id=event_id(scan),
+        event_time=from_ms(scan.observed_ms),
+        event_time_zone_offset=zone,
+        action="ADD",
+        quantity_list=[QuantityElement(epc_class=label.uri, quantity=1)],
+        biz_step="commissioning",
+        disposition="active",
+        read_point=Identified(id=step.place),
+        biz_location=Identified(id=step.place),
+    )
+
+
+def judge_pallet(
+    scan: SeenScan,
+    label: Pallet,
+    step: Step,
+    *,
+    open_cartons: Mapping[str, int],
+    repeated: bool,
+    zone: str = TIME_ZONE_OFFSET,
+) -> Event | Finding:
+    """What the scan of a pallet label means.
+
+    open_cartons: lot URI → cartons scanned since the pallet before; asked for at step `pack` only.
+    repeated: whether this SSCC became an event of this step and place within REPEAT_WINDOW_MS.
+    """
+    if repeated and not open_cartons:
+        return Finding("repeated_scan", "the same SSCC within a minute at the same place")
+    if step.name == "pack":
+        return _closed_pallet(scan, label, step, open_cartons, zone)
+    return ObjectEvent(
+        event_id=event_id(scan),
+        event_time=from_ms(scan.observed_ms),
+        event_time_zone_offset=zone,
+        action="OBSERVE",
+        epc_list=[label.uri],
+        biz_step=BIZ_STEPS[step.name],
+        disposition="in_transit" if step.name == "load" else "in_progress",
+        read_point=Identified(id=step.place),
+        biz_location=Identified(id=step.place),
+    )
+
+
+#: Step of a read point → what a pallet's scan there is called in the Core Business Vocabulary 2.0.
+BIZ_STEPS = {"pack": "packing", "store": "storing", "load": "loading", "deliver": "receiving"}
+
+
+def _closed_pallet(
+    scan: SeenScan, label: Pallet, step: Step, open_cartons: Mapping[str, int], zone: str
+) -> Event | Finding:
+    if not open_cartons:
+        return Finding("empty_pallet", "no carton was scanned here since the pallet before")
+    return AggregationEvent(
+        event_id=event_id(scan),
+        event_time=from_ms(scan.observed_ms),
+        event_time_zone_offset=zone,
+        action="ADD",
+        parent_id=label.uri,
+        child_quantity_list=[
+            QuantityElement(epc_class=lot, quantity=count) for lot, count in sorted(open_cartons.items())
+        ],
+        biz_step=BIZ_STEPS[step.name],
+        disposition="in_progress",
+        read_point=Identified(id=step.place),
+        biz_location=Identified(id=step.place),
+    )

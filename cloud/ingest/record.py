@@ -1,0 +1,222 @@
+"""A group of arrivals becomes one transaction: packs, readings, scans, settled ranges, leaves, refusals.
+
+Invariants: what `record` returned for is on the disk; a pack is stored once, whatever came how often; the first
+envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, insert, select, tuple_
+from sqlalchemy.exc import DBAPIError
+
+from cloud.db import tables
+from cloud.db.engine import reading, writing
+from cloud.errors import Rejected
+from cloud.ingest import quarantine, settled
+from cloud.ingest.accept import (
+    Accepted,
+    Candidate,
+    Conflict,
+    Duplicate,
+    Identity,
+    Quarantined,
+    Verdict,
+    examine,
+    judge,
+)
+from cloud.ingest.quarantine import Refused
+from cloud.ingest.settled import Range, Stream
+from cloud.ledger import log
+from cloud.registry.keys import keys_of_many, mark_simulated
+from cloud.telemetry import record as telemetry
+from wire.topics import TopicError, gateway_of
+
+CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
+IDENTITIES_PER_QUERY = 500
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A message as it came from the broker."""
+
+    topic: str
+    payload: bytes
+    received_ms: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a group. owed: the streams whose gateways wait for a receipt."""
+
+    accepted: int
+    duplicates: int
+    conflicts: int
+    quarantined: int
+    owed: frozenset[Stream]
+
+
+class Unstorable(Rejected):
+    """The database refuses the values themselves: trying again would not help."""
+
+
+def record(engine: Engine, arrivals: Sequence[Arrival]) -> Outcome:
+    """Judge and store a group; returns after the commit.
+
+    Raises DatabaseUnavailable (nothing stored, try the same group again) or Unstorable (nothing stored, one of the
+    group is at fault).
+    """
+    examined = _examine(engine, arrivals)
+    try:
+        with writing(engine) as conn:
+            verdicts = _judge(conn, examined)
+            _store(conn, list(zip(arrivals, verdicts, strict=True)))
+    except (DBAPIError, OverflowError, UnicodeEncodeError) as error:
+        raise Unstorable(f"a group of {len(arrivals)} messages: {error}") from error
+    return _outcome(verdicts)
+
+
+def refuse(engine: Engine, arrival: Arrival, why: str) -> Outcome:
+    """Put one message that could not be stored into the quarantine. Raises DatabaseUnavailable."""
+    with writing(engine) as conn:
+        quarantine.keep(conn, [_refused(arrival, "unstorable", why)])
+    return Outcome(0, 0, 0, 1, frozenset())
+
+
+def _examine(engine: Engine, arrivals: Sequence[Arrival]) -> list[Candidate | Quarantined]:
+    """Signatures and decoding cost the most: all of it happens before the write lock is taken."""
+    names = [_gateway(arrival.topic) for arrival in arrivals]
+    with reading(engine) as conn:
+        keys = keys_of_many(conn, {name for name in names if name})
+    return [
+        examine(one.topic, one.payload, keys=keys.get(name, []), received_ms=one.received_ms)
+        for one, name in zip(arrivals, names, strict=True)
+    ]
+
+
+def _gateway(topic: str) -> str:
+    try:
+        return gateway_of(topic)
+    except TopicError:
+        return ""  # `examine` says what is wrong with it
+
+
+def _judge(conn: Connection, examined: Sequence[Candidate | Quarantined]) -> list[Verdict]:
+    stored = _stored_hashes(conn, {one.identity for one in examined if isinstance(one, Candidate)})
+    verdicts: list[Verdict] = []
+    for one in examined:
+        if isinstance(one, Quarantined):
+            verdicts.append(one)
+            continue
+        verdicts.append(judge(one, stored.get(one.identity)))
+        stored.setdefault(one.identity, one.hash)  # the same identity may come twice in one group
+    return verdicts
+
+
+def _stored_hashes(conn: Connection, identities: Iterable[Identity]) -> dict[Identity, bytes]:
+    table, ordered = tables.pack, sorted(identities)
+    name = tuple_(table.c.gateway, table.c.stream, table.c.seq)
+    found: dict[Identity, bytes] = {}
+    for at in range(0, len(ordered), IDENTITIES_PER_QUERY):
+        query = select(table.c.gateway, table.c.stream, table.c.seq, table.c.hash)
+        for row in conn.execute(query.where(name.in_(ordered[at : at + IDENTITIES_PER_QUERY]))):
+            found[row.gateway, row.stream, row.seq] = row.hash
+    return found
+
+
+def _store(conn: Connection, judged: Sequence[tuple[Arrival, Verdict]]) -> None:
+    accepted = [(arrival, verdict.candidate) for arrival, verdict in judged if isinstance(verdict, Accepted)]
+    if accepted:
+        _store_packs(conn, accepted)
+    refused = [
+        _refused(arrival, verdict.reason, verdict.detail)
+        for arrival, verdict in judged
+        if isinstance(verdict, Quarantined)
+    ]
+    for arrival, verdict in judged:
+        if isinstance(verdict, Conflict) and not _store_conflict(conn, arrival, verdict.candidate):
+            refused.append(_refused(arrival, "conflict", f"more than {CONFLICTS_MAX} envelopes of one identity"))
+    quarantine.keep(conn, refused)
+
+
+def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]) -> None:
+    leaves = [log.Leaf("pack", one.hash, _ref(one)) for _, one in accepted]
+    first_leaf = log.append_many(conn, leaves)
+    first_id = int(conn.scalar(select(func.coalesce(func.max(tables.pack.c.id), 0))) or 0) + 1
+    rows = [
+        {
+            "id": first_id + at,
+            "gateway": one.pack.gateway,
+            "stream": one.pack.stream,
+            "seq": one.pack.seq,
+            "hash": one.hash,
+            "prev": one.pack.prev,
+            "envelope": arrival.payload,
+            "observations": one.pack.count,
+            "simulated": one.pack.simulated,
+            "sealed_ms": one.pack.sealed.observed_at_ms,
+            "received_ms": arrival.received_ms,
+            "leaf_index": first_leaf + at,
+        }
+        for at, (arrival, one) in enumerate(accepted)
+    ]
+    conn.execute(insert(tables.pack), rows)
+    telemetry.record(conn, [(first_id + at, one.pack) for at, (_, one) in enumerate(accepted)])
+    news: dict[Stream, list[Range]] = {}
+    for _, one in accepted:
+        for stream, seqs in settled.settles(one.pack):
+            news.setdefault(stream, []).append(seqs)
+    settled.settle(conn, news)
+    simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
+    if simulated:
+        mark_simulated(conn, simulated)
+
+
+def _store_conflict(conn: Connection, arrival: Arrival, candidate: Candidate) -> bool:
+    """Keep the second envelope beside the first; False when there are enough of them."""
+    gateway, stream, seq = candidate.identity
+    pack, table = tables.pack, tables.conflict
+    pack_id = conn.execute(
+        select(pack.c.id).where(pack.c.gateway == gateway, pack.c.stream == stream, pack.c.seq == seq)
+    ).scalar_one()
+    known = set(conn.scalars(select(table.c.hash).where(table.c.pack_id == pack_id)))
+    if candidate.hash in known:
+        return True
+    if len(known) >= CONFLICTS_MAX:
+        return False
+    row = {
+        "pack_id": pack_id,
+        "hash": candidate.hash,
+        "envelope": arrival.payload,
+        "received_ms": arrival.received_ms,
+    }
+    conn.execute(insert(table).values(row))
+    return True
+
+
+def _ref(one: Candidate) -> str:
+    return f"{one.pack.gateway}/{one.pack.stream.hex()}/{one.pack.seq}"
+
+
+def _refused(arrival: Arrival, reason: str, detail: str) -> Refused:
+    return Refused(arrival.topic, arrival.payload, reason, detail, arrival.received_ms)
+
+
+def _outcome(verdicts: Sequence[Verdict]) -> Outcome:
+    owed: set[Stream] = set()
+    for verdict in verdicts:
+        if isinstance(verdict, Accepted):
+            owed.update(stream for stream, _ in settled.settles(verdict.candidate.pack))
+        elif not isinstance(verdict, Quarantined):
+            owed.add((verdict.candidate.pack.gateway, verdict.candidate.pack.stream))
+    return Outcome(
+        accepted=_count(verdicts, Accepted),
+        duplicates=_count(verdicts, Duplicate),
+        conflicts=_count(verdicts, Conflict),
+        quarantined=_count(verdicts, Quarantined),
+        owed=frozenset(owed),
+    )
+
+
+def _count(verdicts: Sequence[Verdict], kind: type[Verdict]) -> int:
+    return sum(isinstance(verdict, kind) for verdict in verdicts)

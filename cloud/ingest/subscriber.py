@@ -1,0 +1,216 @@
+"""The link to the broker: MQTT 5 with manual acknowledgement. The only module of the cloud that imports paho.
+
+Invariants: a message is acknowledged only by `acknowledge`, and only on the connection it came by, because on the
+next one its packet id may belong to another message; subscriptions are made again on every connection; at most
+RECEIVE_MAXIMUM messages wait unacknowledged, so memory is bounded by the broker keeping to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from wire.envelope import ENVELOPE_MAX_BYTES
+from wire.topics import ALL_STATUS, SHARED_PACKS
+
+RECEIVE_MAXIMUM = 200  # two groups of packs: one being committed, one on its way
+PACKET_MAX_BYTES = 2 * ENVELOPE_MAX_BYTES  # oversized packs reach the quarantine; the broker drops what is beyond
+SESSION_EXPIRY_S = 86_400  # the broker keeps our subscription for a day without us; then gateways send again
+KEEPALIVE_S = 10
+RECONNECT_MIN_S, RECONNECT_MAX_S = 1, 2
+CONNECT_TIMEOUT_S = 5.0
+RECEIPTS_QUEUED_MAX = 1_000  # a lost receipt is made up by the next one
+
+_log = logging.getLogger(__name__)
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message from the broker. connection: the number of the connection it came by."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    mid: int
+    qos: int
+    connection: int
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Where the broker is and who we are there."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class Subscriber:
+    """Receives packs and status messages; `open` returns at once and connects until `close`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: queue.Queue[Delivery] = queue.Queue(RECEIVE_MAXIMUM * 2)
+        self._connection = 0
+        self._state = "not connected yet"
+        self._subscribed = threading.Event()
+        self._client = self._make_client()
+
+    @property
+    def state(self) -> str:
+        """`subscribed`, or why not."""
+        return self._state
+
+    @property
+    def connected(self) -> bool:
+        """Whether packs can come and receipts can go."""
+        return self._subscribed.is_set()
+
+    def open(self) -> None:
+        """Start connecting, in a thread of the library. A wrong certificate file raises OSError."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = PACKET_MAX_BYTES
+        self._client.connect_async(
+            self._link.host, self._link.port, keepalive=KEEPALIVE_S, clean_start=False, properties=properties
+        )
+        self._client.loop_start()
+
+    def close(self) -> None:
+        """Disconnect; what was not acknowledged comes again."""
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._subscribed.clear()
+
+    def collect(self, *, most: int, window_s: float, patience_s: float) -> list[Delivery]:
+        """Up to `most` messages: waits `patience_s` for the first one and `window_s` for its company."""
+        try:
+            group = [self._waiting.get(timeout=patience_s)]
+        except queue.Empty:
+            return []
+        ends_s = time.monotonic() + window_s
+        while len(group) < most:
+            try:
+                group.append(self._waiting.get(timeout=max(0.0, ends_s - time.monotonic())))
+            except queue.Empty:
+                break
+        return group
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that this message is done with."""
+        if delivery.connection == self._connection and delivery.qos > 0:
+            self._client.ack(delivery.mid, delivery.qos)
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Hand a message to the library; False when it is not connected or its queue is full."""
+        if not self.connected:
+            return False
+        return self._client.publish(topic, payload, qos=1).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._link.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        client.max_queued_messages_set(RECEIPTS_QUEUED_MAX)
+        if self._link.username is not None:
+            client.username_pw_set(self._link.username, self._link.password)
+        if self._link.ca is not None:
+            certificate, key = self._link.certificate, self._link.key
+            client.tls_set(
+                str(self._link.ca), None if certificate is None else str(certificate), None if key is None else str(key)
+            )
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        return client
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _userdata: object,
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._become(f"refused by the broker: {reason}")
+            return
+        self._connection += 1
+        client.subscribe([(SHARED_PACKS, SubscribeOptions(qos=1)), (ALL_STATUS, SubscribeOptions(qos=1))])
+
+    def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
+        self._become(f"no broker at {self._link.host}:{self._link.port}")
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._connection += 1  # what came before can no longer be acknowledged
+        self._subscribed.clear()
+        self._become(f"disconnected: {reason}")
+
+    def _on_subscribe(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self._become(f"the broker refuses our subscription: {', '.join(refused)}; check its access rules")
+            return
+        self._subscribed.set()
+        self._become("subscribed")
+
+    def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # a broker must not let this through (MQTT 5 §1.5.4)
+            topic = "not UTF-8"
+        if message.qos == 0 and self._waiting.qsize() >= RECEIVE_MAXIMUM:
+            return  # nothing limits these but us: they must not crowd out what has to be acknowledged
+        self._keep(Delivery(topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection))
+
+    def _keep(self, delivery: Delivery) -> None:
+        """Queue a message; when there is no room the oldest leaves, unacknowledged, and comes again."""
+        while True:
+            try:
+                self._waiting.put_nowait(delivery)
+                return
+            except queue.Full:
+                with suppress(queue.Empty):
+                    self._waiting.get_nowait()
+
+    def _become(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            _log.info("broker link: %s", state)

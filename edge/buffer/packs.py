@@ -1,0 +1,86 @@
+"""The table of sealed packs, as functions over one connection. Counting never reads an envelope."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from edge.buffer.base import PackName, SealedPack
+from edge.buffer.ranges import Range
+from edge.buffer.seal import Sealed
+from edge.buffer.stream import Stream
+from wire.envelope import envelope_hash
+from wire.pack import TEXT_MAX
+from wire.receipt import Receipt
+
+
+def insert_packs(db: sqlite3.Connection, stream: Stream, packs: Sequence[Sealed], *, sealed_ms: int) -> None:
+    """Store fresh packs and move the stored head of their stream; in the caller's transaction."""
+    db.executemany(
+        "INSERT INTO pack (stream_id, seq, readings, scans, from_ms, to_ms, sealed_ms, hash, envelope) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(stream.id, p.seq, p.readings, p.scans, p.from_ms, p.to_ms, sealed_ms, p.hash, p.envelope) for p in packs],
+    )
+    if packs:
+        head = (packs[-1].seq, packs[-1].hash, stream.id)
+        db.execute("UPDATE stream SET last_seq = ?, last_hash = ? WHERE id = ?", head)
+
+
+def read_pack(db: sqlite3.Connection, stream: Stream, seq: int) -> SealedPack | None:
+    """One pack as it was sealed; None when it is not here or its bytes no longer have their hash."""
+    row = db.execute(
+        "SELECT envelope, hash, readings + scans FROM pack WHERE stream_id = ? AND seq = ?", (stream.id, seq)
+    ).fetchone()
+    if row is None or envelope_hash(row[0]) != row[1]:
+        return None
+    return SealedPack(stream.name, seq, *row)
+
+
+def held_names(db: sqlite3.Connection, stream: Stream, ranges: Sequence[Range], limit: int) -> list[PackName]:
+    """Names of up to `limit` packs of these ranges that are here."""
+    found: list[PackName] = []
+    for first, last in ranges:
+        rows = db.execute(
+            "SELECT seq FROM pack WHERE stream_id = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+            (stream.id, first, last, limit - len(found)),
+        )
+        found += [(stream.name, seq) for (seq,) in rows]
+    return found
+
+
+def count_packs(db: sqlite3.Connection, stream: Stream, ranges: Iterable[Range]) -> tuple[int, int]:
+    """How many packs of these ranges are here, and how many observations they carry."""
+    packs = observations = 0
+    for first, last in ranges:
+        row = db.execute(
+            "SELECT count(*), coalesce(sum(readings + scans), 0) FROM pack WHERE stream_id = ? AND seq BETWEEN ? AND ?",
+            (stream.id, first, last),
+        ).fetchone()
+        packs, observations = packs + row[0], observations + row[1]
+    return packs, observations
+
+
+def times_of(db: sqlite3.Connection, stream: Stream, seq: int) -> tuple[int | None, int]:
+    """(time of the oldest observation, time of sealing) of one pack; (None, 0) when it is not here."""
+    row = db.execute("SELECT from_ms, sealed_ms FROM pack WHERE stream_id = ? AND seq = ?", (stream.id, seq)).fetchone()
+    return (None, 0) if row is None else (row[0], row[1])
+
+
+def refused_here(db: sqlite3.Connection, stream: Stream, receipt: Receipt) -> list[tuple[int, str]]:
+    """(seq, reason) of packs that the receipt refuses by the very bytes we hold, and that were not refused before."""
+    found: list[tuple[int, str]] = []
+    for seq, digest, reason in receipt.refused:
+        if stream.shelved.get(seq) == "refused":
+            continue
+        row = db.execute("SELECT hash FROM pack WHERE stream_id = ? AND seq = ?", (stream.id, seq)).fetchone()
+        if row is not None and row[0] == digest:
+            found.append((seq, reason[:TEXT_MAX]))
+    return found
+
+
+def insert_shelved(db: sqlite3.Connection, stream: Stream, kind: str, rows: Sequence[tuple[int, str]]) -> None:
+    """Shelve packs (seq, reason); in the caller's transaction."""
+    db.executemany(
+        "INSERT OR REPLACE INTO shelved (stream_id, seq, kind, reason) VALUES (?, ?, ?, ?)",
+        [(stream.id, seq, kind, reason) for seq, reason in rows],
+    )

@@ -1,0 +1,246 @@
+"""SqliteBuffer: the buffer contract over one SQLite file, with one worker thread and group commit.
+
+`append` waits until its group is committed with fsync. A group gathers what arrives within the commit window of
+its first observation, and while the commit before it is still under way; a scan ends the wait at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from edge.buffer.base import (
+    BufferError,
+    BufferOptions,
+    BufferState,
+    BufferUnusable,
+    PackName,
+    SealedPack,
+    SealOptions,
+)
+from edge.buffer.file import CorruptFile, free_disk_bytes, is_corruption, open_file, set_aside, translate
+from edge.buffer.seal import admit
+from edge.buffer.space import FreeBytes
+from edge.buffer.store import Store
+from edge.keys import Identity
+from wire.observation import Observation, Scan, Stamp
+from wire.pack import StreamHead
+from wire.receipt import Receipt
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class SqliteBuffer:
+    """See edge/buffer/base.py for the contract. Use as `async with SqliteBuffer(…) as buffer`."""
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        options: BufferOptions | None = None,
+        *,
+        seal_options: SealOptions | None = None,
+        free_bytes: FreeBytes = free_disk_bytes,
+    ) -> None:
+        self._path = path
+        self._identity = identity
+        self._options = options or BufferOptions()
+        self._seal_options = seal_options or SealOptions()
+        self._free_bytes = free_bytes
+        self._store: Store
+        self._worker: ThreadPoolExecutor
+        self._committer: asyncio.Task[None] | None = None
+        self._group: list[Observation] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._arrived = asyncio.Event()  # something waits for its commit
+        self._hurry = asyncio.Event()  # do not wait for the window
+        self._changed = asyncio.Event()  # something was committed: ripe() looks again
+        self._open_since: float | None = None
+
+    async def __aenter__(self) -> Self:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="buffer")
+        try:
+            self._store = await asyncio.get_running_loop().run_in_executor(self._worker, self._open)
+        except BaseException:
+            self._worker.shutdown(wait=False)
+            raise
+        if self._store.state.open_observations:
+            self._open_since = 0.0  # from before the start: as old as can be
+        self._committer = asyncio.create_task(self._commit_groups(), name="buffer-commit")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._committer is not None:
+            self._committer.cancel()
+            await asyncio.wait([self._committer])
+        try:
+            if self._group:
+                await self._commit()
+        finally:
+            await self._run(Store.close)
+            self._worker.shutdown(wait=False)
+
+    async def append(self, observations: Sequence[Observation]) -> None:
+        """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""
+        if not observations:
+            return
+        self._group += admit(observations, self._seal_options)
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(accepted)
+        self._arrived.set()
+        if any(isinstance(observation, Scan) for observation in observations):
+            self._hurry.set()
+        await accepted
+
+    async def ripe(self) -> None:
+        """Return when something ought to be sealed: old enough, many enough, a scan, or a loss to declare."""
+        while not self._store.seal_at_once:
+            left_s: float | None = None
+            if self._open_since is not None:
+                left_s = self._open_since + self._seal_options.after_s - asyncio.get_running_loop().time()
+                if left_s <= 0:
+                    return
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    async def seal(self, stamp: Stamp) -> list[StreamHead]:
+        """Seal everything open; the heads of the new packs, oldest first. Raises BufferFull, BufferUnusable."""
+        self._open_since = None
+        heads = await self._run(partial(Store.seal, stamp=stamp))
+        if self._store.state.open_observations and self._open_since is None:
+            self._open_since = asyncio.get_running_loop().time()
+        return heads
+
+    async def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()) -> list[SealedPack]:
+        """Up to `limit` packs that are sealed, not settled and not in `exclude`."""
+        chosen = frozenset(exclude)
+        packs = await self._run(partial(Store.unsent, newest_first=newest_first, limit=limit, exclude=chosen))
+        self._changed.set()  # a damaged pack found on the way has to be declared
+        return packs
+
+    async def fetch(self, names: Sequence[PackName]) -> list[SealedPack]:
+        """Those of the named packs that are still here, settled or not."""
+        return await self._run(partial(Store.fetch, names=tuple(names)))
+
+    async def held(self, stream: bytes, ranges: Sequence[tuple[int, int]], *, limit: int) -> list[PackName]:
+        """Names of up to `limit` packs of these ranges that are still here. Raises StreamUnknown."""
+        return await self._run(partial(Store.held, name=stream, ranges=tuple(ranges), limit=limit))
+
+    async def settle(self, receipt: Receipt) -> int:
+        """Take a verified receipt in; how many packs it released that were not before. Raises StreamUnknown."""
+        return await self._run(partial(Store.settle, receipt=receipt))
+
+    async def use_command(self, counter: int) -> bool:
+        """Whether a command counter is new; it is used up for good when this returns."""
+        return await self._run(partial(Store.use_command, counter=counter))
+
+    def state(self) -> BufferState:
+        """The buffer as of the last finished operation."""
+        return self._store.state
+
+    # -- group commit, on the loop --
+
+    async def _commit_groups(self) -> None:
+        while True:
+            await self._arrived.wait()
+            try:
+                async with asyncio.timeout(self._options.commit_window_ms / 1000):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pass
+            await self._commit()
+
+    async def _commit(self) -> None:
+        group, waiting = self._group, self._waiting
+        self._group, self._waiting = [], []
+        self._arrived.clear()
+        self._hurry.clear()
+        failure: BufferError | None = None
+        try:
+            await self._run(partial(Store.append, observations=group))
+        except BufferError as error:
+            failure = error
+        if failure is None and self._open_since is None:
+            self._open_since = asyncio.get_running_loop().time()
+        for accepted in waiting:
+            if accepted.done():
+                continue
+            if failure is None:
+                accepted.set_result(None)
+            else:
+                accepted.set_exception(failure)
+        self._changed.set()
+
+    # -- the file, on the worker thread --
+
+    async def _run(self, step: Callable[[Store], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._guarded, step)
+
+    def _guarded(self, step: Callable[[Store], T]) -> T:
+        try:
+            return step(self._store)
+        except sqlite3.Error as error:
+            if not is_corruption(error):
+                raise translate(error, self._path) from error
+            self._store.abandon()
+            self._store = self._replace(str(error))
+        try:
+            return step(self._store)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
+    def _open(self) -> Store:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BufferUnusable(f"{self._path.parent}: cannot be made ({error})") from error
+        try:
+            return self._load()
+        except CorruptFile as error:
+            return self._replace(str(error))
+
+    def _replace(self, why: str) -> Store:
+        try:
+            target = set_aside(self._path)
+        except OSError as error:
+            raise BufferUnusable(f"{self._path}: corrupt ({why}) and cannot be renamed ({error})") from error
+        log.error("buffer file is corrupt and was set aside: file=%s now=%s why=%s", self._path, target.name, why)
+        try:
+            return self._load()
+        except CorruptFile as error:
+            raise BufferUnusable(f"{self._path}: a fresh file is corrupt at once ({error}); check the disk") from error
+
+    def _load(self) -> Store:
+        connection = open_file(self._path)
+        try:
+            return Store(
+                connection,
+                self._path,
+                identity=self._identity,
+                options=self._options,
+                seal_options=self._seal_options,
+                free_bytes=self._free_bytes,
+            )
+        except sqlite3.Error as error:
+            connection.close()
+            if is_corruption(error):
+                raise CorruptFile(str(error)) from error
+            raise translate(error, self._path) from error
+        except BaseException:
+            connection.close()
+            raise

@@ -1,0 +1,344 @@
+"""The buffer's records in one SQLite file, for one thread. Every public method is one durable step.
+
+Raises sqlite3.DatabaseError for a corrupt file (the caller sets it aside) and buffer errors for the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge.buffer.base import (
+    BufferFull,
+    BufferOptions,
+    BufferState,
+    BufferUnusable,
+    PackName,
+    SealedPack,
+    SealOptions,
+    StreamUnknown,
+)
+from edge.buffer.file import disk_bytes, set_aside_names, transaction
+from edge.buffer.head import Head, read_head, write_head
+from edge.buffer.packs import (
+    count_packs,
+    held_names,
+    insert_packs,
+    insert_shelved,
+    read_pack,
+    refused_here,
+    times_of,
+)
+from edge.buffer.ranges import Range, contains, size, unite
+from edge.buffer.seal import Sealed, pack_group, seal_all, unpack_group
+from edge.buffer.space import FreeBytes, Space
+from edge.buffer.stream import (
+    Stream,
+    Turn,
+    begin_stream,
+    declare,
+    load_streams,
+    must_turn,
+    newly_done,
+    save_settled,
+    wanted,
+)
+from edge.keys import Identity
+from wire.observation import Observation, Scan, Stamp
+from wire.pack import Loss, StreamHead
+from wire.receipt import Receipt
+
+GROUPS_PER_SEAL = 32  # groups sealed in one transaction: bounds memory after a long time without sealing
+HEAD_NAME = "head.json"
+
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """Streams, open groups, packs and what is settled of them."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        *,
+        identity: Identity,
+        options: BufferOptions,
+        seal_options: SealOptions,
+        free_bytes: FreeBytes,
+    ) -> None:
+        self._db = connection
+        self._path = path
+        self._identity = identity
+        self._seal_options = seal_options
+        self._space = Space(connection, path, options, free_bytes)
+        self._head_path = path.with_name(HEAD_NAME)
+        self._streams = load_streams(connection)
+        self._set_aside = set_aside_names(path)
+        self._full = False
+        self._recorded_seq = 0  # of the current stream, in the head file
+        self._start()
+        self._unsent_observations = sum(count_packs(connection, each, each.unsent)[1] for each in self._streams)
+        self.seal_at_once = False  #: open groups are many or hold a scan, or a loss waits to be declared
+        self.state = self._look()
+
+    def append(self, observations: Sequence[Observation]) -> None:
+        """Commit one group of admitted observations. Raises BufferFull."""
+        group = pack_group(observations)
+        try:
+            self._space.make(len(group), self._streams)
+        except BufferFull:
+            self._full = True
+            self.state = self._look()
+            raise
+        self._full = False
+        scans = sum(isinstance(observation, Scan) for observation in observations)
+        from_ms = min(observation.stamp.observed_at_ms for observation in observations)
+        with transaction(self._db):
+            self._db.execute(
+                "INSERT INTO open_group (count, from_ms, scans, observations) VALUES (?, ?, ?, ?)",
+                (len(observations), from_ms, scans, group),
+            )
+        self.state = self._look()
+
+    def seal(self, stamp: Stamp) -> list[StreamHead]:
+        """Seal all open groups and declare what is to be declared, in as many transactions as memory allows."""
+        heads: list[StreamHead] = []
+        while fresh := self._seal_some(stamp):
+            heads += fresh
+        self._record_head()
+        self.state = self._look()
+        return heads
+
+    def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName]) -> list[SealedPack]:
+        """Up to `limit` packs to send; a pack that is damaged here is shelved, and its loss declared."""
+        self._record_head()
+        packs: list[SealedPack] = []
+        for stream in reversed(self._streams) if newest_first else self._streams:
+            through = self._recorded_seq if stream is self._current else stream.last_seq
+            for seq in wanted(stream, newest_first=newest_first, through=through):
+                if len(packs) >= limit:
+                    return packs
+                if (stream.name, seq) not in exclude:
+                    packs += self._read(stream, seq)
+        return packs
+
+    def fetch(self, names: Sequence[PackName]) -> list[SealedPack]:
+        """Those of the named packs that are here and whole."""
+        by_name = {stream.name: stream for stream in self._streams}
+        return [pack for name, seq in names if name in by_name for pack in self._read(by_name[name], seq)]
+
+    def held(self, name: bytes, ranges: Sequence[Range], *, limit: int) -> list[PackName]:
+        """Names of packs in these ranges that are here. Raises StreamUnknown."""
+        return held_names(self._db, self._find(name), ranges, limit)
+
+    def settle(self, receipt: Receipt) -> int:
+        """Unite a receipt with what is known; how many packs it released. Raises StreamUnknown."""
+        stream = self._find(receipt.stream)
+        refused = self._shelve(stream, receipt)
+        claimed = [(1, receipt.through)] if receipt.through else []
+        claimed += receipt.ranges
+        if any(last > stream.last_seq for _, last in claimed):
+            self._meet_copy(stream, receipt)
+            return 0
+        settled = unite(stream.settled, claimed)
+        released = 0
+        if settled != stream.settled:
+            released, observations = count_packs(self._db, stream, newly_done(stream, claimed))
+            with transaction(self._db):
+                save_settled(self._db, stream, settled)
+            stream.settled = settled
+            self._unsent_observations -= observations
+        if released or refused:
+            self.state = self._look()
+        return released
+
+    def use_command(self, counter: int) -> bool:
+        """Use up a command counter; False when it, or a later one, was used before."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'command_counter'").fetchone()
+        if row is not None and counter <= int(row[0]):
+            return False
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('command_counter', ?)", (str(counter).encode(),))
+        return True
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close it."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._db.close()
+
+    def abandon(self) -> None:
+        """Close without touching the file again: it is corrupt."""
+        self._db.close()
+
+    # -- how it is done --
+
+    @property
+    def _current(self) -> Stream:
+        return self._streams[-1]
+
+    def _start(self) -> None:
+        self._claim()
+        head = read_head(self._head_path)
+        turn = must_turn(self._streams, head, self._identity.kid)
+        if turn is not None:
+            self._turn(turn)
+        elif head is not None and head.chain.stream == self._current.name:
+            self._recorded_seq = head.last_seq
+        self._record_head()
+
+    def _claim(self) -> None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'gateway'").fetchone()
+        name = self._identity.gateway
+        if row is None:
+            with transaction(self._db):
+                self._db.execute("INSERT INTO meta VALUES ('gateway', ?)", (name.encode(),))
+        elif row[0] != name.encode():
+            raise BufferUnusable(
+                f"{self._path}: the buffer of gateway {row[0]!r}, configured is {name!r}; "
+                "give each gateway a data_dir of its own"
+            )
+
+    def _turn(self, turn: Turn) -> None:
+        with transaction(self._db):
+            stream = begin_stream(self._db, turn, self._identity.kid)
+        self._streams.append(stream)
+        self._recorded_seq = 0
+        level = logging.INFO if turn.predecessor is None and turn.loss is None else logging.ERROR
+        log.log(level, "buffer begins a new stream: file=%s stream=%s why=%s", self._path, stream.name.hex(), turn.why)
+
+    def _find(self, name: bytes) -> Stream:
+        for stream in self._streams:
+            if stream.name == name:
+                return stream
+        raise StreamUnknown(f"stream {name.hex()}: this buffer never had it")
+
+    def _seal_some(self, stamp: Stamp) -> list[StreamHead]:
+        groups = self._db.execute(
+            "SELECT id, observations FROM open_group ORDER BY id LIMIT ?", (GROUPS_PER_SEAL,)
+        ).fetchall()
+        losses = self._db.execute("SELECT id, loss FROM declaration ORDER BY id LIMIT 100").fetchall()
+        if not groups and not losses:
+            return []
+        observations: list[Observation] = []
+        damaged: list[int] = []
+        for id_, data in groups:
+            try:
+                observations += unpack_group(data)
+            except ValueError as error:
+                damaged.append(id_)
+                log.error("accepted group is damaged on disk, kept aside: file=%s group=%d %s", self._path, id_, error)
+        packs = seal_all(
+            observations,
+            self._current.chain,
+            stamp,
+            identity=self._identity,
+            options=self._seal_options,
+            losses=[_dated(msgspec.msgpack.decode(loss, type=Loss), stamp) for _, loss in losses],
+        )
+        with transaction(self._db):
+            insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
+            self._db.executemany(
+                "INSERT INTO damaged_group SELECT id, count, observations FROM open_group WHERE id = ?",
+                [(id_,) for id_ in damaged],
+            )
+            self._db.executemany("DELETE FROM open_group WHERE id = ?", [(id_,) for id_, _ in groups])
+            self._db.executemany("DELETE FROM declaration WHERE id = ?", [(id_,) for id_, _ in losses])
+        return self._move_head(packs)
+
+    def _move_head(self, packs: list[Sealed]) -> list[StreamHead]:
+        stream = self._current
+        heads = [StreamHead(stream.name, pack.seq, pack.hash) for pack in packs]
+        if heads:
+            stream.last_seq, stream.last_hash = heads[-1].last_seq, heads[-1].hash
+            self._unsent_observations += sum(pack.readings + pack.scans for pack in packs)
+        return heads
+
+    def _record_head(self) -> None:
+        """Bring the head file up to the current stream's head; nothing newer than it is handed out."""
+        head = self._current.head
+        if head is None or self._recorded_seq >= head.last_seq:
+            return
+        _, sealed_ms = times_of(self._db, self._current, head.last_seq)
+        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), self._current.released_through, sealed_ms)
+        try:
+            write_head(self._head_path, text)
+        except OSError as error:
+            raise BufferFull(f"{self._head_path}: cannot be written ({error}); packs wait until it can") from error
+        self._recorded_seq = head.last_seq
+
+    def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
+        pack = read_pack(self._db, stream, seq)
+        if pack is not None:
+            return [pack]
+        if not contains(stream.done, seq):
+            self._give_up(stream, seq)
+        return []
+
+    def _give_up(self, stream: Stream, seq: int) -> None:
+        reason = "pack was damaged on the gateway's disk"
+        log.error("pack is damaged on disk, its loss is declared: stream=%s seq=%d", stream.name.hex(), seq)
+        with transaction(self._db):
+            insert_shelved(self._db, stream, "damaged", [(seq, reason)])
+            declare(self._db, Loss(stream.name, seq, seq, None, "lost", reason))
+        self._unsent_observations -= count_packs(self._db, stream, [(seq, seq)])[1]
+        stream.shelved[seq] = "damaged"
+        self.state = self._look()
+
+    def _shelve(self, stream: Stream, receipt: Receipt) -> bool:
+        """Shelve the packs a receipt refuses; only those whose bytes it names."""
+        rows = refused_here(self._db, stream, receipt)
+        if not rows:
+            return False
+        fresh = newly_done(stream, [(seq, seq) for seq, _ in rows])
+        with transaction(self._db):
+            insert_shelved(self._db, stream, "refused", rows)
+        self._unsent_observations -= count_packs(self._db, stream, fresh)[1]
+        for seq, reason in rows:
+            stream.shelved[seq] = "refused"
+            log.error("cloud refused a pack: stream=%s seq=%d reason=%s", stream.name.hex(), seq, reason)
+        return True
+
+    def _meet_copy(self, stream: Stream, receipt: Receipt) -> None:
+        """The cloud has more of this stream than we: somebody else writes it too, or our file was restored."""
+        if stream is self._current:
+            log.error(
+                "receipt speaks beyond our head, this buffer is an old copy: stream=%s head=%d through=%d",
+                stream.name.hex(), stream.last_seq, receipt.through,
+            )  # fmt: skip
+            self._turn(Turn(stream.head, None, "a receipt speaks beyond our head"))
+            self.state = self._look()
+
+    def _look(self) -> BufferState:
+        current = self._current
+        open_count, open_from, open_scans = self._db.execute(
+            "SELECT coalesce(sum(count), 0), min(from_ms), coalesce(sum(scans), 0) FROM open_group"
+        ).fetchone()
+        must_declare = self._db.execute("SELECT 1 FROM declaration LIMIT 1").fetchone() is not None
+        self.seal_at_once = must_declare or open_scans > 0 or open_count >= self._seal_options.max_readings
+        oldest = [open_from]
+        for stream in self._streams:
+            oldest += [times_of(self._db, stream, first)[0] for first, _ in stream.unsent[:1]]
+        return BufferState(
+            stream=current.name,
+            head_seq=current.last_seq,
+            head_hash=current.last_hash,
+            released_through=current.released_through,
+            open_observations=open_count,
+            unsent_packs=sum(size(stream.unsent) for stream in self._streams),
+            unsent_observations=self._unsent_observations,
+            refused_packs=sum(kind == "refused" for stream in self._streams for kind in stream.shelved.values()),
+            oldest_unsent_ms=min((ms for ms in oldest if ms is not None), default=None),
+            bytes=disk_bytes(self._path),
+            full=self._full,
+            set_aside=self._set_aside,
+        )
+
+
+def _dated(loss: Loss, stamp: Stamp) -> Loss:
+    """A loss gets its latest possible end when it is declared."""
+    return loss if loss.to_ms is not None else msgspec.structs.replace(loss, to_ms=stamp.observed_at_ms)

@@ -1,0 +1,162 @@
+"""Streams as the buffer file knows them, and the decision which one to write on after a start.
+
+A stream is 16 random bytes and a chain of packs. A new one begins whenever going on in the old one could sign a
+seq twice, or would change the key under the chain.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from dataclasses import dataclass, field
+
+import msgspec
+
+from edge.buffer.head import Head
+from edge.buffer.ranges import Range, Ranges, gaps, numbers, unite
+from edge.buffer.seal import Chain
+from wire.pack import STREAM_BYTES, Loss, StreamHead
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream: its head, what of it is settled, and what is shelved (kind by seq)."""
+
+    id: int
+    name: bytes
+    kid: bytes
+    last_seq: int = 0
+    last_hash: bytes | None = None
+    predecessor: StreamHead | None = None
+    settled: Ranges = field(default_factory=list)
+    shelved: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def chain(self) -> Chain:
+        """Where the next pack goes on."""
+        return Chain(self.name, self.last_seq, self.last_hash, self.predecessor)
+
+    @property
+    def head(self) -> StreamHead | None:
+        """The last pack, None before the first."""
+        return None if self.last_hash is None else StreamHead(self.name, self.last_seq, self.last_hash)
+
+    @property
+    def done(self) -> Ranges:
+        """What is no longer sent by itself: settled or shelved."""
+        return unite(self.settled, ((seq, seq) for seq in self.shelved))
+
+    @property
+    def unsent(self) -> Ranges:
+        """What still has to be sent."""
+        return gaps(self.done, 1, self.last_seq)
+
+    @property
+    def released_through(self) -> int:
+        """Highest seq below which everything is settled."""
+        return self.settled[0][1] if self.settled and self.settled[0][0] == 1 else 0
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """The decision to begin a new stream: after whom, declaring what, and why."""
+
+    predecessor: StreamHead | None
+    loss: Loss | None
+    why: str
+
+
+def must_turn(streams: list[Stream], head: Head | None, kid: bytes) -> Turn | None:
+    """Whether a new stream has to begin, given the file's streams (oldest first) and the head beside the file."""
+    if not streams:
+        return Turn(None, None, "first start") if head is None else _after_lost_file(head)
+    current = streams[-1]
+    if head is not None:
+        chain = head.chain
+        known = {stream.name for stream in streams} | {s.predecessor.stream for s in streams if s.predecessor}
+        if chain.stream not in known:
+            return _after_lost_file(head)
+        if chain.stream == current.name and chain.last_seq > current.last_seq:
+            loss = _lost(chain, current.last_seq + 1, "buffer file was older than its head")
+            return Turn(chain, loss, "the file is older than the head beside it")
+        if chain.stream == current.name and chain.last_seq == current.last_seq and chain.hash != current.last_hash:
+            return Turn(chain, None, "the head beside the file names another pack at the same seq")
+    if current.kid != kid:
+        return Turn(current.head, None, "the signing key is another one")
+    return None
+
+
+def load_streams(connection: sqlite3.Connection) -> list[Stream]:
+    """Every stream of the file, oldest first."""
+    streams: dict[int, Stream] = {}
+    rows = connection.execute("SELECT id, name, kid, last_seq, last_hash, predecessor FROM stream ORDER BY id")
+    for id_, name, kid, last_seq, last_hash, predecessor in rows:
+        before = None if predecessor is None else msgspec.msgpack.decode(predecessor, type=StreamHead)
+        streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before)
+    for id_, first, last in connection.execute("SELECT stream_id, first, last FROM settled ORDER BY 1, 2"):
+        streams[id_].settled.append((first, last))
+    for id_, seq, kind in connection.execute("SELECT stream_id, seq, kind FROM shelved"):
+        streams[id_].shelved[seq] = kind
+    return list(streams.values())
+
+
+def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stream:
+    """Write a new stream, and the loss its first pack will declare; in the caller's transaction."""
+    name = secrets.token_bytes(STREAM_BYTES)
+    before = None if turn.predecessor is None else msgspec.msgpack.encode(turn.predecessor)
+    id_ = connection.execute(
+        "INSERT INTO stream (name, kid, predecessor) VALUES (?, ?, ?)", (name, kid, before)
+    ).lastrowid
+    assert id_ is not None
+    if turn.loss is not None:
+        declare(connection, turn.loss)
+    return Stream(id_, name, kid, predecessor=turn.predecessor)
+
+
+def declare(connection: sqlite3.Connection, loss: Loss) -> None:
+    """Keep a loss until the next pack declares it; in the caller's transaction."""
+    connection.execute("INSERT INTO declaration (loss) VALUES (?)", (msgspec.msgpack.encode(loss),))
+
+
+def save_settled(connection: sqlite3.Connection, stream: Stream, settled: Ranges) -> None:
+    """Write the difference between the stored ranges and `settled`; in the caller's transaction."""
+    before, after = set(stream.settled), set(settled)
+    connection.executemany(
+        "DELETE FROM settled WHERE stream_id = ? AND first = ?", [(stream.id, first) for first, _ in before - after]
+    )
+    connection.executemany(
+        "INSERT INTO settled (stream_id, first, last) VALUES (?, ?, ?)",
+        [(stream.id, first, last) for first, last in after - before],
+    )
+
+
+def newly_done(stream: Stream, more: list[Range]) -> Ranges:
+    """What of `more` was not settled or shelved before."""
+    done = stream.done
+    return unite([], (gap for first, last in more for gap in gaps(done, first, last)))
+
+
+def wanted(stream: Stream, *, newest_first: bool, through: int) -> list[int]:
+    """Unsent seqs up to `through`, as many as one call can want."""
+    result: list[int] = []
+    for seq in numbers(stream.unsent, descending=newest_first):
+        if seq <= through:
+            result.append(seq)
+        if len(result) >= WANTED_MAX:
+            break
+    return result
+
+
+WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
+
+
+def _after_lost_file(head: Head) -> Turn:
+    chain = head.chain
+    reason = "buffer file was lost or set aside, with readings not yet sealed"
+    return Turn(chain, _lost(chain, head.released_through + 1, reason), "the file that wrote the head is gone")
+
+
+def _lost(head: StreamHead, first: int, reason: str) -> Loss:
+    """Declare [first, head]; when all of that was released, an unknown rest behind the head."""
+    if first > head.last_seq:
+        return Loss(head.stream, head.last_seq + 1, None, None, "lost", reason)
+    return Loss(head.stream, first, head.last_seq, head.hash, "lost", reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -75,8 +76,8 @@ def _pem(key: Ed25519PrivateKey) -> bytes:
 
 def _write_new(path: Path, data: bytes) -> None:
     """Write a file that appears complete or not at all; two starters at once agree on the first one's."""
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    descriptor, fresh = tempfile.mkstemp(dir=path.parent)  # 0600 from the first moment
+    with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -85,7 +86,7 @@ def _write_new(path: Path, data: bytes) -> None:
     except FileExistsError:
         pass  # somebody was faster: theirs counts
     finally:
-        fresh.unlink()
+        Path(fresh).unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

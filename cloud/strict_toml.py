@@ -42,9 +42,16 @@ def parse(text: str, kind: type[T], where: str) -> T:
         raise DocumentError(f"{where}: not TOML ({error})") from error
     _refuse_unknown(table, inspect.type_info(kind), where, "")
     try:
-        return msgspec.convert(table, kind)
+        return msgspec.convert(table, kind, dec_hook=_from_toml)
     except msgspec.ValidationError as error:
         raise DocumentError(f"{where}: {str(error).replace('`$.', '`')}") from error
+
+
+def _from_toml(kind: type, value: object) -> object:
+    """Types TOML does not have: a path is written as text."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise msgspec.ValidationError(f"Expected `str`, got `{type(value).__name__}`")
 
 
 def _refuse_unknown(value: object, kind: inspect.Type, where: str, path: str) -> None:

@@ -71,4 +71,7 @@ async def _until_stopped(scenario: Scenario, folder: Path, time_path: Path, seed
         loop.add_signal_handler(number, playing.cancel)
     await asyncio.wait([playing])
     if not playing.cancelled():
-        playing.result()
+        try:
+            playing.result()
+        except ExceptionGroup as failed:  # one task failed and ended the others: its error says it all
+            raise failed.exceptions[0] from failed

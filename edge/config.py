@@ -25,14 +25,14 @@ DEVICES_MAX = 1000  # what one gateway can poll once a minute over a few lines
 DEVICE_NAME = Annotated[
     str,
     msgspec.Meta(
-        pattern="^[a-z0-9][a-z0-9._-]{0,62}$",
+        pattern="^[a-z0-9][a-z0-9._-]{0,62}\\Z",
         description="a name of a-z, 0-9, '.', '_' and '-' that begins with a letter or digit, up to 63 characters",
     ),
 ]
 GATEWAY_NAME = Annotated[
     str,
     msgspec.Meta(
-        pattern=f"^{GATEWAY_PATTERN.pattern}$",
+        pattern=f"^{GATEWAY_PATTERN.pattern}\\Z",
         description="a name of a-z, 0-9 and '-' that begins with a letter or digit, up to 63 characters",
     ),
 ]

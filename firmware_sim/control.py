@@ -83,7 +83,7 @@ async def listening(path: Path, control: Control) -> AsyncIterator[None]:
         raise ControlError(
             f"{path}: longer than {MAX_SOCKET_PATH} bytes, no socket can be there; take a shorter folder"
         )
-    path.unlink(missing_ok=True)
+    _clear(path)
     server = await asyncio.start_unix_server(partial(_converse, control), path, limit=MAX_LINE_BYTES)
     try:
         yield

@@ -20,7 +20,8 @@ def gateway_configs(scenario: Scenario, devices: Mapping[str, DevicePlace]) -> d
 
 def _table(device: Device, place: DevicePlace, baudrates: Mapping[str, int]) -> dict[str, Any]:
     if isinstance(device, Scanner):
-        return {"name": device.name, "driver": "barcode", "port": place.port, "point": device.point}
+        scanner = {"name": device.name, "driver": "barcode", "port": place.port, "point": device.point}
+        return {**scanner, "suffix": device.suffix, "aim": device.aim}
     table: dict[str, Any] = {
         "name": device.name,
         "driver": "modbus",

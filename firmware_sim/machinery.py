@@ -110,8 +110,7 @@ async def running(
 
     Raises RecordedError for a log that cannot be played.
     """
-    ports = folder / "dev"
-    ports.mkdir(parents=True, exist_ok=True)
+    ports = _ports(folder)
     async with AsyncExitStack() as stack:
         log = stack.enter_context(DeviceLog(folder))
         world = World(scenario, seed, origin_ms)
@@ -134,6 +133,13 @@ async def running(
         fresh.write_bytes(msgspec.json.format(msgspec.json.encode(machinery.places), indent=2))
         fresh.replace(folder / DEVICES_NAME)
         yield machinery
+
+
+def _ports(folder: Path) -> Path:
+    """Where serial ports appear: absolute, because gateways have folders of their own."""
+    ports = folder.absolute() / "dev"
+    ports.mkdir(parents=True, exist_ok=True)
+    return ports
 
 
 def _bus(build: _Builder, bus: Bus, now_ms: Callable[[], float]) -> RtuBus:

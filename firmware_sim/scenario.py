@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edge.drivers.barcode.codec import Suffix
+from edge.drivers.barcode.codec import Code, Suffix, encode
 from edge.drivers.modbus.codec import profile_names, shipped_profile
 from firmware_sim.links import Faults
 from firmware_sim.place import AMBIENT, Ambient, NotNegative, Offset, Place, Positive, Strict, offset
@@ -142,9 +142,9 @@ class Scenario(Strict, frozen=True):
     place: list[Place]
     gateway: list[Gateway]
     device: list[Device]
-    bus: list[Bus] = []
-    scan: list[Scans] = []
-    fault: list[LinkFault] = []
+    bus: list[Bus] = msgspec.field(default_factory=list)
+    scan: list[Scans] = msgspec.field(default_factory=list)
+    fault: list[LinkFault] = msgspec.field(default_factory=list)
     utc_offset_h: Annotated[float, msgspec.Meta(ge=-12, le=14)] = 7.0
     seed: int = 1
 
@@ -214,9 +214,8 @@ def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
     if device.gateway not in {gateway.name for gateway in scenario.gateway}:
         yield f"gateway: no gateway {device.gateway!r}"
     points = [device.point] if isinstance(device, Scanner) else list(device.points)
-    yield from (
-        f"{device.name}/{point} is no channel name" for point in points if not is_channel(f"{device.name}/{point}")
-    )
+    channels = [f"{device.name}/{point}" for point in points]
+    yield from (f"{channel!r} is no name of a channel" for channel in channels if not is_channel(channel))
     if isinstance(device, Scanner):
         return
     if device.profile not in profile_names():
@@ -237,10 +236,13 @@ def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
 
 
 def _timeline_problems(scenario: Scenario) -> Iterator[str]:
-    scanners = {device.name for device in scenario.device if isinstance(device, Scanner)}
+    scanners = {device.name: device for device in scenario.device if isinstance(device, Scanner)}
     for index, scans in enumerate(scenario.scan):
-        if scans.scanner not in scanners:
+        scanner = scanners.get(scans.scanner)
+        if scanner is None:
             yield f"$.scan[{index}].scanner: no scanner {scans.scanner!r}"
+        elif any(not _can_send(scanner, code) for code in scans.codes):
+            yield f"$.scan[{index}].codes: one of them holds the scanner's own suffix, {scanner.suffix}"
     for index, fault in enumerate(scenario.fault):
         if fault.link not in scenario.links:
             yield f"$.fault[{index}].link: no link {fault.link!r}, known are {', '.join(scenario.links)}"
@@ -250,6 +252,14 @@ def _timeline_problems(scenario: Scenario) -> Iterator[str]:
     for one, other in pairwise(ordered):
         if one.link == other.link and other.begins < one.ends:
             yield f"$.fault: two faults of {one.link} at the same time"
+
+
+def _can_send(scanner: Scanner, code: str) -> bool:
+    try:
+        encode(Code(code, ""), scanner.suffix)
+    except ValueError:
+        return False
+    return True
 
 
 def _twice(what: str, names: Iterable[str]) -> Iterator[str]:

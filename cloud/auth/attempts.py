@@ -46,7 +46,7 @@ class Attempts:
         return 0.0
 
     def succeeded(self, login: str, address: str) -> None:
-        """The try fitted: the login's failures from this address are forgotten, and the address's last is taken back."""
+        """The try fitted: the login's failures from here are forgotten, the address's last one is taken back."""
         with self._lock:
             self._failures.pop((login, address), None)
             failures = self._failures.get(("", address))

@@ -41,7 +41,9 @@ class Person(msgspec.Struct, frozen=True):
     role: str
 
 
-def add_person(conn: Connection, login: str, name: str, role: str, password: str, now_ms: int) -> Person:
+def add_person(  # noqa: PLR0917 — the order a person is introduced in
+    conn: Connection, login: str, name: str, role: str, password: str, now_ms: int
+) -> Person:
     """Add a person in the caller's write transaction. Raises PersonRejected, also for a login that is taken."""
     if LOGIN_PATTERN.fullmatch(login) is None:
         raise PersonRejected(f"login {login!r}: 1–64 of a–z, 0–9, and . _ @ - after the first")
@@ -71,10 +73,10 @@ def verify(conn: Connection, login: str, password: str) -> Person | None:
     offered = _spelled(password[: PASSWORD_MAX + 1])  # one more than is allowed can't fit, and costs no more
     with _AT_ONCE:
         try:
-            fits = _HASHER.verify(kept, offered)
+            _HASHER.verify(kept, offered)
         except (VerificationError, InvalidHashError):
-            fits = False
-    return Person(row.login, row.name, row.role) if fits and row is not None else None
+            return None
+    return None if row is None else Person(row.login, row.name, row.role)
 
 
 def new_password() -> str:

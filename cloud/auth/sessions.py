@@ -33,7 +33,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 def start(conn: Connection, login: str, now_ms: int) -> str:
-    """Sign a person in, in the caller's write transaction; returns the token for the browser. Old sessions are cleared."""
+    """Sign a person in, in the caller's write transaction; returns the token for the browser. Clears what expired."""
     token = secrets.token_urlsafe(32)
     conn.execute(delete(session).where(session.c.expires_ms <= now_ms))
     row = {"token_hash": _hash(token), "login": login, "csrf": secrets.token_urlsafe(32)}

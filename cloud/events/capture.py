@@ -13,8 +13,8 @@ from cloud.db.tables import event as event_table
 from cloud.db.tables import event_item
 from cloud.events.instant import to_ms
 from cloud.ledger.log import append
+from standards.epcis.json_form import to_json
 from standards.epcis.model import AggregationEvent, Event
-from standards.epcis.json import to_json
 
 
 def event_bytes(event: Event) -> bytes:

@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 from sqlalchemy import Connection, Select, insert, select, tuple_, update
 
-from cloud.db.tables import cursor, event, event_item, scan
+from cloud.db.tables import cursor, event, event_item, pack, scan
 from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id
 
 _AT_ONCE = 500  # values in one IN list
@@ -28,7 +28,7 @@ def open_cartons(conn: Connection, seen: SeenScan) -> dict[str, int]:
     closed = _closed_at(conn, seen)
     scans = conn.execute(_between(seen, closed)).all()
     ids = [event_id(_named(seen, row.seq, row.ordinal)) for row in scans]
-    return dict(Counter(lot for some in _some(ids) for lot in conn.scalars(_lots_of(some))))
+    return dict(Counter(row.item for some in _some(ids) for row in conn.execute(_lots_of(some))))
 
 
 def close_pallet(conn: Connection, seen: SeenScan) -> None:
@@ -56,11 +56,11 @@ def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bo
     return False
 
 
-class _Place(msgspec.Struct):
+class _Place(msgspec.Struct, frozen=True):
     id: str
 
 
-class _Told(msgspec.Struct, rename="camel"):
+class _Told(msgspec.Struct, frozen=True, rename="camel"):
     """The parts of a captured event that a repeat shares."""
 
     biz_step: str = ""
@@ -79,15 +79,18 @@ def _closed_at(conn: Connection, seen: SeenScan) -> tuple[int, int]:
     """(seq, ordinal) of the scan that closed the last pallet; before everything when there was none."""
     parts = [f"{_line(seen)}/seq", f"{_line(seen)}/ordinal"]
     query = select(cursor.c.part, cursor.c.position).where(cursor.c.follower == "pallets", cursor.c.part.in_(parts))
-    found = {part: position for part, position in conn.execute(query).tuples()}
+    found = {row.part: row.position for row in conn.execute(query)}
     return found.get(parts[0], 0), found.get(parts[1], -1)
 
 
 def _between(seen: SeenScan, closed: tuple[int, int]) -> Select[tuple[int, int]]:
-    place = tuple_(scan.c.seq, scan.c.ordinal)
+    """Identities after `closed` and before this scan; by way of the packs, whose index is on the stream's seqs."""
+    place = tuple_(pack.c.seq, scan.c.ordinal)
     return (
-        select(scan.c.seq, scan.c.ordinal)
-        .where(scan.c.gateway == seen.gateway, scan.c.channel == seen.channel, scan.c.stream == seen.stream)
+        select(pack.c.seq, scan.c.ordinal)
+        .join_from(pack, scan, scan.c.pack_id == pack.c.id)
+        .where(pack.c.gateway == seen.gateway, pack.c.stream == seen.stream)
+        .where(pack.c.seq >= closed[0], pack.c.seq <= seen.seq, scan.c.channel == seen.channel)
         .where(place > closed, place < (seen.seq, seen.ordinal))
     )
 

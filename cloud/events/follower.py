@@ -1,7 +1,7 @@
 """The follower that turns stored scans into events: pack after pack, once each, whatever stops it.
 
-Scans are worked through per (gateway, stream) by (seq, ordinal), and only up to where the stream is settled: a later scan
-waits for earlier packs, so that the events don't depend on the order in which packs arrived. A batch of packs, its
+Scans are worked through per (gateway, stream) by (seq, ordinal), and only up to where the stream is settled: a later
+scan waits for earlier packs, so that the events don't depend on the order in which packs arrived. A batch of packs, its
 events, findings and the cursor are one transaction: a kill repeats a batch or doesn't, and never halves it.
 
 Where a pallet begins is remembered per channel and stream as well. A pallet begun in one stream is not finished in
@@ -118,7 +118,7 @@ class ScanFollower:
 
 def _waiting(conn: Connection) -> list[_Stream]:
     """Streams that are settled further than they are worked through, in a fixed order."""
-    done = {part: position for part, position in conn.execute(_cursors()).tuples()}
+    done = {row.part: row.position for row in conn.execute(_cursors())}
     rows = conn.execute(select(settled).where(settled.c.first_seq == 1).order_by(settled.c.gateway, settled.c.stream))
     streams = [_Stream(row.gateway, row.stream, 0, row.last_seq) for row in rows]
     streams = [_Stream(one.gateway, one.stream, done.get(one.part, 0), one.through) for one in streams]

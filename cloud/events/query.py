@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, select
 
 from cloud.db.tables import event, event_item, scan_finding
+from standards.epcis.json_form import parse_event
 from standards.epcis.model import AggregationEvent, Event
-from standards.epcis.json import parse_event
 
 _AT_ONCE = 500  # values in one IN list: SQLite takes 32,766, PostgreSQL plans short lists better
 _TRACE_MAX = 10_000  # parents followed for one item; a chain that claims more is wrong or hostile
@@ -26,6 +26,12 @@ class CapturedEvent(msgspec.Struct, frozen=True):
     record_time_ms: int
     origin: str
     leaf_index: int
+
+    @property
+    def gateway(self) -> str | None:
+        """The gateway whose scan this was; None for an event that came as a document."""
+        kind, _, identity = self.origin.partition(":")
+        return identity.partition("/")[0] if kind == "scan" else None
 
 
 class ScanFinding(msgspec.Struct, frozen=True):

@@ -8,11 +8,11 @@
     load     (00)           ObjectEvent OBSERVE, loading; the lot is in the vehicle from now on
     deliver  (00)           ObjectEvent OBSERVE, receiving at the customer
 
-Repeats: carton labels of one lot are all alike, so a repeated carton scan is another carton and counts. A pallet's label
-is unique, so the same SSCC again at the same step and place within 60 s is a scanner held too long: one event, and a
-finding for each repeat. A scan that cannot become an event becomes a finding with one of REASONS; the scan itself stays
-in the record either way. A pallet seen at a step without ever having been built is an event like any other (it was
-there); that it was never built is asked of all events together (events/query.py), because it is not known from one scan.
+Repeats: carton labels of one lot are all alike, so a repeated carton scan is another carton and counts. A pallet's
+label is unique, so the same SSCC again at the same step and place within 60 s is a scanner held too long: one event,
+and a finding for each repeat. A scan that cannot become an event becomes a finding with one of REASONS; the scan itself
+stays in the record either way. A pallet seen at a step without ever having been built is an event like any other (it
+was there); that it was never built is asked of all events together (events/query.py): one scan cannot know.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cloud.events.instant import from_ms
 from standards.epcis.model import AggregationEvent, Event, Identified, ObjectEvent, QuantityElement
 from standards.gs1 import digital_link
 from standards.gs1.application_identifier import Gs1Error
-from standards.gs1.element_string import parse
+from standards.gs1.scan import parse
 
 #: Why a scan is not an event.
 REASONS = frozenset(

@@ -67,7 +67,8 @@ def _of_rule(name: str, course: Course, window: Window, pieces: list[_Piece], en
         if name in rules and last > first:
             rule_at.append((first, rules[name]))
             _mark(out, course.values, first, last, rules[name])
-    found, index = [], 0
+    found: list[Excursion] = []
+    index = 0
     while True:
         try:
             start = out.index(True, index)
@@ -75,7 +76,7 @@ def _of_rule(name: str, course: Course, window: Window, pieces: list[_Piece], en
             return found
         index = _end_of_run(out, course.times, window.gap_limit_ms, start)
         rule = next(rule for first, rule in reversed(rule_at) if first <= start)
-        found.append(_excursion(rule, course, window, ends, start, index))
+        found.append(_excursion(rule, course, window, ends, (start, index)))
 
 
 def _mark(out: list[bool], values: Sequence[float], first: int, last: int, rule: Rule) -> None:
@@ -94,8 +95,9 @@ def _end_of_run(out: list[bool], times: Sequence[int], gap_limit_ms: int, start:
     return index
 
 
-def _excursion(rule: Rule, course: Course, window: Window, ends: list[int], start: int, end: int) -> Excursion:
+def _excursion(rule: Rule, course: Course, window: Window, ends: list[int], run: tuple[int, int]) -> Excursion:
     """The run of readings [start, end) as an excursion."""
+    start, end = run
     last = end - 1
     at_end = end == len(course.times)
     values = course.values[start:end]

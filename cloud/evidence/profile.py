@@ -35,8 +35,8 @@ class Profile(msgspec.Struct, frozen=True):
     title: str
     title_en: str
     source: str
-    low: float | None
-    high: float | None
-    rules: list[Rule]
+    low: float | None = None
+    high: float | None = None
+    rules: list[Rule] = []
     min_coverage: float = 0.9
     gap_factor: float = 2.0

@@ -93,9 +93,7 @@ def _at_place(reason: Reason, place: str) -> Reason:
     return msgspec.structs.replace(reason, params={**reason.params, "place": place})
 
 
-def _missing(
-    profile: Profile, measurement: str, series: Sequence[SeriesEvidence], coverage: float
-) -> list[Reason]:
+def _missing(profile: Profile, measurement: str, series: Sequence[SeriesEvidence], coverage: float) -> list[Reason]:
     measured = [one for one in series if one.measurement == measurement]
     if not measured:
         return [Reason("no_sensor", {"measurement": measurement})]
@@ -142,8 +140,8 @@ def _remarks(series: SeriesEvidence) -> list[Reason]:
     reasons = []
     if series.gaps:
         longest_s = max(gap.to_ms - gap.from_ms for gap in series.gaps) // 1000
-        params = {"channel": series.channel, "count": len(series.gaps), "longest_s": longest_s}
-        reasons.append(Reason("gap", {**params}))
+        count = len(series.gaps)
+        reasons.append(Reason("gap", {"channel": series.channel, "count": count, "longest_s": longest_s}))
     if series.sensor_errors:
         reasons.append(Reason("sensor_errors", {"channel": series.channel, "count": series.sensor_errors}))
     if series.unsynced:

@@ -68,6 +68,7 @@ class IngestWorker:
         self._rng = rng
         self._schedule = ReceiptSchedule(config.receipt_every_ms / 1000)
         self.counters = Counters()
+        self.database_ok = True
         self.database_state = "not used yet"
 
     def run(self, stop: threading.Event) -> None:
@@ -102,13 +103,13 @@ class IngestWorker:
             try:
                 self._store(arrivals, heard)
             except DatabaseUnavailable as error:
-                self._become(str(error))
+                self._become(str(error), ok=False)
                 self.counters.retries += 1
                 if stop.wait(wait_s * self._rng.uniform(0.5, 1.0)):
                     return False
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
             else:
-                self._become("ok")
+                self._become("ok", ok=True)
                 return True
 
     def _store(self, arrivals: Sequence[Arrival], heard: Sequence[Heard]) -> None:
@@ -145,7 +146,7 @@ class IngestWorker:
             with reading(self._engine) as conn:
                 fresh = [receipts.build(conn, *stream, issued_at_ms=self._now()) for stream in streams]
         except DatabaseUnavailable as error:
-            self._become(str(error))
+            self._become(str(error), ok=False)
             return
         for stream, receipt in zip(streams, fresh, strict=True):
             if not self._subscriber.publish(down_receipt(receipt.gateway), receipts.seal(receipt, self._key)):
@@ -153,7 +154,8 @@ class IngestWorker:
             self._schedule.sent(stream, time.monotonic())
             self.counters.receipts += 1
 
-    def _become(self, state: str) -> None:
+    def _become(self, state: str, *, ok: bool) -> None:
+        self.database_ok = ok
         if state != self.database_state:
             self.database_state = state
             _log.info("database: %s", state)

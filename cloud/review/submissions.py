@@ -106,14 +106,10 @@ def return_(
     if len(text) > REASON_MAX:
         raise ReviewError("reason_too_long", f"the reason has {len(text)} characters, at most {REASON_MAX} are kept")
     submitted = _waiting(conn, gtin, lot, version)
-    return _decide(
-        conn, gtin, lot, Decision(0, submitted.evidence_version, RETURNED, text, by.login, now_ms, 0)
-    )
+    return _decide(conn, gtin, lot, Decision(0, submitted.evidence_version, RETURNED, text, by.login, now_ms, 0))
 
 
-def approve(
-    conn: Connection, gtin: str, lot: str, *, by: Person, now_ms: int, version: int | None = None
-) -> Decision:
+def approve(conn: Connection, gtin: str, lot: str, *, by: Person, now_ms: int, version: int | None = None) -> Decision:
     """Approve a submission as it was frozen. Raises ReviewError, also when the evidence has changed since.
 
     version: the evidence version the official looked at; another one submitted since is refused.

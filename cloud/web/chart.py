@@ -88,10 +88,13 @@ def draw(chart: Chart, frame: Frame) -> str:
     lines = [piece for trace in chart.traces for piece in pieces(trace)]
     plot = _Plot(chart, frame, lines)
     name = f"{chart.name}-{frame.name}"
-    parts = [
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart chart-{frame.name}" '
         f'viewBox="0 0 {frame.width} {frame.height}" role="img" '
-        f'aria-labelledby="{name}-title {name}-desc" font-size="12" fill="{INK}">',
+        f'aria-labelledby="{name}-title {name}-desc" font-size="12" fill="{INK}">'
+    )
+    parts = [
+        head,
         f'<title id="{name}-title">{escape(chart.title)}</title>',
         f'<desc id="{name}-desc">{escape(chart.description)}</desc>',
         f"<defs>{_patterns(name)}{_clips(plot, name)}</defs>",

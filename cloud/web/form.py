@@ -17,7 +17,7 @@ FORM_MAX_FIELDS = 16
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-class Refused(Exception):  # noqa: N818 — a refusal is an answer, not a failure
+class Refused(Exception):
     """A request we answer with a page that says why not. code: `error.<code>` in the catalogue."""
 
     def __init__(self, status: int, code: str) -> None:

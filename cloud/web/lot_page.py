@@ -17,18 +17,19 @@ from sqlalchemy import Connection
 from cloud.auth.people import find_person
 from cloud.db.engine import reading
 from cloud.evidence import versions
-from cloud.evidence.lot import lot_evidence
+from cloud.evidence.lot import lot_events, lot_evidence
 from cloud.evidence.model import LotEvidence, Stay
 from cloud.evidence.profile import Profile
 from cloud.registry import query as registry
-from cloud.review.submissions import DRAFT, SUBMITTED, Submission, submission
+from cloud.review.submissions import APPROVED, SUBMITTED, Submission, submission
 from cloud.web import phrase
 from cloud.web.chart import Chart, Section
 from cloud.web.form import Refused
 from cloud.web.page import Page, open_page, render
 from cloud.web.proof import Proof, proof_of
 from cloud.web.stay_view import StayView, drawn, excesses, view_stay
-from cloud.web.timeline import Moment
+from cloud.web.timeline import Moment, moments
+from standards.gs1 import digital_link
 
 router = APIRouter(include_in_schema=False)
 
@@ -115,7 +116,7 @@ def _view(conn: Connection, page: Page, gtin: str, lot: str) -> LotView:
         reasons=[phrase.reason_sentence(reason, names, page.words) for reason in evidence.reasons],
         journey=_journey(page, evidence, stays, profile),
         stays=stays,
-        moments=lot_moments(conn, gtin, lot),
+        moments=moments([one.event for one in lot_events(conn, gtin, lot, now_ms)], digital_link.lot(gtin, lot)),
         place_names=names,
         review=_review(conn, page, current, frozen),
         proof=proof_of(conn, counted),
@@ -147,7 +148,7 @@ def _review(conn: Connection, page: Page, current: LotEvidence, frozen: versions
         submission=at,
         names={login: person.name if person else login for login, person in people.items()},
         changed=changed,
-        may_submit=role == "operator" and (changed or at.state not in {SUBMITTED, "approved"}),
+        may_submit=role == "operator" and (changed or at.state not in {SUBMITTED, APPROVED}),
         may_decide=role == "official" and at.state == SUBMITTED,
         version=at.last.evidence_version if at.last else None,
     )
@@ -184,4 +185,5 @@ def _journey(page: Page, evidence: LotEvidence, stays: Sequence[StayView], profi
 
 def _section(view: StayView, end_ms: int) -> Section:
     stay: Stay = view.stay
-    return Section(view.number, view.place_name, stay.from_ms, min(stay.until_ms, end_ms))
+    until_ms = stay.until_ms if stay.custody else stay.to_ms or end_ms
+    return Section(view.number, view.place_name, stay.from_ms, min(until_ms, end_ms))

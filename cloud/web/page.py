@@ -85,8 +85,16 @@ def open_page(request: Request) -> Page:
         with reading(site.engine) as conn:
             session = sessions.find(conn, token, site.wall())
     language: Language = "en" if request.query_params.get("lang") == "en" else "vi"
-    path = request.scope.get("raw_path", b"").decode("ascii", "replace").partition("?")[0] or request.url.path
-    return Page(site, language, session, path, dict(request.query_params))
+    return Page(site, language, session, _page_of(request), dict(request.query_params))
+
+
+def _page_of(request: Request) -> str:
+    """The path of the page a request belongs to, as it came; a lot's forms are sent to paths right below its page."""
+    raw: bytes = request.scope.get("raw_path", b"")
+    path = raw.decode("ascii", "replace").partition("?")[0]
+    if request.method == "GET":
+        return path
+    return path.rpartition("/")[0] if path.startswith("/lots/") else "/sign-in"
 
 
 def lot_path(gtin: str, lot: str) -> str:

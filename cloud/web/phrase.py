@@ -1,4 +1,4 @@
-"""Sentences made from evidence: the verdict in one sentence, reasons, rules, limits. Pure; nothing is said that isn't data."""
+"""Sentences made from evidence: the verdict, reasons, rules, limits. Pure; nothing is said that isn't data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN = {  # how a reason's parameters are written, by their names
 
 
 def verdict_sentence(evidence: LotEvidence, profile: Profile | None, words: Wording) -> str:
-    """What the evidence says about a lot: how much of the time was watched, how cold it was, what is wrong or missing."""
+    """What the evidence says about a lot: how much was watched, how cold it was, what is wrong or missing."""
     language = words.language
     custody = [stay for stay in evidence.stays if stay.custody]
     watched = [(stay, one) for stay in custody for one in stay.series if one.measurement == TEMPERATURE]
@@ -42,7 +42,10 @@ def verdict_sentence(evidence: LotEvidence, profile: Profile | None, words: Word
         )
     )
     lows, highs = [one.min for _, one in watched], [one.max for _, one in watched]
-    low, high = min((v for v in lows if v is not None), default=None), max((v for v in highs if v is not None), default=None)
+    low, high = (
+        min((v for v in lows if v is not None), default=None),
+        max((v for v in highs if v is not None), default=None),
+    )
     if low is not None and high is not None:
         unit = next(one.unit for _, one in watched if one.count)
         allowed = words("sentence.allowed", limits=limits(profile, words)) if limits(profile, words) else ""
@@ -98,6 +101,7 @@ def limits(profile: Profile | None, words: Wording) -> str:
     """The band of a profile: 2–8 °C, ≤ −18 °C; empty when there is none."""
     if profile is None or (profile.low is None and profile.high is None):
         return ""
+
     def shown(value: float) -> str:
         return formats.number(value, words.language, decimals=0 if value == int(value) else 1)
 

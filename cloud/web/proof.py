@@ -118,5 +118,5 @@ def _missing(conn: Connection, name: str, stream: bytes, first: int, last: int) 
         settled.c.first_seq <= last,
         settled.c.last_seq >= first,
     )
-    there = sum(min(last, row.last_seq) - max(first, row.first_seq) + 1 for row in conn.execute(query))
+    there: int = sum(min(last, row.last_seq) - max(first, row.first_seq) + 1 for row in conn.execute(query))
     return last - first + 1 - there

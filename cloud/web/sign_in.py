@@ -40,9 +40,9 @@ def sign_in(request: Request, page: OpenPage, form: Form) -> Response:
     wait_s = site.attempts.reserve(login, address)
     if wait_s > 0:
         problem = words.counted("sign_in.locked", math.ceil(wait_s / 60))
-        answer = render(page, "sign_in.html", 429, target=target, login=login, problem=problem)
-        answer.headers["Retry-After"] = str(math.ceil(wait_s))
-        return answer
+        locked = render(page, "sign_in.html", 429, target=target, login=login, problem=problem)
+        locked.headers["Retry-After"] = str(math.ceil(wait_s))
+        return locked
     with reading(site.engine) as conn:
         person = verify(conn, login, form.get("password", ""))
     if person is None:

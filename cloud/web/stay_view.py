@@ -1,4 +1,4 @@
-"""A stay as the lot page shows it: its charts, numbers and tables, made from evidence and readings. No HTML but the SVG."""
+"""A stay as the lot page shows it: charts, numbers and tables, made from evidence and readings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cloud.web import formats, phrase
 from cloud.web.chart import FRAMES, Chart, Excess, Section, draw
 from cloud.web.page import Page
 from cloud.web.trace import Sample, Trace
+from standards.units import UnitError, convert
 from wire.observation import Quality
 
 _AROUND = 0.03  # share of a stay shown before and after it, so that a hand-over is seen as one
@@ -84,31 +85,66 @@ def view_stay(
     around_ms = max(int((stay.until_ms - stay.from_ms) * _AROUND), 1)
     series = []
     for index, one in enumerate(stay.series):
-        rows = readings(conn, one.gateway, one.channel, stay.from_ms - around_ms, stay.until_ms + around_ms)
-        rows = [row for row in rows if row.unit == one.unit]
+        rows = _rows(conn, stay.place, one, stay.from_ms - around_ms, stay.until_ms + around_ms)
         readings_by_pack.update(row.pack_id for row in rows if stay.from_ms <= row.observed_ms < stay.until_ms)
         section = Section(number, name, stay.from_ms, stay.until_ms)
-        series.append(_view_series(page, one, rows, section, profile, around_ms, f"stay-{number}-{index + 1}"))
+        series.append(
+            _view_series(
+                page,
+                one,
+                rows,
+                section=section,
+                profile=profile,
+                around_ms=around_ms,
+                name=f"stay-{number}-{index + 1}",
+            )
+        )
     names = {stay.place: name}
     reasons = [phrase.reason_sentence(reason, names, page.words) for reason in stay.reasons]
     return StayView(number, stay, name, reasons, phrase.limits(profile, page.words), series)
+
+
+def _rows(conn: Connection, place: str, one: SeriesEvidence, from_ms: int, to_ms: int) -> list[ReadingRow]:
+    """The readings of a series while it was bound to this place, without those made to try the installation."""
+    bound = [
+        (binding.valid_from_ms, binding.valid_to_ms if binding.valid_to_ms is not None else to_ms)
+        for binding in registry.bindings(conn, place, from_ms, to_ms)
+        if (binding.gateway, binding.channel) == (one.gateway, one.channel)
+    ]
+    found = readings(conn, one.gateway, one.channel, from_ms, to_ms)
+    there = (row for row in found if any(start <= row.observed_ms < end for start, end in bound))
+    return [row for row in there if row.quality is not Quality.TEST]
+
+
+def _value(row: ReadingRow, unit: str) -> float | None:
+    """The number in the unit of the evidence, None where there is none to trust."""
+    value = row.value_float
+    if row.quality is not Quality.OK or value is None:
+        return None
+    try:
+        return value if row.unit == unit else convert(value, row.unit, unit)
+    except UnitError:
+        return None
 
 
 def _view_series(
     page: Page,
     one: SeriesEvidence,
     rows: Sequence[ReadingRow],
+    *,
     section: Section,
     profile: Profile | None,
     around_ms: int,
     name: str,
 ) -> SeriesView:
     words = page.words
-    samples = [Sample(row.observed_ms, row.value_float if row.quality is Quality.OK else None) for row in rows]
+    samples = [Sample(row.observed_ms, _value(row, one.unit)) for row in rows]
     step_ms = int(one.log_interval_s * 1000 * (profile.gap_factor if profile else 2.0))
     gaps = [(gap.from_ms, gap.to_ms) for gap in one.gaps]
     is_temperature = one.measurement == phrase.TEMPERATURE
-    measurement = words(f"measurement.{one.measurement}") if f"measurement.{one.measurement}" in words else one.measurement
+    measurement = (
+        words(f"measurement.{one.measurement}") if f"measurement.{one.measurement}" in words else one.measurement
+    )
     chart = Chart(
         name=name,
         title=words("chart.title", measurement=measurement, place=section.name, sensor=one.sensor),

@@ -68,7 +68,7 @@ def _quantities(event: Event) -> list[QuantityElement]:
 
 def _units(event: Event) -> list[str]:
     """What moved as one: the parent of an aggregation, or the units that were seen."""
-    return event.epc_list if isinstance(event, ObjectEvent) else [event.parent_id or ""]
+    return (event.epc_list or []) if isinstance(event, ObjectEvent) else [event.parent_id or ""]
 
 
 def _key(uri: str, application: str) -> str:

@@ -21,10 +21,11 @@ Invariants (each has a test of its name in tests/edge/buffer/):
 
 Errors, named for the reaction of the caller:
 
-    BufferError
+    BufferFailure
     ├── BufferFull           retry later: nothing can be accepted until packs are released or disk is freed
     ├── ObservationRefused   reject: this observation could never be sealed; count it, show it, go on
     ├── StreamUnknown        reject: the letter speaks of a stream this buffer never had
+    ├── ReceiptBeyondHead    reject: the cloud has more of the stream than we, so this buffer is an old copy
     └── BufferUnusable       fatal: newer schema, another gateway's file, in use, disk failure; exit with the hint
 """
 
@@ -45,23 +46,27 @@ PACK_MIN_BYTES, PACK_MAX_BYTES = 8 * 1024, 192 * 1024  # one scan fits; the enve
 PackName = tuple[bytes, int]  # (stream, seq)
 
 
-class BufferError(Exception):
+class BufferFailure(Exception):
     """What a buffer may raise; `str()` says what, where, why and what to do."""
 
 
-class BufferFull(BufferError):
+class BufferFull(BufferFailure):
     """The byte bound or the minimum free disk is reached by data that nobody has acknowledged yet."""
 
 
-class ObservationRefused(BufferError):
+class ObservationRefused(BufferFailure):
     """An observation breaks a limit of the wire format and was not accepted; nothing of its call was."""
 
 
-class StreamUnknown(BufferError):
+class StreamUnknown(BufferFailure):
     """A receipt or request names a stream that this buffer never had."""
 
 
-class BufferUnusable(BufferError):
+class ReceiptBeyondHead(BufferFailure):
+    """A verified receipt settles seqs that we never sealed: it settles nothing, and a new stream was begun."""
+
+
+class BufferUnusable(BufferFailure):
     """The buffer cannot work at all; waiting will not help."""
 
 
@@ -162,7 +167,10 @@ class Buffer(Protocol):
         """Names of up to `limit` packs of these ranges that are still here. Raises StreamUnknown."""
 
     async def settle(self, receipt: Receipt) -> int:
-        """Take a verified receipt in; how many packs it released that were not before. Raises StreamUnknown."""
+        """Take a verified receipt in; how many packs it released that were not before.
+
+        Raises StreamUnknown, ReceiptBeyondHead.
+        """
 
     async def use_command(self, counter: int) -> bool:
         """Whether a command counter is new; it is used up for good when this returns."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from edge.buffer.base import BufferError, BufferFull, BufferUnusable
+from edge.buffer.base import BufferFailure, BufferFull, BufferUnusable
 from edge.durable import sync_folder
 
 APPLICATION_ID = 0x434F4C44  # "COLD", so that file(1) and we know our own
@@ -78,7 +78,7 @@ def is_corruption(error: sqlite3.Error) -> bool:
     return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def translate(error: sqlite3.Error, path: Path) -> BufferError:
+def translate(error: sqlite3.Error, path: Path) -> BufferFailure:
     """Our error for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:

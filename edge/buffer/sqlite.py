@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from edge.buffer.base import (
-    BufferError,
+    BufferFailure,
     BufferOptions,
     BufferState,
     BufferUnusable,
@@ -65,6 +65,7 @@ class SqliteBuffer:
         self._hurry = asyncio.Event()  # do not wait for the window
         self._changed = asyncio.Event()  # something was committed: ripe() looks again
         self._open_since: float | None = None
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="buffer")
@@ -81,18 +82,20 @@ class SqliteBuffer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._committer is not None:
-            self._committer.cancel()
-            await asyncio.wait([self._committer])
+        self._closing = True
+        self._arrived.set()
+        self._hurry.set()
         try:
-            if self._group:
-                await self._commit()
+            if self._committer is not None:
+                await self._committer
         finally:
             await self._run(Store.close)
             self._worker.shutdown(wait=False)
 
     async def append(self, observations: Sequence[Observation]) -> None:
         """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""
+        if self._closing:
+            raise BufferUnusable(f"{self._path}: the buffer is closed")
         if not observations:
             return
         self._group += admit(observations, self._seal_options)
@@ -142,7 +145,10 @@ class SqliteBuffer:
         return await self._run(partial(Store.held, name=stream, ranges=tuple(ranges), limit=limit))
 
     async def settle(self, receipt: Receipt) -> int:
-        """Take a verified receipt in; how many packs it released that were not before. Raises StreamUnknown."""
+        """Take a verified receipt in; how many packs it released that were not before.
+
+        Raises StreamUnknown, ReceiptBeyondHead.
+        """
         return await self._run(partial(Store.settle, receipt=receipt))
 
     async def use_command(self, counter: int) -> bool:
@@ -156,24 +162,25 @@ class SqliteBuffer:
     # -- group commit, on the loop --
 
     async def _commit_groups(self) -> None:
-        while True:
+        while not self._closing or self._group:
             await self._arrived.wait()
             try:
                 async with asyncio.timeout(self._options.commit_window_ms / 1000):
                     await self._hurry.wait()
             except TimeoutError:
                 pass
-            await self._commit()
+            if self._group:
+                await self._commit()
 
     async def _commit(self) -> None:
         group, waiting = self._group, self._waiting
         self._group, self._waiting = [], []
         self._arrived.clear()
         self._hurry.clear()
-        failure: BufferError | None = None
+        failure: BufferFailure | None = None
         try:
             await self._run(partial(Store.append, observations=group))
-        except BufferError as error:
+        except BufferFailure as error:
             failure = error
         if failure is None and self._open_since is None:
             self._open_since = asyncio.get_running_loop().time()

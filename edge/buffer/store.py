@@ -9,8 +9,7 @@ import logging
 import sqlite3
 from collections.abc import Collection, Sequence
 from pathlib import Path
-
-import msgspec
+from typing import NoReturn
 
 from edge.buffer.base import (
     BufferFull,
@@ -18,11 +17,13 @@ from edge.buffer.base import (
     BufferState,
     BufferUnusable,
     PackName,
+    ReceiptBeyondHead,
     SealedPack,
     SealOptions,
     StreamUnknown,
 )
 from edge.buffer.file import disk_bytes, set_aside_names, transaction
+from edge.buffer.groups import drop_batch, group_row, insert_group, look_at_backlog, next_batch
 from edge.buffer.head import Head, read_head, write_head
 from edge.buffer.packs import (
     count_packs,
@@ -34,7 +35,7 @@ from edge.buffer.packs import (
     times_of,
 )
 from edge.buffer.ranges import Range, contains, size, unite
-from edge.buffer.seal import Sealed, pack_group, seal_all, unpack_group
+from edge.buffer.seal import Sealed, seal_all
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.stream import (
     Stream,
@@ -48,11 +49,10 @@ from edge.buffer.stream import (
     wanted,
 )
 from edge.keys import Identity
-from wire.observation import Observation, Scan, Stamp
+from wire.observation import Observation, Stamp
 from wire.pack import Loss, StreamHead
 from wire.receipt import Receipt
 
-GROUPS_PER_SEAL = 32  # groups sealed in one transaction: bounds memory after a long time without sealing
 HEAD_NAME = "head.json"
 
 log = logging.getLogger(__name__)
@@ -88,21 +88,16 @@ class Store:
 
     def append(self, observations: Sequence[Observation]) -> None:
         """Commit one group of admitted observations. Raises BufferFull."""
-        group = pack_group(observations)
+        row = group_row(observations)
         try:
-            self._space.make(len(group), self._streams)
+            self._space.make(len(row[-1]), self._streams)
         except BufferFull:
             self._full = True
             self.state = self._look()
             raise
         self._full = False
-        scans = sum(isinstance(observation, Scan) for observation in observations)
-        from_ms = min(observation.stamp.observed_at_ms for observation in observations)
         with transaction(self._db):
-            self._db.execute(
-                "INSERT INTO open_group (count, from_ms, scans, observations) VALUES (?, ?, ?, ?)",
-                (len(observations), from_ms, scans, group),
-            )
+            insert_group(self._db, row)
         self.state = self._look()
 
     def seal(self, stamp: Stamp) -> list[StreamHead]:
@@ -137,14 +132,13 @@ class Store:
         return held_names(self._db, self._find(name), ranges, limit)
 
     def settle(self, receipt: Receipt) -> int:
-        """Unite a receipt with what is known; how many packs it released. Raises StreamUnknown."""
+        """Unite a receipt with what is known; how many packs it released. Raises StreamUnknown, ReceiptBeyondHead."""
         stream = self._find(receipt.stream)
         refused = self._shelve(stream, receipt)
         claimed = [(1, receipt.through)] if receipt.through else []
         claimed += receipt.ranges
         if any(last > stream.last_seq for _, last in claimed):
             self._meet_copy(stream, receipt)
-            return 0
         settled = unite(stream.settled, claimed)
         released = 0
         if settled != stream.settled:
@@ -218,36 +212,20 @@ class Store:
         raise StreamUnknown(f"stream {name.hex()}: this buffer never had it")
 
     def _seal_some(self, stamp: Stamp) -> list[StreamHead]:
-        groups = self._db.execute(
-            "SELECT id, observations FROM open_group ORDER BY id LIMIT ?", (GROUPS_PER_SEAL,)
-        ).fetchall()
-        losses = self._db.execute("SELECT id, loss FROM declaration ORDER BY id LIMIT 100").fetchall()
-        if not groups and not losses:
+        batch = next_batch(self._db, stamp)
+        if not batch.groups and not batch.losses:
             return []
-        observations: list[Observation] = []
-        damaged: list[int] = []
-        for id_, data in groups:
-            try:
-                observations += unpack_group(data)
-            except ValueError as error:
-                damaged.append(id_)
-                log.error("accepted group is damaged on disk, kept aside: file=%s group=%d %s", self._path, id_, error)
         packs = seal_all(
-            observations,
+            batch.observations,
             self._current.chain,
             stamp,
             identity=self._identity,
             options=self._seal_options,
-            losses=[_dated(msgspec.msgpack.decode(loss, type=Loss), stamp) for _, loss in losses],
+            losses=batch.losses,
         )
         with transaction(self._db):
             insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
-            self._db.executemany(
-                "INSERT INTO damaged_group SELECT id, count, observations FROM open_group WHERE id = ?",
-                [(id_,) for id_ in damaged],
-            )
-            self._db.executemany("DELETE FROM open_group WHERE id = ?", [(id_,) for id_, _ in groups])
-            self._db.executemany("DELETE FROM declaration WHERE id = ?", [(id_,) for id_, _ in losses])
+            drop_batch(self._db, batch)
         return self._move_head(packs)
 
     def _move_head(self, packs: list[Sealed]) -> list[StreamHead]:
@@ -303,24 +281,22 @@ class Store:
             log.error("cloud refused a pack: stream=%s seq=%d reason=%s", stream.name.hex(), seq, reason)
         return True
 
-    def _meet_copy(self, stream: Stream, receipt: Receipt) -> None:
+    def _meet_copy(self, stream: Stream, receipt: Receipt) -> NoReturn:
         """The cloud has more of this stream than we: somebody else writes it too, or our file was restored."""
         if stream is self._current:
-            log.error(
-                "receipt speaks beyond our head, this buffer is an old copy: stream=%s head=%d through=%d",
-                stream.name.hex(), stream.last_seq, receipt.through,
-            )  # fmt: skip
-            self._turn(Turn(stream.head, None, "a receipt speaks beyond our head"))
+            self._turn(Turn(stream.head, None, "a receipt speaks beyond our head, this buffer is an old copy"))
             self.state = self._look()
+        raise ReceiptBeyondHead(
+            f"stream {stream.name.hex()}: receipt through {receipt.through} with {len(receipt.ranges)} ranges, "
+            f"our head is {stream.last_seq}: this buffer is an old copy, its packs of that stream wait here"
+        )
 
     def _look(self) -> BufferState:
         current = self._current
-        open_count, open_from, open_scans = self._db.execute(
-            "SELECT coalesce(sum(count), 0), min(from_ms), coalesce(sum(scans), 0) FROM open_group"
-        ).fetchone()
-        must_declare = self._db.execute("SELECT 1 FROM declaration LIMIT 1").fetchone() is not None
-        self.seal_at_once = must_declare or open_scans > 0 or open_count >= self._seal_options.max_readings
-        oldest = [open_from]
+        open_ = look_at_backlog(self._db)
+        many = open_.observations >= self._seal_options.max_readings
+        self.seal_at_once = many or open_.scans > 0 or open_.losses > 0
+        oldest = [open_.from_ms]
         for stream in self._streams:
             oldest += [times_of(self._db, stream, first)[0] for first, _ in stream.unsent[:1]]
         return BufferState(
@@ -328,7 +304,7 @@ class Store:
             head_seq=current.last_seq,
             head_hash=current.last_hash,
             released_through=current.released_through,
-            open_observations=open_count,
+            open_observations=open_.observations,
             unsent_packs=sum(size(stream.unsent) for stream in self._streams),
             unsent_observations=self._unsent_observations,
             refused_packs=sum(kind == "refused" for stream in self._streams for kind in stream.shelved.values()),
@@ -337,8 +313,3 @@ class Store:
             full=self._full,
             set_aside=self._set_aside,
         )
-
-
-def _dated(loss: Loss, stamp: Stamp) -> Loss:
-    """A loss gets its latest possible end when it is declared."""
-    return loss if loss.to_ms is not None else msgspec.structs.replace(loss, to_ms=stamp.observed_at_ms)

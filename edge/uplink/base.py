@@ -27,6 +27,14 @@ class UplinkMisconfigured(UplinkError):
     """The uplink can never work as configured."""
 
 
+class LetterRefused(UplinkError):
+    """A letter from the broker is not the cloud's word to us. `reason` is one word for counting."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 class TlsOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Paths of PEM files. Without `ca` the system's authorities count; certificate and key belong together."""
 

@@ -86,6 +86,8 @@ class PtyPort:
             loop.add_reader(self._master, self._read)
         else:  # a hung-up master is always readable: a reader would spin
             self._heard_since_s = None
+            with contextlib.suppress(OSError):  # the last words of somebody who is gone
+                self._on_bytes(os.read(self._master, READ_BYTES))
             self._look = loop.call_later(LOOK_S, self._watch)
 
     def _read(self) -> None:

@@ -72,10 +72,11 @@ def load(
 
 def _instant_ms(text: str, time_format: str, zone: ZoneInfo, previous_ms: int | None, where: str) -> int:
     try:
-        wall = datetime.strptime(text, time_format).replace(tzinfo=zone)
-    except ValueError as error:
+        wall = datetime.strptime(text, time_format).replace(tzinfo=zone)  # noqa: DTZ007 - the zone follows at once
+        exists = wall.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None)
+    except (ValueError, OverflowError) as error:
         raise RecordedError(f"{where}: {error}") from error
-    if wall.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != wall.replace(tzinfo=None):
+    if not exists:
         raise RecordedError(f"{where}: {text} does not exist in {zone.key}; is the zone right?")
     for fold in (0, 1):
         at_ms = round(wall.replace(fold=fold).timestamp() * 1000)

@@ -10,7 +10,7 @@ from edge.drivers.barcode.codec import Suffix
 from edge.drivers.base import Claim
 
 Ascii = Annotated[
-    str, msgspec.Meta(max_length=8, pattern="^[\x00-\x7f]*$", description="a text of at most 8 ASCII characters")
+    str, msgspec.Meta(max_length=8, pattern="^[\x00-\x7f]*\\Z", description="a text of at most 8 ASCII characters")
 ]
 
 
@@ -24,7 +24,7 @@ class BarcodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
     point: Annotated[
         str,
-        msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="a name of a-z, 0-9, '.', '_' and '-'"),
+        msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}\\Z", description="a name of a-z, 0-9, '.', '_' and '-'"),
     ] = "scan"
     suffix: Suffix = "line"
     aim: bool = True

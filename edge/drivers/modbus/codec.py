@@ -42,7 +42,7 @@ from wire.observation import MAX_EXPONENT, MIN_EXPONENT, Quality
 
 READ_MAX_REGISTERS = 125  # V1.1b3 §6.3 and §6.4: more does not fit into a PDU of 253 bytes
 REGISTER_SPACE = 65_536
-POINT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+POINT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}\Z"
 PROFILE_MAX_CHARS = 64 * 1024  # the longest real register map we know has under 300 points
 
 NumberType = Literal["int16", "uint16", "int32", "uint32", "float32"]
@@ -71,7 +71,7 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One number in a block, and what it means."""
 
     name: Annotated[str, msgspec.Meta(pattern=POINT_PATTERN)]
-    unit: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{1,3}$")]
+    unit: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{1,3}\\Z")]
     register: Annotated[int, msgspec.Meta(ge=0, lt=REGISTER_SPACE)]
     type: NumberType = "int16"
     word_order: Literal["big", "little"] = "big"

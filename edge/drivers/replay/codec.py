@@ -16,7 +16,7 @@ import msgspec
 
 from wire.observation import INT64_MAX, MAX_EXPONENT, MAX_TIME_MS, MIN_EXPONENT
 
-_NUMBER = re.compile(r"([+-]?)(\d{1,19})(?:\.(\d{1,9}))?")
+_NUMBER = re.compile(r"([+-]?)(\d{1,19})(?:\.(\d{1,9}))?", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 SHOWN_CHARS = 40  # of a bad cell, in a message
 
@@ -31,9 +31,9 @@ class Column(msgspec.Struct, frozen=True):
     column: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     point: Annotated[
         str,
-        msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="a name of a-z, 0-9, '.', '_' and '-'"),
+        msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}\\Z", description="a name of a-z, 0-9, '.', '_' and '-'"),
     ]
-    unit: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{1,3}$", description="a Rec 20 code such as CEL or P1")]
+    unit: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{1,3}\\Z", description="a Rec 20 code such as CEL or P1")]
 
 
 @dataclass(frozen=True, slots=True)

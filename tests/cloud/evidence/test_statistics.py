@@ -6,6 +6,7 @@ import math
 import random
 import time
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,9 @@ from cloud.evidence.statistics import Course, Window, share, summarise
 MINUTE = 60_000
 
 
-def window(from_ms: int, until_ms: int, *, interval: int = MINUTE, factor: float = 2.0, is_open: bool = False) -> Window:
+def window(
+    from_ms: int, until_ms: int, *, interval: int = MINUTE, factor: float = 2.0, is_open: bool = False
+) -> Window:
     return Window(from_ms, until_ms, interval, int(interval * factor), is_open)
 
 
@@ -175,7 +178,7 @@ def test_gaps_are_exactly_the_silences_beyond_the_limit(given_: tuple[Course, Wi
     carried = course.carry_ms is not None and stay.from_ms - course.carry_ms <= stay.gap_limit_ms
     marks = [course.carry_ms if carried else stay.from_ms, *course.times, stay.until_ms]
     expected = []
-    for before, after in zip(marks, marks[1:], strict=False):
+    for before, after in pairwise(marks):
         assert before is not None
         if after - before > stay.gap_limit_ms and after > stay.from_ms:
             expected.append((max(before, stay.from_ms), after))

@@ -1,0 +1,181 @@
+"""The composition root: one process with ingest, scan follower and pages, on one database.
+
+A part that fails ends the whole process with its error, so that whoever supervises it sees it. SIGTERM and SIGINT
+drain: the group in hand is committed and acknowledged, owed receipts go out, open requests get GRACE_S; a second
+signal ends at once, which costs nothing but a repetition.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from types import FrameType
+
+import msgspec
+import uvicorn
+from sqlalchemy import Engine
+
+from cloud.clock import Now, simulated_now, system_now_ms
+from cloud.config import BrokerConfig, CloudConfig
+from cloud.db.engine import DatabaseUnavailable, migrate, open_engine
+from cloud.errors import Fatal
+from cloud.events.follower import ScanFollower
+from cloud.health import Health, PartHealth
+from cloud.ingest.subscriber import Link, Subscriber
+from cloud.ingest.worker import IngestWorker
+from cloud.keys import CloudKey, load_or_create
+from cloud.web.app import create_app
+from wire.simtime import SimTimeError
+
+GRACE_S = 5
+LOOK_EVERY_S = 0.2  # how soon a scan becomes an event, and a stop is noticed
+BACKLOG = 128
+
+_log = logging.getLogger(__name__)
+
+
+def open_clock(config: CloudConfig) -> Now:
+    """The clock the configuration asks for. Raises Fatal when simulated time is not there."""
+    if config.simulated_time is None:
+        return system_now_ms
+    try:
+        return simulated_now(config.simulated_time)
+    except SimTimeError as error:
+        raise Fatal(f"{error}; start the simulation first, or remove [clock] simulated") from error
+
+
+def serve(config: CloudConfig) -> None:
+    """Run until SIGTERM or SIGINT, from the main thread. Raises CloudError, or whatever a part failed with."""
+    now = open_clock(config)
+    key = load_or_create(config.data_dir)
+    engine = open_engine(config.database_url)
+    try:
+        migrate(engine)
+        with _listening(config.web.host, config.web.port) as listener:
+            _run(config, engine=engine, now=now, key=key, listener=listener)
+    finally:
+        engine.dispose()
+
+
+def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listener: socket.socket) -> None:
+    stop = threading.Event()
+    subscriber = Subscriber(_link(config.broker))
+    worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
+    follower = _Follower(ScanFollower(engine, now))
+    web = create_app(engine, now, config)
+    web.state.health = lambda: _health(subscriber, worker, follower)
+    server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
+    try:
+        subscriber.open()
+    except OSError as error:
+        raise Fatal(f"broker {config.broker.host}: its TLS files cannot be read ({error})") from error
+    with _signals_set(stop), ThreadPoolExecutor(3, "cloud") as pool:
+        parts: dict[Future[None], str] = {
+            pool.submit(worker.run, stop): "ingest",
+            pool.submit(follower.run, stop): "scan follower",
+            pool.submit(server.run, [listener]): "web server",
+        }
+        try:
+            _watch(parts, stop)
+        finally:
+            stop.set()
+            server.should_exit = True
+            wait(parts)
+            subscriber.close()
+    for part in parts:
+        part.result()
+
+
+def _watch(parts: dict[Future[None], str], stop: threading.Event) -> None:
+    """Return when a stop was asked for or a part has ended by itself."""
+    while not stop.is_set():
+        ended, _ = wait(parts, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+        for part in ended:
+            if part.exception() is None and not stop.is_set():
+                raise Fatal(f"the {parts[part]} ended by itself; see the log for its last words")
+        if ended:
+            return
+
+
+class _Follower:
+    """Works scans through whenever there are new ones, and waits out a database that is unavailable."""
+
+    def __init__(self, scans: ScanFollower) -> None:
+        self._scans = scans
+        self.state = "ok"
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                worked = self._scans.run_once()
+                self.state = "ok"
+            except DatabaseUnavailable as error:
+                if self.state == "ok":
+                    _log.warning("scan follower waits: %s", error)
+                self.state = str(error)
+                worked = 0
+            if not worked:
+                stop.wait(LOOK_EVERY_S)
+
+
+def _health(subscriber: Subscriber, worker: IngestWorker, follower: _Follower) -> Health:
+    return Health(
+        parts={
+            "broker": PartHealth(subscriber.connected, subscriber.state),
+            "ingest": PartHealth(worker.database_ok, worker.database_state),
+            "scans": PartHealth(follower.state == "ok", follower.state),
+        },
+        counters=msgspec.structs.asdict(worker.counters),
+    )
+
+
+def _link(broker: BrokerConfig) -> Link:
+    tls = broker.tls
+    return Link(
+        host=broker.host,
+        port=broker.port,
+        client_id=broker.client_id,
+        username=broker.username,
+        password=broker.password,
+        ca=None if tls is None else tls.ca,
+        certificate=None if tls is None else tls.certificate,
+        key=None if tls is None else tls.key,
+    )
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket, so that a taken port is known before anything starts. Raises Fatal."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Fatal(f"web {host}:{port}: cannot listen there ({error.strerror}); choose another with --web") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """The first SIGTERM or SIGINT sets `stop`, the second one acts as it always does."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        for number in signals:
+            signal.signal(number, before[number])
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])

@@ -1,0 +1,168 @@
+"""The evidence of a lot as of now: events → stays → readings → statistics, excursions and a verdict.
+
+A projection: computed whenever it is asked for, from records and registry alone; versions.py freezes it for decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
+
+from cloud.db.tables import event_item
+from cloud.events import query as events
+from cloud.events.instant import to_ms
+from cloud.events.query import CapturedEvent
+from cloud.evidence.excursions import Limits
+from cloud.evidence.limits import limits
+from cloud.evidence.model import LotEvidence, Stay
+from cloud.evidence.series import Measured, measure
+from cloud.evidence.statistics import share
+from cloud.evidence.stays import Journey, Presence, follow
+from cloud.evidence.verdict import lot_verdict, stay_verdict
+from cloud.registry import query as registry
+from cloud.registry.query import Place, Product
+from standards.gs1 import digital_link
+from standards.gs1.application_identifier import Gs1Error
+
+
+def lot_evidence(conn: Connection, gtin: str, lot: str, now_ms: int) -> LotEvidence | None:
+    """Everything the verdict on a lot rests on, as known now; None when no event speaks of this lot.
+
+    gtin: 8 to 14 digits. Events and readings from after `now_ms` are left out.
+    """
+    captured = _captured(conn, gtin, lot, now_ms)
+    if not captured:
+        return None
+    uri = digital_link.lot(gtin, lot)
+    journey = _follow(captured, uri)
+    product = registry.product(conn, gtin.zfill(14))
+    stays = [_stay(conn, presence, product, now_ms) for presence in journey.presences]
+    verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin)
+    return LotEvidence(
+        gtin=gtin.zfill(14),
+        lot=lot,
+        product_name="" if product is None else product.name,
+        product_name_en="" if product is None else product.name_en,
+        profile="" if product is None else product.profile,
+        profile_version=_version(conn, product, stays),
+        simulated=_is_simulated(conn, journey, captured, stays),
+        stays=stays,
+        verdict=verdict,
+        reasons=reasons,
+    )
+
+
+def lot_events(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[CapturedEvent]:
+    """The events that made or moved this lot, in order; not those of its pallets before or after it was inside."""
+    captured = {one.event_id: one for one in _captured(conn, gtin, lot, now_ms)}
+    if not captured:
+        return []
+    journey = _follow(list(captured.values()), digital_link.lot(gtin, lot))
+    return [captured[event_id] for event_id in journey.event_ids]
+
+
+def known_lots(conn: Connection) -> list[tuple[str, str]]:
+    """(GTIN-14, lot number) of every lot an event speaks of, in order."""
+    query = select(event_item.c.item).where(event_item.c.role == "class").distinct().order_by(event_item.c.item)
+    found = []
+    for item in conn.scalars(query):
+        try:
+            link = digital_link.parse(item)
+        except Gs1Error:  # a class of another kind, from a document of somebody else's
+            continue
+        gtin, lot = link.get("01"), link.get("10")
+        if gtin is not None and lot is not None:
+            found.append((gtin, lot))
+    return found
+
+
+def _captured(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[CapturedEvent]:
+    try:
+        uri = digital_link.lot(gtin, lot)
+    except Gs1Error:  # no such lot can exist, so no event speaks of it
+        return []
+    return [one for one in events.of_item(conn, uri) if to_ms(one.event.event_time) <= now_ms]
+
+
+def _follow(captured: Sequence[CapturedEvent], uri: str) -> Journey:
+    return follow([(one.event_id, one.event) for one in captured], uri)
+
+
+def _stay(conn: Connection, presence: Presence, product: Product | None, now_ms: int) -> Stay:
+    place = _place(conn, presence.place)
+    is_open = presence.to_ms is None
+    until_ms = presence.to_ms if presence.to_ms is not None else max(now_ms, presence.from_ms)
+    if not place.custody and is_open:
+        until_ms = presence.from_ms
+    in_force = None if product is None else limits(conn, product.profile, presence.from_ms, until_ms)
+    measured = _measured(conn, place, presence, until_ms, in_force) if place.custody else []
+    series = [one.evidence for one in measured]
+    verdict, reasons = stay_verdict(
+        None if in_force is None else in_force.at(presence.from_ms),
+        kind=place.kind,
+        custody=place.custody,
+        series=series,
+        coverage=_coverage(measured, presence.from_ms, until_ms),
+    )
+    return Stay(
+        place=place.gln,
+        place_name=place.name,
+        place_name_en=place.name_en,
+        kind=place.kind,
+        custody=place.custody,
+        from_ms=presence.from_ms,
+        to_ms=presence.to_ms,
+        until_ms=until_ms,
+        series=series,
+        verdict=verdict,
+        reasons=reasons,
+    )
+
+
+def _measured(
+    conn: Connection, place: Place, presence: Presence, until_ms: int, in_force: Limits | None
+) -> list[Measured]:
+    """Temperature first, then by gateway, channel and time of binding."""
+    from_ms, is_open = presence.from_ms, presence.to_ms is None
+    bound = registry.bindings(conn, place.gln, from_ms, until_ms)
+    bound.sort(key=lambda one: one.measurement != "Temperature")
+    return [
+        measure(conn, one, kind=place.kind, from_ms=from_ms, until_ms=until_ms, is_open=is_open, limits=in_force)
+        for one in bound
+    ]
+
+
+def _coverage(measured: Sequence[Measured], from_ms: int, until_ms: int) -> dict[str, float]:
+    """Measurement → share of the stay covered by any of its series: a replaced probe hands over to the next."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for one in measured:
+        spans.setdefault(one.evidence.measurement, []).extend(one.covered)
+    return {measurement: share(covered, from_ms, until_ms) for measurement, covered in spans.items()}
+
+
+def _place(conn: Connection, uri: str) -> Place:
+    """The place of a `bizLocation`; one the registry doesn't know is in our custody until it says otherwise."""
+    try:
+        gln = digital_link.parse(uri).get("414") or uri
+    except Gs1Error:
+        gln = uri
+    return registry.place(conn, gln) or Place(gln, gln, gln, "", "", custody=True)
+
+
+def _version(conn: Connection, product: Product | None, stays: Sequence[Stay]) -> int:
+    """The version of the limits in force when the last stay we answer for began; 0 when there was none."""
+    since = [stay.from_ms for stay in stays if stay.custody] or [stay.from_ms for stay in stays]
+    if product is None or not since:
+        return 0
+    profile = registry.profile_at(conn, product.profile, max(since))
+    return 0 if profile is None else profile.version
+
+
+def _is_simulated(conn: Connection, journey: Journey, captured: Sequence[CapturedEvent], stays: Sequence[Stay]) -> bool:
+    """Whether any gateway that scanned this lot or measured its stays is, or ever was, a simulated one."""
+    simulated = {one.name for one in registry.gateways(conn) if one.simulated}
+    moved = set(journey.event_ids)
+    scanned = {one.gateway for one in captured if one.event_id in moved}
+    measuring = {series.gateway for stay in stays for series in stay.series}
+    return bool(simulated & (scanned | measuring))

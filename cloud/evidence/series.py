@@ -1,0 +1,105 @@
+"""The evidence of one bound series over one stay: its readings as columns, and what the pure parts make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from cloud.evidence.excursions import Limits, find
+from cloud.evidence.limits import UNITS
+from cloud.evidence.model import SeriesEvidence
+from cloud.evidence.statistics import Course, Span, Window, share, summarise
+from cloud.registry.query import Binding
+from cloud.telemetry.query import ReadingRow, readings
+from standards.units import UnitError, convert
+from wire.observation import ClockState, Quality
+
+DEFAULT_GAP_FACTOR = 2.0  # where no limits say otherwise; DOMAIN: a silence of more than two log intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A series' evidence, and the spans it covers, from which the coverage of a whole stay is made."""
+
+    evidence: SeriesEvidence
+    covered: list[Span]
+
+
+def measure(
+    conn: Connection, binding: Binding, *, kind: str, from_ms: int, until_ms: int, is_open: bool, limits: Limits | None
+) -> Measured:
+    """What a bound series says about the stay [from_ms, until_ms), as far as it was bound to the place then."""
+    window = _window(binding, from_ms, until_ms, is_open, limits)
+    earliest = max(window.from_ms - window.gap_limit_ms, binding.valid_from_ms)
+    rows = readings(conn, binding.gateway, binding.channel, earliest, window.until_ms)
+    unit = UNITS.get(binding.measurement, rows[0].unit if rows else "")
+    course, unsynced = _course(rows, window, unit)
+    found = summarise(course, window)
+    excursions = [] if limits is None else find(course, window, limits, kind=kind, measurement=binding.measurement)
+    evidence = SeriesEvidence(
+        gateway=binding.gateway,
+        channel=binding.channel,
+        sensor=binding.sensor,
+        measurement=binding.measurement,
+        unit=unit,
+        log_interval_s=binding.log_interval_s,
+        count=found.count,
+        min=found.min,
+        max=found.max,
+        mean=found.mean,
+        coverage=share(found.covered, from_ms, until_ms),
+        sensor_errors=len(course.error_ms),
+        gaps=found.gaps,
+        excursions=excursions,
+        unsynced=unsynced,
+    )
+    return Measured(evidence, found.covered)
+
+
+def _window(binding: Binding, from_ms: int, until_ms: int, is_open: bool, limits: Limits | None) -> Window:
+    ends_ms = until_ms if binding.valid_to_ms is None else min(until_ms, binding.valid_to_ms)
+    begins_ms = max(from_ms, binding.valid_from_ms)
+    factor = DEFAULT_GAP_FACTOR if limits is None else limits.at(from_ms).gap_factor
+    interval_ms = binding.log_interval_s * 1000
+    return Window(begins_ms, ends_ms, interval_ms, round(interval_ms * factor), is_open and ends_ms == until_ms)
+
+
+def _course(rows: list[ReadingRow], window: Window, unit: str) -> tuple[Course, int]:
+    """Readings as columns, and how many of them an unset clock stamped.
+
+    A number in a unit that cannot become `unit` is counted with the sensor errors: the channel is bound wrongly.
+    """
+    times: list[int] = []
+    values: list[float] = []
+    errors: list[int] = []
+    stale: list[int] = []
+    carry_ms: int | None = None
+    unsynced = 0
+    for row in rows:
+        value = _number(row, unit) if row.quality is Quality.OK else None
+        if row.observed_ms < window.from_ms:
+            carry_ms = carry_ms if value is None else row.observed_ms
+        elif value is not None:
+            times.append(row.observed_ms)
+            values.append(value)
+            unsynced += row.clock is ClockState.UNSYNCED
+        elif row.quality is Quality.STALE:
+            stale.append(row.observed_ms)
+        elif row.quality is not Quality.TEST:
+            errors.append(row.observed_ms)
+    return Course(times, values, carry_ms, errors, stale), unsynced
+
+
+def _number(row: ReadingRow, unit: str) -> float | None:
+    """The reading as the float nearest to its decimal, in `unit`; division of integers rounds once, correctly."""
+    if row.mantissa is None:
+        return None
+    scale: int = 10 ** abs(row.exponent)
+    value = row.mantissa / scale if row.exponent < 0 else float(row.mantissa * scale)
+    if row.unit == unit:
+        return value
+    try:
+        return convert(value, row.unit, unit)
+    except UnitError:
+        return None

@@ -1,0 +1,171 @@
+"""What the pages show, as JSON under /api/v1. Instants are ISO 8601 with offset; errors are RFC 9457 problems."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, Query, Response
+
+from cloud.db.engine import reading
+from cloud.evidence.lot import lot_events, lot_evidence
+from cloud.evidence.model import LotEvidence
+from cloud.review.worklist import LotSummary, list_lots
+from cloud.telemetry.query import ReadingRow, readings
+from cloud.web import formats
+from cloud.web.form import Refused
+from cloud.web.lot_page import identify
+from cloud.web.page import Page, open_page
+from standards.epcis.json_form import document
+
+READINGS_MAX = 100_000  # of one answer: about 10 MB, ten weeks of a probe that logs every minute
+SPAN_MAX = timedelta(days=92)  # a quarter; bounds what is read before it can be counted
+
+
+class ReadingJson(msgspec.Struct, frozen=True):
+    """One reading: `value` is the decimal as text, exactly as measured; null where there was no number."""
+
+    observed_ms: int
+    value: str | None
+    unit: str
+    quality: str
+    clock: str
+
+
+def signed_in(page: Annotated[Page, Depends(open_page)]) -> Page:
+    """The page of a request by somebody signed in. Raises Refused."""
+    if page.session is None:
+        raise Refused(401, "sign_in_first")
+    return page
+
+
+SignedIn = Annotated[Page, Depends(signed_in)]
+router = APIRouter(prefix="/api/v1", default_response_class=Response)
+
+
+def _answers(name: str, *, many: bool = False) -> dict[int | str, dict[str, Any]]:
+    one = {"$ref": f"#/components/schemas/{name}"}
+    schema = {"type": "array", "items": one} if many else one
+    return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}}
+
+
+@router.get("/lots", responses=_answers("LotSummary", many=True))
+def lots(page: SignedIn) -> Response:
+    """Every lot with verdict and review state; those that need a look first come first."""
+    with reading(page.site.engine) as conn:
+        return _json(list_lots(conn, page.site.now()))
+
+
+@router.get("/lots/{gtin}/{lot:path}/events")
+def events(gtin: str, lot: str, page: SignedIn) -> Response:
+    """The events that made or moved a lot, as an EPCIS 2.0 document (JSON-LD)."""
+    gtin, lot = identify(gtin, lot)
+    now_ms = page.site.now()
+    with reading(page.site.engine) as conn:
+        captured = lot_events(conn, gtin, lot, now_ms)
+    if not captured:
+        raise Refused(404, "unknown_lot")
+    created_at = datetime.fromtimestamp(now_ms / 1000, UTC)
+    body = msgspec.json.encode(document([one.event for one in captured], created_at=created_at))
+    return Response(body, media_type="application/ld+json")
+
+
+@router.get("/lots/{gtin}/{lot:path}", responses=_answers("LotEvidence"))
+def lot(gtin: str, lot: str, page: SignedIn) -> Response:
+    """Everything the verdict on a lot rests on, as known now."""
+    gtin, lot = identify(gtin, lot)
+    with reading(page.site.engine) as conn:
+        evidence = lot_evidence(conn, gtin, lot, page.site.now())
+    if evidence is None:
+        raise Refused(404, "unknown_lot")
+    return _json(evidence)
+
+
+@router.get("/readings", responses=_answers("ReadingJson", many=True))
+def channel_readings(
+    page: SignedIn,
+    gateway: Annotated[str, Query(max_length=128)],
+    channel: Annotated[str, Query(max_length=128)],
+    from_: Annotated[datetime, Query(alias="from")],
+    to: Annotated[datetime, Query()],
+) -> Response:
+    """The readings of a channel in [from, to), in order: at most 92 days and 100,000. Both instants need an offset."""
+    if from_.tzinfo is None or to.tzinfo is None or to <= from_:
+        raise Refused(400, "bad_request")
+    if to - from_ > SPAN_MAX:
+        raise Refused(413, "too_much")
+    with reading(page.site.engine) as conn:
+        rows = readings(conn, gateway, channel, _ms(from_), _ms(to))
+    if len(rows) > READINGS_MAX:
+        raise Refused(413, "too_much")
+    return _json([_reading(row) for row in rows])
+
+
+def problem(page: Page, status: int, code: str) -> Response:
+    """An error for programs (RFC 9457), in the reader's words."""
+    body = {
+        "type": "about:blank",
+        "status": status,
+        "code": code,
+        "title": page.words(f"error.{code}.title"),
+        "detail": page.words(f"error.{code}.what"),
+    }
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/problem+json")
+
+
+def describe(app: FastAPI) -> None:
+    """Put the nouns of the answers into the OpenAPI document, as they travel."""
+    _, schemas = msgspec.json.schema_components(
+        [LotEvidence, LotSummary, ReadingJson], ref_template="#/components/schemas/{name}"
+    )
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        described = made()
+        described.setdefault("components", {}).setdefault("schemas", {}).update(_travelling_schema(schemas))
+        return described
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def travelling(value: Any) -> Any:
+    """Plain data with every `…_ms` instant as `…` in ISO 8601: `from_ms` becomes `from`."""
+    if isinstance(value, list):
+        return [travelling(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    shaped: dict[str, Any] = {}
+    for key, item in value.items():
+        is_instant = key.endswith("_ms") and (item is None or isinstance(item, int))
+        shaped[key.removesuffix("_ms") if is_instant else key] = (
+            formats.iso(item) if is_instant and item is not None else travelling(item)
+        )
+    return shaped
+
+
+def _travelling_schema(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_travelling_schema(item) for item in value]
+    if not isinstance(value, dict):
+        return value.removesuffix("_ms") if isinstance(value, str) else value
+    shaped = {key: _travelling_schema(item) for key, item in value.items() if not key.endswith("_ms")}
+    instant = {"type": "string", "format": "date-time"}
+    for key, item in value.items():
+        if key.endswith("_ms"):
+            is_optional = isinstance(item, dict) and "anyOf" in item
+            shaped[key.removesuffix("_ms")] = {"anyOf": [instant, {"type": "null"}]} if is_optional else instant
+    return shaped
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(travelling(msgspec.to_builtins(value))), media_type="application/json")
+
+
+def _reading(row: ReadingRow) -> ReadingJson:
+    value = None if row.value is None else format(row.value, "f")
+    return ReadingJson(row.observed_ms, value, row.unit, row.quality.name.lower(), row.clock.name.lower())
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

@@ -1,0 +1,111 @@
+"""The pages and the API as one ASGI application. No script anywhere; every answer carries the security headers."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import Engine, text
+from starlette.exceptions import HTTPException
+
+from cloud.auth.attempts import Attempts
+from cloud.clock import Now, system_now_ms
+from cloud.config import CloudConfig
+from cloud.db.engine import reading
+from cloud.errors import CloudError, Retryable
+from cloud.health import Health, PartHealth
+from cloud.web import api, lot_page, review, sign_in, start_page
+from cloud.web.form import Refused
+from cloud.web.page import STATIC, Page, Site, open_page, render
+from cloud.web.security import SecurityHeaders
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = system_now_ms) -> FastAPI:
+    """The web application over an open, migrated database.
+
+    now: the clock evidence is judged by, maybe simulated; wall: the real clock, for sessions. Who runs more than the
+    pages sets `app.state.health` to a cloud.health.HealthOf.
+    """
+    app = FastAPI(title="coldproof", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    app.state.site = Site(engine, now, wall, config, Attempts())
+    app.state.health = lambda: Health(parts={})
+    app.add_middleware(SecurityHeaders, https=config.public_url.startswith("https:"))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for part in (start_page, sign_in, review, lot_page, api):
+        app.include_router(part.router)
+    app.add_api_route("/healthz", _healthz, include_in_schema=False)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _bad_request)
+    app.add_exception_handler(Retryable, _unavailable)
+    api.describe(app)
+    return app
+
+
+def _healthz(request: Request) -> Response:
+    """200 while everything does its work, 503 with the reasons otherwise."""
+    site: Site = request.app.state.site
+    health: Health = request.app.state.health()
+    parts = health.parts | {"database": _database_health(site.engine)}
+    reasons = [f"{name}: {part.state}" for name, part in parts.items() if not part.ok]
+    body = {"status": "unwell" if reasons else "ok", "reasons": reasons, "parts": parts, "counters": health.counters}
+    return Response(msgspec.json.encode(body), status_code=503 if reasons else 200, media_type="application/json")
+
+
+def _database_health(engine: Engine) -> PartHealth:
+    try:
+        with reading(engine) as conn:
+            conn.execute(text("SELECT 1"))
+    except CloudError as error:
+        return PartHealth(False, str(error))
+    return PartHealth(True, "answers")
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return _answer(request, error.status, error.code)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    answer = _answer(request, error.status_code, _CODES.get(error.status_code, "bad_request"))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _bad_request(request: Request, _error: Exception) -> Response:
+    return _answer(request, 400, "bad_request")
+
+
+def _unavailable(request: Request, _error: Exception) -> Response:
+    """The database is locked or full: asking for the session would only fail again."""
+    site: Site = request.app.state.site
+    language = request.query_params.get("lang")
+    page = Page(site, "en" if language == "en" else "vi", None, "/", {})
+    answer = api.problem(page, 503, "unavailable") if _is_api(request) else _error_page(page, 503, "unavailable")
+    answer.headers["Retry-After"] = "30"
+    return answer
+
+
+def _answer(request: Request, status: int, code: str) -> Response:
+    page = open_page(request)
+    if _is_api(request):
+        return api.problem(page, status, code)
+    if code == "sign_in_first":
+        return RedirectResponse(page.link("/sign-in", next=page.path if page.path != "/" else ""), status_code=303)
+    return _error_page(page, status, code)
+
+
+def _error_page(page: Page, status: int, code: str) -> Response:
+    way_out = "/sign-in" if code == "session_over" else "/"
+    if page.session is not None and page.path.startswith("/lots/") and code not in {"unknown_lot", "impossible_lot"}:
+        way_out = page.path
+    return render(page, "error.html", status, number=status, code=code, way_out=way_out)
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")

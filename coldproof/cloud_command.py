@@ -1,0 +1,205 @@
+"""`coldproof cloud`: serve, and everything an administrator does at the cloud's side."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from sqlalchemy import Engine
+
+from cloud import config as cloud_config
+from cloud.app import open_clock, serve
+from cloud.auth import people
+from cloud.config import CloudConfig
+from cloud.db.engine import migrate as migrate_database
+from cloud.db.engine import open_engine, reading, writing
+from cloud.errors import CloudError
+from cloud.ingest import quarantine
+from cloud.keys import PUBLIC_FILE, load_or_create
+from cloud.registry import keys as registry_keys
+from cloud.registry import load as registry_load
+from cloud.registry import query as registry_query
+
+app = typer.Typer(no_args_is_help=True, help="Run the cloud and look after it.")
+gateway_app = typer.Typer(no_args_is_help=True, help="Gateways the cloud accepts packs from.")
+registry_app = typer.Typer(no_args_is_help=True, help="Parties, places, read points, sensors, limits, products.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be accepted.")
+person_app = typer.Typer(no_args_is_help=True, help="People who may sign in.")
+app.add_typer(gateway_app, name="gateway")
+app.add_typer(registry_app, name="registry")
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(person_app, name="person")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="The cloud's TOML configuration.")]
+DataOption = Annotated[Path | None, typer.Option("--data-dir", help="The data folder, when there is no file.")]
+DEFAULT_DATA_DIR = Path("data")
+PORT_MAX = 65_535
+
+
+@app.command("serve")
+def serve_command(
+    file: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML configuration.")] = None,
+    data_dir: DataOption = None,
+    broker: Annotated[str | None, typer.Option(help="host:port of the MQTT 5 broker.")] = None,
+    web: Annotated[str | None, typer.Option(help="host:port to serve pages on.")] = None,
+    simulated_time: Annotated[Path | None, typer.Option(help="A simulation's time file.")] = None,
+) -> None:
+    """Run ingest, scan rules and pages in one process, until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with _told():
+        config = _with_options(_config(file, data_dir), broker=broker, web=web, simulated_time=simulated_time)
+        typer.echo(f"pages: {config.public_url}  broker: {config.broker.host}:{config.broker.port}")
+        serve(config)
+
+
+@app.command()
+def migrate(config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Bring the database to this program's schema."""
+    with _told(), _database(_config(config, data_dir)):
+        typer.echo("database: up to date")
+
+
+@app.command()
+def key(config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Print the public half of the cloud's key, for `cloud_key` of the gateways; made on the first call."""
+    with _told():
+        folder = _config(config, data_dir).data_dir
+        typer.echo(load_or_create(folder).public_half.decode(), nl=False)
+        typer.echo(f"also in {folder / PUBLIC_FILE}", err=True)
+
+
+@gateway_app.command("add")
+def gateway_add(file: Path, config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Accept packs of the gateway whose public half is in FILE."""
+    with _told():
+        settings = _config(config, data_dir)
+        half = registry_keys.read_public_half(file)
+        now = open_clock(settings)
+        with _database(settings) as engine, writing(engine) as conn:
+            added = registry_keys.add_gateway(conn, half, now())
+        typer.echo(f"gateway {half.gateway}: {'added' if added else 'is known with this key already'}")
+
+
+@gateway_app.command("list")
+def gateway_list(config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Print the gateways, one per line."""
+    with _told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+        for one in registry_query.gateways(conn):
+            typer.echo(f"{one.name}\t{'simulated' if one.simulated else 'real'}\tadded {_time(one.added_ms)}")
+
+
+@registry_app.command("load")
+def registry_load_command(file: Path, config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Load a registry document, all of it or nothing; loading it again changes nothing."""
+    with _told():
+        document = registry_load.read_file(file)
+        try:
+            with _database(_config(config, data_dir)) as engine, writing(engine) as conn:
+                registry_load.load(conn, document)
+        except registry_keys.RegistryError as error:
+            raise CloudError(f"{file}: {error}") from error
+        counts = (f"{len(entries)} {name}" for name, entries in msgspec.structs.asdict(document).items() if entries)
+        typer.echo(f"registry: {', '.join(counts) or 'nothing in the file'}")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+) -> None:
+    """Print the newest entries, newest first, one per line."""
+    with _told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+        for one in quarantine.entries(conn, limit):
+            when = _time(one.received_ms)
+            typer.echo(f"{one.id}\t{when}\t{one.times}×\t{one.reason}\t{one.topic or '(only counted)'}\t{one.detail}")
+
+
+@quarantine_app.command("show")
+def quarantine_show(entry_id: int, config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Print one entry as JSON, its raw bytes in base64."""
+    with _told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+        one = quarantine.entry(conn, entry_id)
+        if one is None:
+            raise CloudError(f"quarantine: no entry {entry_id}; `coldproof cloud quarantine list` shows what there is")
+        typer.echo(msgspec.json.format(msgspec.json.encode(one)).decode())
+
+
+@person_app.command("add")
+def person_add(
+    login: str,
+    role: Annotated[str, typer.Option(help="operator (packs, submits) or official (approves, returns).")],
+    name: Annotated[str | None, typer.Option(help="The person's name, as pages show it.")] = None,
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Add a person with a generated password, which is printed once and kept nowhere."""
+    with _told():
+        settings = _config(config, data_dir)
+        password = secrets.token_urlsafe(12)
+        now = open_clock(settings)
+        with _database(settings) as engine, writing(engine) as conn:
+            added = people.add_person(conn, login, name or login, role, password, now())
+        typer.echo(f"login: {added.login}\npassword: {password}")
+
+
+def _config(file: Path | None, data_dir: Path | None) -> CloudConfig:
+    if file is None:
+        return cloud_config.defaults(data_dir or DEFAULT_DATA_DIR)
+    if data_dir is not None:
+        raise CloudError("give either a configuration or --data-dir: the configuration names its own data_dir")
+    return cloud_config.load(file)
+
+
+def _with_options(
+    config: CloudConfig, *, broker: str | None, web: str | None, simulated_time: Path | None
+) -> CloudConfig:
+    replace = msgspec.structs.replace
+    if broker is not None:
+        host, port = _address(broker, "--broker")
+        config = replace(config, broker=replace(config.broker, host=host, port=port))
+    if web is not None:
+        host, port = _address(web, "--web")
+        config = replace(config, web=replace(config.web, host=host, port=port), public_url=f"http://{host}:{port}")
+    if simulated_time is not None:
+        config = replace(config, simulated_time=simulated_time.absolute())
+    return config
+
+
+def _address(text: str, option: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= PORT_MAX:
+        raise CloudError(f"{option} {text!r}: write host:port, as in 127.0.0.1:1883")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def _database(config: CloudConfig) -> Iterator[Engine]:
+    """The migrated database."""
+    engine = open_engine(config.database_url)
+    try:
+        migrate_database(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error we raise on purpose becomes one line and exit status 1."""
+    try:
+        yield
+    except CloudError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

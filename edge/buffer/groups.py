@@ -1,0 +1,90 @@
+"""Open groups, committed and not yet sealed, and losses waiting to be declared: functions over one connection."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from edge.buffer.seal import pack_group, unpack_group
+from wire.observation import Observation, Scan, Stamp
+from wire.pack import Loss
+
+GROUPS_PER_SEAL = 32  # groups sealed in one transaction: bounds memory after a long time without sealing
+LOSSES_PER_SEAL = 100
+
+log = logging.getLogger(__name__)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What the next sealing transaction works through."""
+
+    groups: list[int]
+    damaged: list[int]  # of the groups: bytes that no longer decode
+    observations: list[Observation]
+    declarations: list[int]
+    losses: list[Loss]
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What is open: observations, the scans among them, the oldest wall time, and losses to declare."""
+
+    observations: int
+    scans: int
+    from_ms: int | None
+    losses: int
+
+
+def group_row(observations: Sequence[Observation]) -> tuple[int, int, int, bytes]:
+    """(count, from_ms, scans, bytes) of one group."""
+    scans = sum(isinstance(observation, Scan) for observation in observations)
+    from_ms = min(observation.stamp.observed_at_ms for observation in observations)
+    return len(observations), from_ms, scans, pack_group(observations)
+
+
+def insert_group(db: sqlite3.Connection, row: tuple[int, int, int, bytes]) -> None:
+    """Store one group; in the caller's transaction."""
+    db.execute("INSERT INTO open_group (count, from_ms, scans, observations) VALUES (?, ?, ?, ?)", row)
+
+
+def next_batch(db: sqlite3.Connection, stamp: Stamp) -> Batch:
+    """The oldest groups and losses, as many as one transaction takes; empty when nothing is open."""
+    batch = Batch([], [], [], [], [])
+    rows = db.execute("SELECT id, observations FROM open_group ORDER BY id LIMIT ?", (GROUPS_PER_SEAL,))
+    for id_, data in rows.fetchall():
+        batch.groups.append(id_)
+        try:
+            batch.observations.extend(unpack_group(data))
+        except ValueError as error:
+            batch.damaged.append(id_)
+            log.error("accepted group is damaged on disk, its bytes are kept aside: group=%d error=%s", id_, error)
+    for id_, data in db.execute("SELECT id, loss FROM declaration ORDER BY id LIMIT ?", (LOSSES_PER_SEAL,)):
+        batch.declarations.append(id_)
+        batch.losses.append(_dated(msgspec.msgpack.decode(data, type=Loss), stamp))
+    return batch
+
+
+def drop_batch(db: sqlite3.Connection, batch: Batch) -> None:
+    """Forget what was sealed, keep what was damaged; in the caller's transaction."""
+    db.executemany(
+        "INSERT INTO damaged_group (count, observations) SELECT count, observations FROM open_group WHERE id = ?",
+        [(id_,) for id_ in batch.damaged],
+    )
+    db.executemany("DELETE FROM open_group WHERE id = ?", [(id_,) for id_ in batch.groups])
+    db.executemany("DELETE FROM declaration WHERE id = ?", [(id_,) for id_ in batch.declarations])
+
+
+def look_at_backlog(db: sqlite3.Connection) -> Backlog:
+    """Count what is open."""
+    row = db.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(scans), 0), min(from_ms), "
+        "(SELECT count(*) FROM declaration) FROM open_group"
+    ).fetchone()
+    return Backlog(*row)
+
+
+def _dated(loss: Loss, stamp: Stamp) -> Loss:
+    """A loss gets its latest possible end when it is declared."""
+    return loss if loss.to_ms is not None else msgspec.structs.replace(loss, to_ms=stamp.observed_at_ms)

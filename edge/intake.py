@@ -1,0 +1,93 @@
+"""Between the drivers and the buffer: readings are handed in without waiting for the disk, scans wait for it.
+
+A poller that waited for each commit could not keep an interval shorter than the commit window. So `put` returns
+at once, while at most UNDER_WAY_MAX appends wait for their commit; then it waits too, and the pollers with it.
+Observations that the buffer refuses are counted and shown: they are not recorded, and nobody may think they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from edge.buffer.base import BufferFull, ObservationRefused
+from wire.observation import Observation
+
+UNDER_WAY_MAX = 1_000  # at 2,000 readings a second and 250 ms to a commit, 500 are the rule
+ERROR_CHARS = 300
+
+log = logging.getLogger(__name__)
+
+
+class Store(Protocol):
+    """The part of a buffer that is needed here."""
+
+    async def append(self, observations: Sequence[Observation]) -> None:
+        """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""
+
+
+class IntakeState(msgspec.Struct, frozen=True):
+    """What became of the observations; last_error is empty again after the next one that was accepted."""
+
+    accepted: int
+    refused: int
+    last_error: str
+
+
+class Intake:
+    """Lives around the drivers: leaving it waits until everything handed in is accepted or refused."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._room = asyncio.Semaphore(UNDER_WAY_MAX)
+        self._appends = asyncio.TaskGroup()
+        self._accepted = 0
+        self._refused = 0
+        self._last_error = ""
+
+    async def __aenter__(self) -> Self:
+        await self._appends.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._appends.__aexit__(kind, error, trace)
+
+    @property
+    def state(self) -> IntakeState:
+        """The counts so far."""
+        return IntakeState(self._accepted, self._refused, self._last_error)
+
+    async def accept(self, observations: Sequence[Observation]) -> None:
+        """Return when all of them are on the disk. Raises BufferFull or ObservationRefused (both counted here)."""
+        try:
+            await self._store.append(observations)
+        except (BufferFull, ObservationRefused) as error:
+            self._refused += len(observations)
+            if not self._last_error:
+                log.error("observations are refused: %s", error)
+            self._last_error = str(error)[:ERROR_CHARS]
+            raise
+        if self._last_error:
+            log.warning("observations are accepted again, %d were refused", self._refused)
+            self._last_error = ""
+        self._accepted += len(observations)
+
+    async def put(self, observations: Sequence[Observation]) -> None:
+        """Return when they are on their way to the disk, in order."""
+        await self._room.acquire()
+        self._appends.create_task(self._append(observations), name="append")
+
+    async def _append(self, observations: Sequence[Observation]) -> None:
+        try:
+            await self.accept(observations)
+        except (BufferFull, ObservationRefused):
+            pass  # counted and told by accept
+        finally:
+            self._room.release()

@@ -1,0 +1,223 @@
+"""One supervisor per device: opens it, asks it on time, bears with it, and says how it is.
+
+Pace is the gateway clock's time: slots of a fixed schedule, and what was missed in a stall is not made up for in a
+burst. Waiting for a device is real time: a driver that does not return is cut off, one that fails is closed and
+opened again after a pause that grows, with jitter; after PATIENCE failures in a row the breaker opens and it is
+only probed now and then, so that a dead device costs its neighbours on the line little.
+
+A device with an interval that gives nothing for more than two of them is silent: a visible state, and one STALE
+reading without a number per channel and silence, so that the gap explains itself in the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from edge.buffer.base import BufferFailure, BufferUnusable
+from edge.clock import Clock
+from edge.device import DeviceRecord, DeviceState
+from edge.drivers.base import (
+    BadReply,
+    DeviceUnavailable,
+    Driver,
+    DriverError,
+    DriverMisconfigured,
+    Emit,
+    ListenDriver,
+    PollDriver,
+)
+from wire.observation import Observation, Quality, Reading
+
+SILENT_AFTER = 2  # intervals
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """Real seconds a supervisor grants.
+
+    hang: for one open or poll of a driver that does not keep its own timeout. On a shared line an exchange also
+    waits for its turn, so this is far above any timeout. stable: a listener that lasted this long has recovered.
+    """
+
+    hang_s: float = 60.0
+    close_s: float = 5.0
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 8.0
+    failures: int = 5  # in a row, until the breaker opens
+    probe_s: float = 30.0
+    stable_s: float = 10.0
+    after_bad_reply_s: float = 0.01
+
+
+class Supervisor:
+    """Keeps one device going for as long as it runs. `put` hands readings in, `accept` waits for the disk."""
+
+    def __init__(
+        self,
+        name: str,
+        driver: Driver,
+        *,
+        interval_s: float | None,
+        put: Emit,
+        accept: Emit,
+        clock: Clock,
+        rng: random.Random,
+        log: logging.Logger | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._name = name
+        self._driver = driver
+        self._interval_ms = None if interval_s is None else max(1, round(interval_s * 1000))
+        self._put = put
+        self._accept_in_buffer = accept
+        self._clock = clock
+        self._rng = rng
+        self._log = log or logging.getLogger(__name__)
+        self._patience = patience or Patience()
+        self._record = DeviceRecord(name, clock, self._log)
+        self._polled = isinstance(driver, PollDriver)
+        self._due_ms = clock.stamp().monotonic_ms
+
+    @property
+    def state(self) -> DeviceState:
+        """How the device is now."""
+        return self._record.snapshot(probing=self._record.failures_in_a_row >= self._patience.failures)
+
+    async def run(self) -> None:
+        """Keep the device going until cancelled. Raises only what ends the gateway (BufferUnusable)."""
+        if self._polled or self._interval_ms is None:
+            await self._keep_going()
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_silence(), name=f"{self._name}: silence")
+            await self._keep_going()
+
+    async def _keep_going(self) -> None:
+        while True:
+            try:
+                await self._session()
+            except BufferUnusable:
+                raise
+            except DriverMisconfigured as error:
+                self._record.failed(error)
+                await self._pause(None)
+            except (DriverError, BufferFailure) as error:
+                self._record.failed(error)
+            except Exception as error:  # noqa: BLE001 - the one place: whatever a driver does, the others go on
+                self._log.debug("%s: unexpected error in the driver", self._name, exc_info=True)
+                self._record.failed(DeviceUnavailable(f"unexpected {type(error).__name__} in the driver: {error}"))
+            await self._pause(self._pause_s())
+
+    async def _session(self) -> None:
+        """From opening to the first failure."""
+        driver = self._driver
+        async with self._opened():
+            if isinstance(driver, PollDriver):
+                while True:
+                    await self._poll(driver)
+                    await self._next_slot()
+            assert isinstance(driver, ListenDriver)  # a driver is one of the two
+            await self._listen(driver)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._patience.hang_s):
+                await self._driver.__aenter__()
+        except TimeoutError:
+            raise DeviceUnavailable(f"opening took longer than {self._patience.hang_s:g} s") from None
+        try:
+            yield
+        finally:
+            async with asyncio.timeout(self._patience.close_s):
+                await self._driver.__aexit__(None, None, None)
+
+    async def _poll(self, driver: PollDriver) -> None:
+        self._record.polls += 1
+        try:
+            async with asyncio.timeout(self._patience.hang_s):
+                observations = await driver.poll()
+        except TimeoutError:
+            raise DeviceUnavailable(f"no answer, and the driver hung for {self._patience.hang_s:g} s") from None
+        except BadReply as error:
+            self._record.bad_reply(error)
+            await self._check_silence()
+            return
+        self._record.seen(observations)
+        if observations:
+            await self._put(observations)
+
+    async def _next_slot(self) -> None:
+        assert self._interval_ms is not None  # edge/config.py requires it of every poller
+        passed = (self._clock.stamp().monotonic_ms - self._due_ms) // self._interval_ms
+        self._record.skipped += max(0, passed)
+        self._due_ms += max(1, passed + 1) * self._interval_ms
+        await self._clock.sleep_until(self._due_ms)
+
+    async def _listen(self, driver: ListenDriver) -> None:
+        loop = asyncio.get_running_loop()
+        opened_at_s = loop.time()
+        self._record.opened()
+        try:
+            while True:
+                try:
+                    await driver.listen(self._accept)
+                except BadReply as error:
+                    self._record.bad_reply(error)
+                    await asyncio.sleep(self._patience.after_bad_reply_s)
+                else:
+                    raise DeviceUnavailable("the driver stopped listening")
+        finally:
+            if loop.time() - opened_at_s >= self._patience.stable_s:
+                self._record.failures_in_a_row = 0
+
+    async def _accept(self, observations: Sequence[Observation]) -> None:
+        self._record.seen(observations)
+        await self._accept_in_buffer(observations)
+
+    def _pause_s(self) -> float:
+        patience = self._patience
+        if self._record.failures_in_a_row >= patience.failures:
+            longest_s = patience.probe_s
+        else:
+            doubled_s = patience.first_pause_s * 2.0 ** max(0, self._record.failures_in_a_row - 1)
+            longest_s = min(patience.longest_pause_s, doubled_s)
+        return longest_s * self._rng.uniform(0.5, 1.0)
+
+    async def _pause(self, real_s: float | None) -> None:
+        """Wait in real time (None: for ever), and notice if the silence begins meanwhile."""
+        try:
+            async with asyncio.timeout(real_s):
+                if self._polled and not self._record.silent and self._interval_ms is not None:
+                    await self._clock.sleep_until(self._silent_from_ms())
+                    await self._check_silence()
+                await asyncio.Event().wait()
+        except TimeoutError:
+            pass
+
+    def _silent_from_ms(self) -> int:
+        assert self._interval_ms is not None  # asked only of devices that have one
+        return self._record.seen_at_ms + SILENT_AFTER * self._interval_ms + 1
+
+    async def _check_silence(self) -> None:
+        stamp = self._clock.stamp()
+        if self._record.silent or self._interval_ms is None or stamp.monotonic_ms < self._silent_from_ms():
+            return
+        self._record.fell_silent()
+        stale = [Reading(channel, unit, None, 0, stamp, Quality.STALE) for channel, unit in self._driver.channels]
+        if stale:
+            await self._put(stale)
+
+    async def _watch_silence(self) -> None:
+        """For listeners: nothing else wakes up while a device says nothing."""
+        assert self._interval_ms is not None
+        while True:
+            await self._clock.sleep_until(self._silent_from_ms())
+            await self._check_silence()
+            if self._record.silent:  # asleep again until it speaks; its next silence is at least this far away
+                await self._clock.sleep_until(self._clock.stamp().monotonic_ms + self._interval_ms)

@@ -1,0 +1,165 @@
+"""The sender: decides which pack goes to the broker next, over whatever connection there is.
+
+Order of a round: the newest packs (live lane), packs whose receipt is overdue, packs the cloud asked for again, then
+history, oldest first and at its rate (backfill lane).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from edge.buffer.base import Buffer, PackName, SealedPack
+from edge.uplink.base import BrokerUnavailable, UplinkOptions
+from edge.uplink.lanes import LIVE_PACKS, Pace, Window
+from edge.uplink.mqtt import Connection
+from wire.receipt import Receipt
+
+BURST = 8  # packs read from the buffer at a time
+REQUESTS_MAX = 256  # ranges that were asked for again and wait
+SHORTEST_WAIT_S = 0.01
+
+log = logging.getLogger(__name__)
+
+
+class Sender:
+    """Packs out. One of these lives as long as its uplink; connections come and go."""
+
+    def __init__(
+        self, options: UplinkOptions, buffer: Buffer, *, topic: str, rng: random.Random, counts: Counter[str]
+    ) -> None:
+        self._options = options
+        self._buffer = buffer
+        self._topic = topic
+        self._counts = counts
+        self._window = Window(options.window, options.retry_s, rng)
+        self._pace = Pace(options.backfill_readings_per_s)
+        self._requests: deque[tuple[bytes, int, int]] = deque(maxlen=REQUESTS_MAX)
+        self._published: dict[int, PackName] = {}
+        self._live_through: PackName = (b"", 0)  # what the live lane has looked at
+        self._link: Connection | None = None
+        self._wake = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many packs are on their way."""
+        return len(self._window)
+
+    async def run(self) -> None:
+        """Send for ever. Raises BufferUnusable."""
+        while True:
+            self._wake.clear()
+            wait_s: float | None = None
+            if self._link is not None:
+                try:
+                    wait_s = await self._round(self._link)
+                except BrokerUnavailable as error:
+                    log.debug("a round of sending ended with its connection: %s", error)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def attach(self, link: Connection) -> None:
+        """There is a connection: what was on its way may be lost, and is sent again at once."""
+        self._window.limit(min(self._options.window, link.receive_maximum - 1))
+        self._window.make_all_due(asyncio.get_running_loop().time())
+        self._live_through = (b"", 0)
+        self._link = link
+        self._wake.set()
+
+    def detach(self) -> None:
+        """The connection is gone."""
+        self._link = None
+        self._published.clear()
+
+    def wake(self) -> None:
+        """There may be more to send."""
+        self._wake.set()
+
+    def land(self, receipt: Receipt) -> None:
+        """A receipt was verified and taken into the buffer."""
+        self._window.land(receipt)
+        self._wake.set()
+
+    def puback(self, mid: int) -> None:
+        """The broker took message `mid` over, which ends nothing but a repeat that was asked for."""
+        name = self._published.pop(mid, None)
+        if name is not None:
+            self._window.puback(name)
+            if self._requests:
+                self._wake.set()
+
+    def request(self, stream: bytes, ranges: Sequence[tuple[int, int]]) -> None:
+        """The cloud wants these packs again, settled or not."""
+        self._requests.extend((stream, first, last) for first, last in ranges)
+        self._wake.set()
+
+    async def _round(self, link: Connection) -> float | None:
+        """Send what may go now; how long until more may, None when only news can change that."""
+        loop = asyncio.get_running_loop()
+        await self._send_live(link)
+        await self._send_late(link, self._window.due(loop.time()))
+        await self._send_requested(link)
+        waits = [await self._send_backfill(link)]
+        if self._window.next_due_s is not None:
+            waits.append(max(SHORTEST_WAIT_S, self._window.next_due_s - loop.time()))
+        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
+
+    async def _send_live(self, link: Connection) -> None:
+        state = self._buffer.state()
+        head = (state.stream, state.head_seq)
+        seen = self._live_through[1] if self._live_through[0] == state.stream else 0
+        fresh = {(state.stream, seq) for seq in range(max(seen, state.head_seq - LIVE_PACKS) + 1, state.head_seq + 1)}
+        if not fresh or self._window.live_room == 0:
+            return
+        room = min(self._window.live_room, len(fresh))
+        for pack in await self._buffer.unsent(newest_first=True, limit=room, exclude=self._window.names):
+            if pack.name in fresh:
+                self._publish(link, pack)
+        self._live_through = head
+
+    async def _send_late(self, link: Connection, due: Sequence[PackName]) -> None:
+        for at in range(0, len(due), BURST):
+            names = due[at : at + BURST]
+            packs = await self._buffer.fetch(names)
+            for name in set(names) - {pack.name for pack in packs}:
+                self._window.drop(name)
+            for pack in packs:
+                if pack.name in self._window.names:  # no receipt came while it was read
+                    self._publish(link, pack)
+
+    async def _send_requested(self, link: Connection) -> None:
+        while self._requests and (room := min(BURST, self._window.backfill_room)):
+            stream, first, last = self._requests.popleft()
+            names = await self._buffer.held(stream, [(first, last)], limit=room)
+            if names:
+                self._requests.appendleft((stream, names[-1][1] + 1, last))
+            for pack in await self._buffer.fetch([name for name in names if name not in self._window.names]):
+                self._publish(link, pack, until_puback=True)
+
+    async def _send_backfill(self, link: Connection) -> float | None:
+        loop = asyncio.get_running_loop()
+        while room := min(BURST, self._window.backfill_room):
+            wait_s = self._pace.wait_s(loop.time())
+            if wait_s > 0:
+                return wait_s
+            if self._buffer.state().unsent_packs == 0:
+                return None
+            packs = await self._buffer.unsent(newest_first=False, limit=room, exclude=self._window.names)
+            if not packs:
+                return None
+            for pack in packs:
+                self._publish(link, pack)
+                self._pace.spend(pack.count)
+        return None  # a receipt makes room, and wakes us
+
+    def _publish(self, link: Connection, pack: SealedPack, *, until_puback: bool = False) -> None:
+        again = pack.name in self._window.names
+        self._published[link.publish(self._topic, pack.envelope)] = pack.name
+        self._window.launch(pack.name, asyncio.get_running_loop().time(), until_puback=until_puback)
+        self._counts["packs_sent_again" if again else "packs_sent"] += 1

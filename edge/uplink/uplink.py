@@ -1,0 +1,244 @@
+"""The uplink: packs out, receipts in, for as long as it runs. Nothing leaves the buffer but on a verified receipt.
+
+    uplink = Uplink(options, buffer, clock, identity=…, cloud_key=…)
+    await uplink.run()        in a TaskGroup, until cancelled; says offline when it leaves
+    uplink.notify()           after a pack was sealed
+
+It lives on without a broker, retries for ever, and raises only BufferUnusable and UplinkMisconfigured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections import Counter
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge.buffer.base import Buffer, ReceiptBeyondHead, StreamUnknown
+from edge.clock import Clock
+from edge.keys import Identity
+from edge.uplink.base import (
+    BrokerRefused,
+    BrokerUnavailable,
+    LetterRefused,
+    UplinkError,
+    UplinkOptions,
+    UplinkState,
+)
+from edge.uplink.commands import read_command
+from edge.uplink.mqtt import Connection, tls_context
+from edge.uplink.receipts import read_receipt
+from edge.uplink.report import status_of
+from edge.uplink.sender import Sender
+from wire import status as wire_status
+from wire import topics
+from wire.command import SendAgain
+from wire.receipt import Checkpoint
+
+RECONNECT_S = (0.2, 2.0)  # a lost or missing broker: delivery resumes within 2 s of its return
+REFUSED_MAX_S = 60.0  # a broker that says no is asked ever more rarely, up to this
+STATUS_EVERY_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Uplink:
+    """One gateway's way to the cloud."""
+
+    def __init__(
+        self,
+        options: UplinkOptions,
+        buffer: Buffer,
+        clock: Clock,
+        *,
+        identity: Identity,
+        cloud_key: Ed25519PublicKey,
+        devices: Callable[[], dict[str, str]] = dict,
+        version: str = "",
+        rng: random.Random | None = None,
+    ) -> None:
+        self._options = options
+        self._buffer = buffer
+        self._clock = clock
+        self._identity = identity
+        self._cloud_key = cloud_key
+        self._devices = devices
+        self._version = version
+        self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
+        self._tls: ssl.SSLContext | None = None if options.tls is None else tls_context(options.tls)
+        self._link: Connection | None = None
+        self._news = asyncio.Event()  # the status has changed
+        self._fresh = asyncio.Event()  # a connection was made
+        self._error = ""
+        self._last_receipt_ms: int | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._counts: Counter[str] = Counter()
+        self._sender = Sender(
+            options, buffer, topic=topics.up_pack(identity.gateway), rng=self._rng, counts=self._counts
+        )
+
+    async def run(self) -> None:
+        """Send and listen until cancelled. Raises BufferUnusable."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_connected(), name="uplink-connection")
+            group.create_task(self._sender.run(), name="uplink-sender")
+            group.create_task(self._report(), name="uplink-status")
+
+    def notify(self) -> None:
+        """A pack was sealed, or a device changed its state."""
+        self._sender.wake()
+        self._news.set()
+
+    def state(self) -> UplinkState:
+        """The uplink now."""
+        checkpoint = self._checkpoint
+        return UplinkState(
+            connected=self._link is not None,
+            last_error=self._error,
+            in_flight=self._sender.in_flight,
+            last_receipt_ms=self._last_receipt_ms,
+            checkpoint_size=0 if checkpoint is None else checkpoint.size,
+            checkpoint_root="" if checkpoint is None else checkpoint.root.hex(),
+            counts=dict(self._counts),
+        )
+
+    # -- the connection --
+
+    async def _keep_connected(self) -> None:
+        refusals = 0
+        while True:
+            why = await self._one_connection()
+            refusals = refusals + 1 if isinstance(why, BrokerRefused) else 0
+            if str(why) != self._error:
+                log.warning("uplink is down: %s", why)
+            self._error = str(why)
+            if refusals:
+                await asyncio.sleep(min(REFUSED_MAX_S, 2.0**refusals) * self._rng.uniform(0.5, 1.0))
+            else:
+                await asyncio.sleep(self._rng.uniform(*RECONNECT_S))
+
+    async def _one_connection(self) -> UplinkError:
+        """Connect, serve until the end, clean up; why it ended."""
+        link = Connection(
+            self._options,
+            self._identity.gateway,
+            will=wire_status.encode(self._status(online=False)),
+            tls=self._tls,
+            on_puback=self._take_puback,
+        )
+        try:
+            await link.open()
+            self._go_up(link)
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(self._read_letters(link), name="uplink-letters")
+                why = await link.lost()
+                reader.cancel()
+            return why
+        except (BrokerUnavailable, BrokerRefused) as error:
+            return error
+        finally:
+            self._link = None
+            self._sender.detach()
+            self._counts["letters_dropped"] += link.letters_dropped
+            farewell = wire_status.encode(self._status(online=False))
+            await link.close(topics.up_status(self._identity.gateway), farewell)
+
+    def _go_up(self, link: Connection) -> None:
+        self._error = ""
+        self._counts["connections"] += 1
+        self._link = link
+        log.info("uplink is up: host=%s port=%d", self._options.host, self._options.port)
+        self._fresh.set()
+        self._news.set()
+        self._sender.attach(link)
+
+    def _take_puback(self, mid: int, refusal: str) -> None:
+        if not refusal:
+            self._sender.puback(mid)
+            return
+        self._counts["refused_by_broker"] += 1
+        if refusal != self._error:
+            log.error("broker refused a message, it is kept and sent again: reason=%s", refusal)
+        self._error = refusal
+
+    # -- letters in --
+
+    async def _read_letters(self, link: Connection) -> None:
+        while True:
+            topic, payload = await link.letters.get()
+            try:
+                if topic == topics.down_receipt(self._identity.gateway):
+                    await self._take_receipt(payload)
+                elif topic == topics.down_command(self._identity.gateway):
+                    await self._take_command(payload)
+            except LetterRefused as error:
+                self._counts[f"letters_{error.reason}"] += 1
+                log.debug("letter refused: %s", error)
+
+    async def _take_receipt(self, payload: bytes) -> None:
+        receipt = read_receipt(payload, cloud_key=self._cloud_key, gateway=self._identity.gateway)
+        try:
+            released = await self._buffer.settle(receipt)
+        except StreamUnknown as error:
+            raise LetterRefused("foreign", str(error)) from error
+        except ReceiptBeyondHead as error:
+            raise LetterRefused("beyond_head", str(error)) from error
+        self._sender.land(receipt)
+        self._error = ""
+        self._counts["receipts"] += 1
+        self._counts["packs_released"] += released
+        self._last_receipt_ms = self._clock.stamp().observed_at_ms
+        if receipt.checkpoint is not None and (
+            self._checkpoint is None or receipt.checkpoint.size >= self._checkpoint.size
+        ):
+            self._checkpoint = receipt.checkpoint
+
+    async def _take_command(self, payload: bytes) -> None:
+        now_ms = self._clock.stamp().observed_at_ms
+        command = read_command(payload, cloud_key=self._cloud_key, gateway=self._identity.gateway, now_ms=now_ms)
+        if not await self._buffer.use_command(command.counter):
+            raise LetterRefused("replayed", f"command {command.id.hex()}: counter {command.counter} was used before")
+        if not isinstance(command.order, SendAgain):
+            raise LetterRefused("unsupported", f"command {command.id.hex()}: {type(command.order).__name__}")
+        try:
+            await self._buffer.held(command.order.stream, [], limit=0)
+        except StreamUnknown as error:
+            raise LetterRefused("foreign", str(error)) from error
+        log.info("cloud asks for packs again: ranges=%s", command.order.ranges)
+        self._counts["commands"] += 1
+        self._sender.request(command.order.stream, command.order.ranges)
+
+    # -- status out --
+
+    async def _report(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            self._fresh.clear()
+            if self._link is None:
+                continue
+            status = self._status(online=True)
+            try:
+                self._link.publish(topics.up_status(self._identity.gateway), wire_status.encode(status), retain=True)
+            except BrokerUnavailable:
+                continue
+            try:
+                async with asyncio.timeout(STATUS_EVERY_S):
+                    await self._fresh.wait()
+            except TimeoutError:
+                pass
+
+    def _status(self, *, online: bool) -> wire_status.Status:
+        return status_of(
+            self._buffer.state(),
+            self._identity,
+            online=online,
+            version=self._version,
+            at_ms=self._clock.stamp().observed_at_ms,
+            checkpoint=self._checkpoint,
+            devices=self._devices(),
+        )

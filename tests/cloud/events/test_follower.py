@@ -1,0 +1,269 @@
+"""The scan follower over real packs: the same events in any order of arrival, once each, whatever stops it."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from cloud.db import tables
+from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.events import follower as follower_module
+from cloud.events import query
+from cloud.events.follower import ScanFollower
+from cloud.ingest.record import Arrival, record
+from cloud.ledger import log as ledger
+from cloud.registry.keys import add_gateway
+from standards.gs1 import digital_link
+from standards.tlog.tree import leaf_hash, root
+from tests.cloud.field import START_MS, Gateway, scan
+from tests.cloud.site import GTIN, SSCC_1, SSCC_2, STRANGE_GTIN, carton, pallet, register
+from wire.observation import Observation
+from wire.pack import Loss
+
+LINE, DOOR = "packing/scan", "door/scan"
+
+
+def now() -> int:
+    return START_MS + 10**9
+
+
+@pytest.fixture
+def site(engine: Engine, gateway: Gateway) -> Gateway:
+    register(engine)
+    return gateway
+
+
+@pytest.fixture
+def truck(engine: Engine) -> Gateway:
+    admitted = Gateway("gw-xe-01")
+    with writing(engine) as conn:
+        add_gateway(conn, admitted.public_half, START_MS)
+    return admitted
+
+
+def store(engine: Engine, gateway: Gateway, *envelopes: bytes) -> None:
+    outcome = record(engine, [Arrival(gateway.topic, one, now()) for one in envelopes])
+    assert outcome.accepted == len(envelopes)
+
+
+def follow(engine: Engine) -> int:
+    return ScanFollower(engine, now).run_once()
+
+
+def told(engine: Engine) -> list[str]:
+    """What was captured, bytes and all, in an order of its own."""
+    with reading(engine) as conn:
+        return sorted(conn.scalars(select(tables.event.c.body)))
+
+
+def reasons(engine: Engine) -> list[str]:
+    with reading(engine) as conn:
+        return sorted(one.reason for one in query.findings(conn))
+
+
+def at_line(*codes: str, start: float = 0, channel: str = LINE) -> list[Observation]:
+    return [scan(code, at_s=start + at, channel=channel) for at, code in enumerate(codes)]
+
+
+#: Pack by pack: two lots, two pallets, the pallets into the cold room. Several scans of one pack, one of several.
+DAY: list[Sequence[Observation]] = [
+    at_line(carton("L1"), carton("L1")),
+    at_line(carton("L2"), start=10),
+    at_line(pallet(SSCC_1), carton("L2"), start=20),
+    at_line(carton("L2"), pallet(SSCC_2), start=30),
+    at_line(pallet(SSCC_1), pallet(SSCC_2), start=100, channel=DOOR),
+]
+
+
+@pytest.fixture(scope="module")
+def told_in_order(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The day's events when every pack came in its turn, and was followed at once."""
+    opened = open_engine(sqlite_url(tmp_path_factory.mktemp("in-order") / "cloud.db"))
+    migrate(opened)
+    sender = Gateway("gw-kho-01")
+    with writing(opened) as conn:
+        add_gateway(conn, sender.public_half, START_MS)
+    register(opened)
+    for seq, pack in enumerate(DAY, start=1):
+        store(opened, sender, sender.envelope(seq, pack))
+        follow(opened)
+    yield told(opened)
+    opened.dispose()
+
+
+def test_a_day_becomes_events(engine: Engine, site: Gateway) -> None:
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
+    assert follow(engine) == 9
+    with reading(engine) as conn:
+        captured = query.of_item(conn, digital_link.lot(GTIN, "L2"))
+    assert [one.event.biz_step for one in captured] == [
+        *["commissioning", "packing", "commissioning", "commissioning", "packing"],
+        *["storing", "storing"],
+    ]
+    pallets = [one.event for one in captured if one.event.biz_step == "packing"]
+    contents = [
+        [(element.epc_class.rsplit("/", 1)[1], element.quantity) for element in event.child_quantity_list]
+        for event in pallets
+        if hasattr(event, "child_quantity_list")
+    ]
+    assert contents == [[("L1", 2), ("L2", 1)], [("L2", 2)]]
+    assert reasons(engine) == []
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))])
+def test_events_do_not_depend_on_the_order_of_arrival(
+    engine: Engine, site: Gateway, told_in_order: list[str], order: tuple[int, ...]
+) -> None:
+    packs = [site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)]
+    store(engine, site, packs[4])
+    for index in order:
+        store(engine, site, packs[index])
+        follow(engine)
+    assert told(engine) == told_in_order
+
+
+def test_a_later_scan_waits_for_earlier_packs(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(2, at_line(pallet(SSCC_1))))
+    assert follow(engine) == 0
+    store(engine, site, site.envelope(1, at_line(carton())))
+    assert follow(engine) == 2
+    assert reasons(engine) == []
+
+
+def test_a_declared_loss_does_not_hold_up_later_scans(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(1, at_line(carton())))
+    loss = Loss(site.stream, 2, 3, None, "lost", "disk failed")
+    declaring = site.seal(site.pack(4, at_line(pallet(SSCC_1)), losses=[loss]))
+    store(engine, site, declaring)
+    assert follow(engine) == 2
+    assert follow(engine) == 0
+
+
+def test_working_through_again_doubles_nothing(engine: Engine, site: Gateway) -> None:
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
+    follow(engine)
+    before = told(engine)
+    with writing(engine) as conn:  # as if the cursor had been restored from an old copy
+        conn.execute(tables.cursor.delete())
+        size = ledger.head(conn).size
+    assert follow(engine) == 9
+    assert told(engine) == before
+    with reading(engine) as conn:
+        assert ledger.head(conn).size == size
+
+
+@pytest.mark.parametrize(
+    ("codes", "channel", "expected"),
+    [
+        ([carton(gtin=STRANGE_GTIN)], LINE, ["unknown_product"]),
+        (["no such thing"], LINE, ["unreadable_code"]),
+        ([f"01{GTIN}"], LINE, ["no_lot"]),
+        ([carton()], DOOR, ["lot_label_here"]),
+        ([pallet()], LINE, ["empty_pallet"]),
+        ([carton(), pallet(), pallet(), pallet()], LINE, ["repeated_scan", "repeated_scan"]),
+        ([pallet(), pallet()], DOOR, ["repeated_scan"]),
+        ([carton()], "nobody/knows", ["unknown_read_point"]),
+    ],
+)
+def test_a_scan_that_is_no_event_is_a_finding(
+    engine: Engine, site: Gateway, codes: list[str], channel: str, expected: list[str]
+) -> None:
+    store(engine, site, site.envelope(1, at_line(*codes, channel=channel)))
+    assert follow(engine) == len(codes)
+    assert reasons(engine) == expected
+    assert len(told(engine)) == len(codes) - len(expected)
+
+
+def test_the_same_pallet_later_is_another_event(engine: Engine, site: Gateway) -> None:
+    scans = [scan(pallet(), at_s=at, channel=DOOR) for at in (0, 59, 61, 200)]
+    store(engine, site, site.envelope(1, scans))
+    follow(engine)
+    assert len(told(engine)) == 3
+    assert reasons(engine) == ["repeated_scan"]
+
+
+def test_a_pallet_nobody_built_is_an_event_and_is_listed(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(1, at_line(pallet(), channel=DOOR)))
+    follow(engine)
+    assert len(told(engine)) == 1
+    with reading(engine) as conn:
+        assert query.unbuilt_pallets(conn) == [digital_link.sscc(SSCC_1)]
+    store(engine, site, site.envelope(2, at_line(carton(), pallet())))
+    follow(engine)
+    with reading(engine) as conn:
+        assert query.unbuilt_pallets(conn) == []
+
+
+def test_every_event_is_a_leaf_of_the_ledger(engine: Engine, site: Gateway) -> None:
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
+    follow(engine)
+    with reading(engine) as conn:
+        for one in query.recent(conn):
+            leaf = ledger.read_leaf(conn, one.leaf_index)
+            assert leaf is not None
+            assert (leaf.kind, leaf.ref) == ("event", one.event_id)
+        leaves = conn.execute(select(tables.leaf).order_by(tables.leaf.c.leaf_index)).all()
+        hashes = [leaf_hash(ledger.leaf_data(row.kind, row.hash)) for row in leaves]
+        assert ledger.head(conn).root == root(hashes)
+
+
+def test_batches_smaller_than_the_work_give_the_same_events(
+    engine: Engine, site: Gateway, told_in_order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "PACKS_AT_ONCE", 1)
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
+    assert follow(engine) == 9
+    assert told(engine) == told_in_order
+
+
+def _follow_for_ever(url: str) -> None:
+    engine = open_engine(url)
+    while True:
+        ScanFollower(engine, now).run_once()
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_doubled(
+    tmp_path: Path, engine: Engine, site: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "PACKS_AT_ONCE", 2)
+    seed = 20261122
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    codes = [carton(f"L{at % 7}") if at % 10 else pallet() for at in range(1, 401)]
+    packs = [[scan(code, at_s=100 * at, channel=LINE)] for at, code in enumerate(codes)]
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(packs, start=1)])
+    url = sqlite_url(tmp_path / "cloud.db")
+    spawn = multiprocessing.get_context("fork")
+    for _ in range(8):
+        process = spawn.Process(target=_follow_for_ever, args=(url,))
+        process.start()
+        time.sleep(rng.uniform(0.02, 0.12))
+        process.kill()
+        process.join()
+    follow(engine)
+    with reading(engine) as conn:
+        types = select(tables.event.c.type, func.count()).group_by(tables.event.c.type).order_by(tables.event.c.type)
+        assert [tuple(row) for row in conn.execute(types)] == [("AggregationEvent", 40), ("ObjectEvent", 360)]
+        packed = [one.event for one in query.recent(conn, 400) if one.event.biz_step == "packing"]
+        assert all(
+            sum(element.quantity or 0 for element in event.child_quantity_list) == 9
+            for event in packed
+            if hasattr(event, "child_quantity_list")
+        )
+
+
+def test_scans_of_two_gateways_do_not_wait_for_each_other(engine: Engine, site: Gateway, truck: Gateway) -> None:
+    store(engine, truck, truck.envelope(1, at_line(pallet(), start=500, channel="load/scan")))
+    assert follow(engine) == 1
+    store(engine, site, site.envelope(1, at_line(carton(), pallet())))
+    assert follow(engine) == 2
+    with reading(engine) as conn:
+        steps = [one.event.biz_step for one in query.of_item(conn, digital_link.lot(GTIN, "L1"))]
+    assert steps == ["commissioning", "packing", "loading"]

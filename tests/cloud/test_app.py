@@ -1,0 +1,158 @@
+"""The whole cloud as a process of its own: it starts, works, says how it is, and ends when asked."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from sqlalchemy import func, select
+
+from cloud.db import tables
+from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.registry.keys import add_gateway
+from tests.cloud.field import START_MS, Gateway
+from wire import receipt as wire_receipt
+from wire.topics import down_receipt
+
+READY_S = 20
+
+
+class Cloud:
+    """A `coldproof cloud serve` process."""
+
+    def __init__(self, folder: Path, broker_port: int, web_port: int, *more: str) -> None:
+        self.url = f"http://127.0.0.1:{web_port}"
+        command = [sys.executable, "-m", "coldproof.main", "cloud", "serve", "--data-dir", str(folder)]
+        addresses = ["--broker", f"127.0.0.1:{broker_port}", "--web", f"127.0.0.1:{web_port}"]
+        self.process = subprocess.Popen(
+            [*command, *addresses, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of /healthz, (0, {}) while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, {}
+
+    def wait_for(self, status: int) -> dict[str, Any]:
+        """Wait for a /healthz status; returns its body."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            found, body = self.health()
+            if found == status:
+                return body
+            time.sleep(0.05)
+        pytest.fail(f"never {status}: {self.end(signal.SIGKILL)[1]}")
+
+    def end(self, sign: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Ask it to end; exit status and all it said."""
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+        said, _ = self.process.communicate(timeout=15)
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Cloud]]:
+    """Starts clouds on free ports, and leaves none behind."""
+    started: list[Cloud] = []
+
+    def begin(broker_port: int, *more: str, web_port: int | None = None) -> Cloud:
+        started.append(Cloud(tmp_path / "cloud", broker_port, web_port or free_port(), *more))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.end(signal.SIGKILL)
+
+
+def _admit(folder: Path, gateway: Gateway) -> None:
+    engine = open_engine(sqlite_url(folder / "cloud.db"))
+    migrate(engine)
+    with writing(engine) as conn:
+        add_gateway(conn, gateway.public_half, START_MS)
+    engine.dispose()
+
+
+def _stored(folder: Path) -> int:
+    engine = open_engine(sqlite_url(folder / "cloud.db"))
+    with reading(engine) as conn:
+        count = conn.scalar(select(func.count()).select_from(tables.pack))
+    engine.dispose()
+    return int(count or 0)
+
+
+def test_pack_is_stored_receipted_and_survives_the_end(start: Any, broker: Any, tmp_path: Path):
+    gateway = Gateway("gw-kho-01")
+    _admit(tmp_path / "cloud", gateway)
+    cloud = start(broker.port)
+    body = cloud.wait_for(200)
+    assert body["parts"]["broker"]["state"] == "subscribed"
+    assert _receipt_for(gateway, broker.port).through == 1
+    assert cloud.health()[1]["counters"]["accepted"] == 1
+    status, said = cloud.end()
+    assert status == 0, said
+    assert "Traceback" not in said
+    assert _stored(tmp_path / "cloud") == 1
+
+
+def _receipt_for(gateway: Gateway, port: int) -> wire_receipt.Receipt:
+    """Send pack 1 and wait for the receipt."""
+    came: list[bytes] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_subscribe = lambda *_: client.publish(gateway.topic, gateway.envelope(1), qos=1)
+    client.on_message = lambda _client, _userdata, message: came.append(bytes(message.payload))
+    client.connect("127.0.0.1", port)
+    client.subscribe(down_receipt(gateway.name), 1)
+    deadline = time.monotonic() + 10
+    while not came and time.monotonic() < deadline:
+        client.loop(0.05)
+    client.disconnect()
+    client.loop(0.05)
+    return wire_receipt.unseal(came[0])[1]
+
+
+def test_pages_are_served_without_a_broker_and_health_says_why(start: Any, broker: Any):
+    broker.stop()
+    cloud = start(broker.port)
+    body = cloud.wait_for(503)
+    assert not body["parts"]["broker"]["ok"]
+    with urllib.request.urlopen(cloud.url, timeout=5) as page:
+        assert page.status == 200
+    broker.start()
+    cloud.wait_for(200)
+
+
+def test_taken_port_is_said_before_anything_starts(start: Any, free_port: Callable[[], int]):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        cloud = start(free_port(), web_port=taken.getsockname()[1])
+        status, said = cloud.process.wait(timeout=READY_S), cloud.end()[1]
+    assert status == 1
+    assert "cannot listen there" in said
+    assert "--web" in said
+    assert "Traceback" not in said
+
+
+def test_missing_simulation_is_said(start: Any, free_port: Callable[[], int], tmp_path: Path):
+    cloud = start(free_port(), "--simulated-time", str(tmp_path / "none.json"))
+    status, said = cloud.process.wait(timeout=READY_S), cloud.end()[1]
+    assert status == 1
+    assert "no simulated time there" in said
+    assert "Traceback" not in said

@@ -1,0 +1,96 @@
+"""The configuration: paths from the file's folder, and every mistake named with what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloud import config
+from cloud.strict_toml import DocumentError
+
+FULL = """
+[cloud]
+data_dir = "store"
+public_url = "https://cold.example"
+[clock]
+simulated = "time.json"
+[broker]
+host = "broker.example"
+port = 8883
+username = "ingest"
+password = "p"
+client_id = "ingest-2"
+[broker.tls]
+ca = "tls/ca.crt"
+certificate = "tls/ingest.crt"
+key = "tls/ingest.key"
+[web]
+host = "0.0.0.0"
+port = 80
+[ingest]
+group_packs = 10
+"""
+
+
+def _load(folder: Path, text: str) -> config.CloudConfig:
+    file = folder / "cloud.toml"
+    file.write_text(text, "utf-8")
+    return config.load(file)
+
+
+def test_paths_start_at_the_files_folder(tmp_path: Path):
+    found = _load(tmp_path, FULL)
+    assert found.data_dir == tmp_path / "store"
+    assert found.database_url == f"sqlite:///{tmp_path}/store/cloud.db"
+    assert found.simulated_time == tmp_path / "time.json"
+    assert found.broker.tls is not None
+    assert found.broker.tls.certificate == tmp_path / "tls/ingest.crt"
+    assert (found.public_url, found.ingest.group_packs, found.ingest.receipt_every_ms) == (
+        "https://cold.example",
+        10,
+        200,
+    )
+
+
+def test_empty_file_means_one_machine(tmp_path: Path):
+    found = _load(tmp_path, "")
+    assert (found.broker.host, found.broker.port, found.web.port) == ("127.0.0.1", 1883, 8080)
+    assert found.public_url == "http://127.0.0.1:8080"
+    assert found.simulated_time is None
+    assert found.data_dir == tmp_path / "data"
+
+
+def test_defaults_need_no_file(tmp_path: Path):
+    assert config.defaults(tmp_path).database_url == f"sqlite:///{tmp_path}/cloud.db"
+
+
+def test_reading_touches_nothing(tmp_path: Path):
+    _load(tmp_path, FULL)
+    assert [file.name for file in tmp_path.iterdir()] == ["cloud.toml"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, ingest, web"),
+        ('host = "broker', 'hots = "broker', r"broker.hots: unknown key, allowed here: client_id, host"),
+        ("ca = ", "root = ", "broker.tls.root: unknown key, allowed here: ca, certificate, key"),
+        ("port = 8883", 'port = "8883"', r"Expected `int`, got `str` - at `broker.port`"),
+        ("port = 8883", "port = 0", r"broker.port"),
+        ("group_packs = 10", "group_packs = 0", r"ingest.group_packs"),
+        ('data_dir = "store"', "data_dir = 5", r"cloud.data_dir"),
+        ('client_id = "ingest-2"', 'client_id = ""', r"broker.client_id"),
+        ("[cloud]", "[cloud", "not TOML"),
+    ],
+)
+def test_mistake_is_named_with_its_path(tmp_path: Path, old: str, new: str, words: str):
+    assert old in FULL
+    with pytest.raises(DocumentError, match=words) as caught:
+        _load(tmp_path, FULL.replace(old, new))
+    assert "cloud.toml: " in str(caught.value)
+
+
+def test_huge_file_is_not_read(tmp_path: Path):
+    with pytest.raises(DocumentError, match="is this the right file"):
+        _load(tmp_path, "#" * 5_000_000)

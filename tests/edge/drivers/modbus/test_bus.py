@@ -1,0 +1,256 @@
+"""The module that calls pymodbus: its traps, the pause between frames, and pymodbus's own servers as foreign peers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import time
+import tty
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from pymodbus.exceptions import ModbusIOException
+from pymodbus.framer import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from edge.drivers.base import BadReply, DeviceUnavailable
+from edge.drivers.modbus.bus import Bus, open_serial, open_tcp
+from edge.drivers.modbus.codec import Serial, decode_block, shipped_profile
+
+XY = shipped_profile("xy-md02").block[0]
+
+
+@asynccontextmanager
+async def answering(reply: Callable[[bytes], list[bytes]]) -> AsyncIterator[int]:
+    """A TCP server that answers each request with what `reply` makes of it; gives its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await reader.read(260):
+            for piece in reply(request):
+                writer.write(piece)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def read_once(port: int, timeout_s: float = 0.2) -> list[int]:
+    bus = await open_tcp("127.0.0.1", port, 1)
+    try:
+        return await bus.read(XY, 1, timeout_s)
+    finally:
+        bus.close()
+        await asyncio.sleep(0.02)  # the server takes notice
+
+
+def answer(request: bytes, pdu: bytes, *, transaction: int | None = None, unit: int | None = None) -> bytes:
+    first, _, _, own = struct.unpack(">HHHB", request[:7])
+    header = (first if transaction is None else transaction, 0, len(pdu) + 1, own if unit is None else unit)
+    return struct.pack(">HHHB", *header) + pdu
+
+
+GOOD = bytes.fromhex("0404ff2b0229")
+
+
+async def test_good_answer() -> None:
+    async with answering(lambda request: [answer(request, GOOD)]) as port:
+        assert await read_once(port) == [0xFF2B, 0x0229]
+
+
+async def test_answer_in_single_bytes() -> None:
+    async with answering(lambda request: [bytes([byte]) for byte in answer(request, GOOD)]) as port:
+        assert await read_once(port) == [0xFF2B, 0x0229]
+
+
+@pytest.mark.parametrize(
+    ("pdu", "why"),
+    [
+        ("8402", "exception 2, illegal data address"),
+        ("840b", "device behind it is not"),
+        ("84ff", "exception 255, unknown to the standard"),
+        ("0402ff2b", "asked for function 4 with 2"),
+        ("0406ff2b02290001", "asked for function 4 with 2"),
+        ("0304ff2b0229", "asked for function 4 with 2"),
+    ],
+)
+async def test_answer_to_another_question_is_a_bad_reply(pdu: str, why: str) -> None:
+    async with answering(lambda request: [answer(request, bytes.fromhex(pdu))]) as port:
+        with pytest.raises(BadReply, match=why):
+            await read_once(port)
+
+
+async def test_answer_of_another_unit_or_transaction_is_not_taken() -> None:
+    async with answering(lambda r: [answer(r, GOOD, unit=9), answer(r, GOOD, transaction=999)]) as port:
+        with pytest.raises(BadReply, match="no valid frame for us"):
+            await read_once(port)
+
+
+async def test_late_answer_is_not_taken_for_the_next_question() -> None:
+    late: list[bytes] = []
+
+    def reply(request: bytes) -> list[bytes]:
+        if not late:
+            late.append(answer(request, bytes.fromhex("0404dead0000")))
+            return []
+        return [late[0], answer(request, GOOD)]
+
+    async with answering(reply) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        with pytest.raises(DeviceUnavailable):
+            await bus.read(XY, 1, 0.05)
+        assert await bus.read(XY, 1, 0.5) == [0xFF2B, 0x0229]
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+async def test_closing_server_is_unavailable() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(12)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(DeviceUnavailable, match="link was lost"):
+            await read_once(server.sockets[0].getsockname()[1])
+
+
+async def test_refused_connection_is_unavailable(free_port: Callable[[], int]) -> None:
+    with pytest.raises(DeviceUnavailable, match="cannot be opened"):
+        await open_tcp("127.0.0.1", free_port(), 0.5)
+
+
+async def test_silent_host_is_given_up_in_time() -> None:
+    with socket.socket() as full:  # a backlog that is full never completes a handshake
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        await asyncio.sleep(0.05)
+        began_s = time.monotonic()
+        with pytest.raises(DeviceUnavailable):
+            await open_tcp("127.0.0.1", full.getsockname()[1], 0.2)
+        assert time.monotonic() - began_s < 1
+        for filler in fillers:
+            filler.close()
+
+
+async def test_cancellation_that_pymodbus_translates_is_translated_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pymodbus up to 3.15 raised ModbusIOException where it was cancelled."""
+
+    async def swallow(*_: object, **__: object) -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            raise ModbusIOException("cancelled") from None
+
+    async with answering(lambda _: []) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        monkeypatch.setattr(bus._client, "read_input_registers", swallow)
+        with pytest.raises(DeviceUnavailable, match="no answer"):  # our own timeout is one, too
+            await bus.read(XY, 1, 0.05)
+        task = asyncio.create_task(bus.read(XY, 1, 5))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+async def test_todays_pymodbus_lets_cancellation_through() -> None:
+    async with answering(lambda _: []) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        task = asyncio.create_task(bus.read(XY, 1, 5))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+def device(*units: int) -> list[SimDevice]:
+    data = [SimData(1, values=[0xFF2B, 0x0229], datatype=DataType.REGISTERS)]
+    return [SimDevice(number, simdata=data) for number in units]
+
+
+async def check_foreign(bus: Bus) -> None:
+    values = decode_block(XY, await bus.read(XY, 1, 1))
+    assert [value.mantissa for value in values] == [-213, 553]
+    with pytest.raises(BadReply, match="exception 2"):
+        await bus.read(shipped_profile("pt100").block[0], 1, 1)
+
+
+async def test_foreign_tcp_server(free_port: Callable[[], int]) -> None:
+    port = free_port()
+    server = ModbusTcpServer(device(1), address=("127.0.0.1", port))
+    await server.serve_forever(background=True)
+    bus = await open_tcp("127.0.0.1", port, 1)
+    await check_foreign(bus)
+    bus.close()
+    await asyncio.sleep(0.02)
+    await server.shutdown()
+
+
+async def test_foreign_rtu_server(tmp_path: Path) -> None:
+    async with wire(tmp_path) as (ours, theirs):
+        server = ModbusSerialServer(device(1, 2), framer=FramerType.RTU, port=str(theirs), baudrate=115200)
+        await server.serve_forever(background=True)
+        bus = await open_serial(str(ours), Serial(baudrate=115200), 1)
+        await check_foreign(bus)
+        assert await bus.read(XY, 2, 1) == [0xFF2B, 0x0229]
+        bus.close()
+        await server.shutdown()
+
+
+async def test_frames_keep_their_distance(tmp_path: Path) -> None:
+    """At 1,200 baud 3.5 characters take 32 ms; a request that follows an answer sooner would be read as part of it."""
+    async with wire(tmp_path) as (ours, theirs):
+        server = ModbusSerialServer(device(1), framer=FramerType.RTU, port=str(theirs), baudrate=1200)
+        await server.serve_forever(background=True)
+        bus = await open_serial(str(ours), Serial(baudrate=1200), 1)
+        await bus.read(XY, 1, 1)
+        ended_s = time.monotonic()
+        await bus.read(XY, 1, 1)
+        assert time.monotonic() - ended_s >= 3.5 * 11 / 1200
+        bus.close()
+        await server.shutdown()
+
+
+@asynccontextmanager
+async def wire(folder: Path) -> AsyncIterator[tuple[Path, Path]]:
+    """Two serial ports joined by a cable."""
+    masters: list[int] = []
+    ports: list[Path] = []
+    for name in ("ours", "theirs"):
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+        ports.append(folder / name)
+        ports[-1].symlink_to(os.ttyname(slave))
+        masters.append(master)
+    loop = asyncio.get_running_loop()
+
+    def carry(source: int, target: int) -> None:
+        try:
+            os.write(target, os.read(source, 4096))
+        except OSError:
+            loop.remove_reader(source)
+
+    loop.add_reader(masters[0], carry, masters[0], masters[1])
+    loop.add_reader(masters[1], carry, masters[1], masters[0])
+    try:
+        yield ports[0], ports[1]
+    finally:
+        for master in masters:
+            loop.remove_reader(master)
+            os.close(master)

@@ -1,0 +1,199 @@
+"""The Modbus driver against simulated slaves that share no protocol code with it, on a pty and over TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
+from edge.drivers.modbus.codec import Profile, parse_profile, shipped_profile
+from edge.drivers.modbus.config import ModbusConfig, ProfileChoice
+from edge.drivers.modbus.driver import ModbusDriver
+from firmware_sim.devices.log import DeviceLog
+from firmware_sim.devices.modbus import Unit
+from firmware_sim.devices.rtu_bus import RtuBus
+from firmware_sim.devices.tcp_probe import TcpProbe
+from firmware_sim.links import Faults, Link
+from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, PollSuite, context
+from wire.observation import Observation, Quality, Reading
+
+XY = shipped_profile("xy-md02")
+AIR, HUMIDITY = Decimal("-21.3"), Decimal("55.4")
+
+
+def unit(unit_id: int = 1, profile: Profile = XY, **sources: Decimal | None) -> Unit:
+    values = sources or {"air": AIR, "humidity": HUMIDITY}
+    return Unit(unit_id, f"room-{unit_id}", "gw", profile, {name: lambda _, v=v: v for name, v in values.items()})
+
+
+class ModbusBench(LinkBench):
+    expected = [("room-1/air", "CEL", -213, -1, Quality.OK), ("room-1/humidity", "P1", 554, -1, Quality.OK)]
+
+    def __init__(self, folder: Path, link: Link) -> None:
+        self.folder = folder
+        self.link = link
+
+    def key(self, observation: Observation) -> object:
+        assert isinstance(observation, Reading)
+        return observation.channel, observation.unit, observation.mantissa, observation.exponent, observation.quality
+
+    def config(self) -> ModbusConfig:
+        raise NotImplementedError
+
+    def driver(self, ctx: DriverContext) -> ModbusDriver:
+        return ModbusDriver("room-1", self.config(), ctx)
+
+
+class RtuBench(ModbusBench):
+    def config(self, unit_id: int = 1) -> ModbusConfig:
+        port = str(self.folder / "bus")
+        return ModbusConfig(profile=ProfileChoice(XY), port=port, timeout_s=TIMEOUT_S, unit_id=unit_id)
+
+
+class TcpBench(ModbusBench):
+    probe: TcpProbe
+
+    def config(self) -> ModbusConfig:
+        probe = self.probe
+        return ModbusConfig(profile=ProfileChoice(XY), host=probe.host, tcp_port=probe.port, timeout_s=TIMEOUT_S)
+
+
+class TestRtu(PollSuite):
+    @pytest.fixture
+    async def bench(self, tmp_path: Path) -> AsyncIterator[Bench]:
+        bench = RtuBench(tmp_path, Link("bus", random.Random(7)))
+        log = DeviceLog(tmp_path)
+        units = [unit(1), unit(3, air=Decimal(4), humidity=Decimal(80))]
+        bus = RtuBus(tmp_path / "bus", units, link=bench.link, log=log, now_ms=lambda: 0, paced=False)
+        async with bench.running(simulated=bus, log=log):
+            yield bench
+
+    async def test_neighbours_share_the_line(self, bench: RtuBench) -> None:
+        ctx = context()
+        third = ModbusDriver("room-3", bench.config(3), ctx)
+        async with bench.driver(ctx) as first, third:
+            for _ in range(20):
+                answers = await asyncio.gather(first.poll(), third.poll())
+                assert [[reading.mantissa for reading in answer] for answer in answers] == [[-213, 554], [40, 800]]
+
+    async def test_dead_neighbour_costs_its_own_timeout_and_no_more(self, bench: RtuBench) -> None:
+        ctx = context()
+        dead = ModbusDriver("room-2", bench.config(2), ctx)
+        async with bench.driver(ctx) as alive, dead:
+            waiting = asyncio.create_task(dead.poll())
+            await asyncio.sleep(0)  # the dead one has the line
+            began_s = time.monotonic()
+            assert len(await alive.poll()) == 2
+            assert time.monotonic() - began_s < TIMEOUT_S + 0.2
+            with pytest.raises(DeviceUnavailable, match="unit 2: no answer within"):
+                await waiting
+
+    async def test_garbled_answer_is_told_from_none(self, bench: RtuBench) -> None:
+        async with bench.driver(context()) as driver:
+            await bench.change(Faults(half=1))
+            with pytest.raises(BadReply, match="no valid frame for us"):
+                await driver.poll()
+
+    async def test_line_lost_by_one_is_opened_again_for_all(self, bench: RtuBench) -> None:
+        ctx = context()
+        third = ModbusDriver("room-3", bench.config(3), ctx)
+        async with third:  # holds its share of the line throughout
+            async with bench.driver(ctx) as first:
+                await bench.remove()
+                with pytest.raises(DeviceUnavailable):
+                    await first.poll()
+            await bench.change(Faults())
+            async with bench.driver(ctx) as first:
+                assert await first.poll()
+            assert await third.poll()
+
+    async def test_absent_port_is_named_with_a_cure(self, bench: RtuBench) -> None:
+        await bench.remove()
+        with pytest.raises(DeviceUnavailable, match=r"no such port; is the adapter plugged in"):
+            async with bench.driver(context()):
+                pass
+
+    async def test_port_that_is_no_terminal_is_unavailable(self, bench: RtuBench) -> None:
+        await bench.remove()
+        (bench.folder / "bus").write_text("not a port")
+        with pytest.raises(DeviceUnavailable):
+            async with bench.driver(context()):
+                pass
+
+
+class TestTcp(PollSuite):
+    @pytest.fixture
+    async def bench(self, tmp_path: Path) -> AsyncIterator[Bench]:
+        bench = TcpBench(tmp_path, Link("probe", random.Random(7)))
+        log = DeviceLog(tmp_path)
+        bench.probe = TcpProbe(unit(), link=bench.link, log=log, now_ms=lambda: 0)
+        async with bench.running(simulated=bench.probe, log=log):
+            yield bench
+
+
+@pytest.fixture
+async def line(tmp_path: Path) -> AsyncIterator[Path]:
+    """A line with two failing probes: 1 says so by its sentinel, 2 by an exception."""
+    log, link = DeviceLog(tmp_path), Link("bus", random.Random(1))
+    units = [unit(1, air=None, humidity=Decimal(0)), unit(2, air=None, humidity=None)._replace(failure="exception")]
+    bus = RtuBus(tmp_path / "bus", units, link=link, log=log, now_ms=lambda: 0, paced=False)
+    bench = RtuBench(tmp_path, link)
+    async with bench.running(simulated=bus, log=log):
+        yield tmp_path / "bus"
+
+
+async def test_sentinel_is_a_sensor_error_without_a_number(line: Path) -> None:
+    config = ModbusConfig(profile=ProfileChoice(XY), port=str(line), timeout_s=1)
+    async with ModbusDriver("room", config, context()) as driver:
+        air, humidity = await driver.poll()
+    assert (air.mantissa, air.quality) == (None, Quality.SENSOR_ERROR)
+    assert (humidity.mantissa, humidity.quality) == (0, Quality.OK)
+
+
+async def test_exception_answer_is_explained(line: Path) -> None:
+    config = ModbusConfig(profile=ProfileChoice(XY), port=str(line), timeout_s=1, unit_id=2)
+    async with ModbusDriver("room", config, context()) as driver:
+        with pytest.raises(BadReply, match="exception 4, server device failure"):
+            await driver.poll()
+
+
+async def test_wrong_profile_is_an_illegal_address(line: Path) -> None:
+    profile = parse_profile(
+        'name = "other"\ntitle = "t"\nsource = "s"\n[[block]]\nfunction = 3\naddress = 500\ncount = 1\n'
+        '[[block.point]]\nname = "air"\nunit = "CEL"\nregister = 500\n'
+    )
+    config = ModbusConfig(profile=ProfileChoice(profile), port=str(line), timeout_s=1)
+    async with ModbusDriver("room", config, context()) as driver:
+        with pytest.raises(BadReply, match="is this the right profile"):
+            await driver.poll()
+
+
+async def test_block_of_ten_is_one_request(tmp_path: Path) -> None:
+    profile = shipped_profile("pt100-10")
+    asked = 0
+
+    def source(number: int) -> object:
+        def value(_: int) -> Decimal:
+            nonlocal asked
+            asked += 1
+            return Decimal(-number)
+
+        return value
+
+    sources = {point.name: source(at) for at, point in enumerate(profile.points)}
+    log, link = DeviceLog(tmp_path), Link("bus", random.Random(1))
+    ten = Unit(1, "room", "gw", profile, sources)  # type: ignore[arg-type]
+    bus = RtuBus(tmp_path / "bus", [ten], link=link, log=log, now_ms=lambda: 0, paced=False)
+    async with RtuBench(tmp_path, link).running(simulated=bus, log=log):
+        config = ModbusConfig(profile=ProfileChoice(profile), port=str(tmp_path / "bus"), timeout_s=1)
+        async with ModbusDriver("room", config, context()) as driver:
+            readings = await driver.poll()
+    assert [reading.value for reading in readings] == [Decimal(-number) for number in range(10)]
+    assert len({reading.stamp for reading in readings}) == 1
+    assert asked == 10

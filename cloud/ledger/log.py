@@ -14,10 +14,15 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from cloud.db.tables import leaf, ledger_state
-from standards.tlog.tree import HASH_BYTES, Frontier, leaf_hash
+from cloud.errors import Fatal
+from standards.tlog.tree import HASH_BYTES, Frontier, TreeError, leaf_hash
 
 #: What may be recorded.
 KINDS = frozenset({"pack", "event", "evidence", "decision", "key"})
+
+
+class LedgerDamaged(Fatal):
+    """The stored right edge of the tree is not one: the database was damaged or edited."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -82,7 +87,12 @@ def read_leaf(conn: Connection, leaf_index: int) -> Leaf | None:
 
 def _frontier(conn: Connection) -> Frontier:
     stored = conn.scalar(select(ledger_state.c.frontier))
-    return Frontier() if stored is None else Frontier.from_bytes(stored)
+    if stored is None:
+        return Frontier()
+    try:
+        return Frontier.from_bytes(stored)
+    except TreeError as error:
+        raise LedgerDamaged(f"ledger_state: {error}; nothing more is recorded, restore the database") from error
 
 
 def _keep(conn: Connection, before: Frontier, grown: Frontier) -> None:

@@ -45,7 +45,7 @@ FRAMES = (WIDE, NARROW)
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """A stretch beyond a limit. severe: it broke a rule; otherwise it was too short to."""
+    """A stretch beyond a limit. severe: it broke a critical rule; otherwise it was too short to, or a warning."""
 
     from_ms: int
     to_ms: int

@@ -68,25 +68,36 @@ def _coverage(custody: list[Stay]) -> float:
 
 def _excursion_parts(series: list[SeriesEvidence], words: Wording) -> list[str]:
     parts = []
+    found = [(one, each.unit) for each in series for one in goes(each.excursions)]
     for triggered, key in ((True, "sentence.excursions"), (False, "sentence.short_excursions")):
-        found = goes(one for each in series for one in each.excursions if one.triggered is triggered)
-        if found:
-            longest = max(found, key=lambda one: one.to_ms - one.from_ms)
-            shown = formats.number(longest.extreme, words.language, exact=True)
+        alike = [(one, unit) for one, unit in found if one.triggered is triggered]
+        if alike:
+            longest, unit = max(alike, key=lambda pair: pair[0].to_ms - pair[0].from_ms)
+            extreme = formats.quantity(longest.extreme, unit, words.language)
             span = formats.span(longest.to_ms - longest.from_ms, words.language)
-            parts.append(words.counted(key, len(found), longest=span, extreme=shown))
+            parts.append(words.counted(key, len(alike), longest=span, extreme=extreme))
         elif triggered:
             parts.append(words("sentence.no_excursion"))
     return parts
 
 
 def goes(excursions: Iterable[Excursion]) -> list[Excursion]:
-    """One excursion per go: where several rules saw the same go beyond limits, the longest stands for it."""
+    """What a reader calls an excursion: one per go beyond limits of a series, in order of time.
+
+    Where several rules saw the same go, the one that weighs most stands for it. One that was too short even for a
+    warning is none: it stays in the table only.
+    """
     kept: list[Excursion] = []
-    for one in sorted(excursions, key=lambda one: (one.from_ms - one.to_ms, one.rule)):
-        if not any(one.direction == k.direction and one.from_ms < k.to_ms and k.from_ms < one.to_ms for k in kept):
+    for one in sorted(excursions, key=_weight):
+        counts = one.triggered or one.severity == "critical"
+        seen = any(one.direction == k.direction and one.from_ms < k.to_ms and k.from_ms < one.to_ms for k in kept)
+        if counts and not seen:
             kept.append(one)
-    return kept
+    return sorted(kept, key=lambda one: one.from_ms)
+
+
+def _weight(one: Excursion) -> tuple[bool, bool, int, int]:
+    return not one.triggered, one.severity != "critical", one.from_ms - one.to_ms, one.from_ms
 
 
 def _gap_part(series: list[SeriesEvidence], words: Wording) -> str:
@@ -110,7 +121,7 @@ def limits(profile: Profile | None, words: Wording) -> str:
         assert value is not None
         text = f"{sign} {shown(value)}"
     else:
-        joint = " … " if profile.low < 0 else "–"  # −20–−18 could be misread
+        joint = " … " if profile.low < 0 else "\u2060–\u2060"  # −20–−18 could be misread; joined, so never broken
         text = f"{shown(profile.low)}{joint}{shown(profile.high)}"
     return f"{text}{formats.NARROW_SPACE}°C"
 

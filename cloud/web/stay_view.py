@@ -186,7 +186,10 @@ def drawn(chart: Chart) -> Markup:
 
 def excesses(one: SeriesEvidence) -> list[Excess]:
     """A series' excursions as a chart shows them."""
-    return [Excess(each.from_ms, each.to_ms, each.extreme, each.triggered) for each in one.excursions]
+    return [
+        Excess(each.from_ms, each.to_ms, each.extreme, each.triggered and each.severity == "critical")
+        for each in phrase.goes(one.excursions)
+    ]
 
 
 def describe(page: Page, one: SeriesEvidence) -> str:

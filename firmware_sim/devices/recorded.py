@@ -72,7 +72,7 @@ def load(
 
 def _instant_ms(text: str, time_format: str, zone: ZoneInfo, previous_ms: int | None, where: str) -> int:
     try:
-        wall = datetime.strptime(text, time_format).replace(tzinfo=zone)  # noqa: DTZ007 - the zone follows at once
+        wall = datetime.strptime(text, time_format).replace(tzinfo=zone)
         exists = wall.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None)
     except (ValueError, OverflowError) as error:
         raise RecordedError(f"{where}: {error}") from error

@@ -103,6 +103,8 @@ def date_of(text: str, *, in_year: int) -> dt.date:
 
     GS1 General Specifications §7.12 (51 years back to 50 ahead). Raises Gs1Error.
     """
+    if re.fullmatch(r"[0-9]{6}", text) is None:
+        raise Gs1Error("", f"{text[:20]!r} is not a date (YYMMDD)")
     try:
         year, month, day = int(text[:2]), int(text[2:4]), int(text[4:6])
         offset = (year - in_year) % 100

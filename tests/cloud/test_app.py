@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -111,6 +112,30 @@ def test_pack_is_stored_receipted_and_survives_the_end(start: Any, broker: Any, 
     assert status == 0, said
     assert "Traceback" not in said
     assert _stored(tmp_path / "cloud") == 1
+
+
+def test_part_that_fails_ends_the_process_with_its_error(start: Any, broker: Any, tmp_path: Path):
+    gateway = Gateway("gw-kho-01")
+    _admit(tmp_path / "cloud", gateway)
+    with sqlite3.connect(tmp_path / "cloud" / "cloud.db") as database:
+        database.execute("UPDATE ledger_state SET frontier = x'00'")
+    database.close()
+    cloud = start(broker.port)
+    cloud.wait_for(200)
+    _publish(gateway, broker.port)
+    status, said = cloud.process.wait(timeout=READY_S), cloud.end()[1]
+    assert status == 1
+    assert "error: ledger_state" in said
+    assert "Traceback" not in said
+
+
+def _publish(gateway: Gateway, port: int) -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    client.publish(gateway.topic, gateway.envelope(1), qos=1).wait_for_publish(10)
+    client.disconnect()
+    client.loop_stop()
 
 
 def _receipt_for(gateway: Gateway, port: int) -> wire_receipt.Receipt:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, select, update
 
 from cloud.db.engine import reading, writing
-from cloud.db.tables import leaf
+from cloud.db.tables import leaf, ledger_state
 from cloud.ledger import log
 from standards.tlog import tree
 
@@ -70,3 +70,11 @@ def test_kind_is_part_of_the_leaf(engine: Engine):
 def test_unknown_kind_or_short_hash_is_refused(engine: Engine, kind: str, digest: bytes):
     with pytest.raises(ValueError, match="leaf"), writing(engine) as conn:
         log.append_many(conn, [log.Leaf(kind, digest, "")])
+
+
+def test_damaged_edge_stops_the_recording(engine: Engine):
+    with writing(engine) as conn:
+        log.append(conn, "event", payload=b"one", ref="")
+        conn.execute(update(ledger_state).values(frontier=b"\x00" * 7))
+    with pytest.raises(log.LedgerDamaged, match="restore the database"), reading(engine) as conn:
+        log.head(conn)

@@ -1,4 +1,4 @@
-"""A small site with a history: lots that pass, fail, wait and lack data, made through the functions the product uses."""
+"""A small site with a history: lots that pass, fail, wait and lack data, made as the product makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ from cloud.events.follower import ScanFollower
 from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
 from tests.cloud.field import START_MS, Gateway, reading, scan
-from tests.cloud.site import CUSTOMER, GTIN, HALL, PARTY, ROOM, SSCC_1, SSCC_2, TRUCK, carton, numbered, pallet, register
+from tests.cloud.site import (
+    CUSTOMER,
+    GTIN,
+    HALL,
+    PARTY,
+    ROOM,
+    SSCC_1,
+    SSCC_2,
+    TRUCK,
+    carton,
+    numbered,
+    pallet,
+    register,
+)
 from wire.envelope import envelope_hash
 from wire.observation import Observation, Quality, Reading
 
@@ -25,7 +38,7 @@ PASSWORD = "a long enough password"
 BLIND_ROOM = numbered("893000000099")
 SSCC_4 = numbered("08930000000000004")
 
-FAILED, PASSED, BLIND, HOSTILE = "SR-251009-A", "SR-251009-B", "SR-251009-C", '<i>"&\'%/A'
+FAILED, PASSED, BLIND, HOSTILE = "SR-251009-A", "SR-251009-B", "SR-251009-C", "<i>\"&'%/A"
 GAP_S = (11.2 * HOUR_S, 13.7 * HOUR_S)
 WARM_S = 36 * HOUR_S
 

@@ -214,7 +214,9 @@ class PollSuite(LinkSuite):
             await bench.change(GOOD)
             assert await driver.poll()
 
-    @pytest.mark.parametrize("faults", [Faults(garble=1), Faults(garble=0.2), Faults(half=1), Faults(drop=0.3)], ids=str)
+    @pytest.mark.parametrize(
+        "faults", [Faults(garble=1), Faults(garble=0.2), Faults(half=1), Faults(drop=0.3)], ids=str
+    )
     async def test_damaged_answers_never_become_readings(self, bench: LinkBench, faults: Faults) -> None:
         ctx = context()
         good = [bench.key(observation) for observation in await self._poll_once(bench, ctx)]

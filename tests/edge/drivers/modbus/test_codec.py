@@ -56,7 +56,7 @@ def test_sentinel_is_a_sensor_error_without_a_number() -> None:
 
 @pytest.mark.parametrize("words", [[0x7FC0, 0], [0x7F80, 0], [0xFF80, 0]], ids=["nan", "inf", "-inf"])
 def test_float_that_is_no_number_is_a_sensor_error(words: list[int]) -> None:
-    assert decode(point("float32"), words) .quality is Quality.SENSOR_ERROR
+    assert decode(point("float32"), words).quality is Quality.SENSOR_ERROR
 
 
 def test_float_beyond_64_bits_is_out_of_range() -> None:
@@ -65,7 +65,12 @@ def test_float_beyond_64_bits_is_out_of_range() -> None:
 
 def test_beyond_the_range_is_marked_and_kept() -> None:
     ranged = point(exponent=-1, min=Decimal("-40.0"), max=Decimal("60.0"))
-    for mantissa, quality in ((-400, Quality.OK), (-401, Quality.OUT_OF_RANGE), (600, Quality.OK), (601, Quality.OUT_OF_RANGE)):
+    for mantissa, quality in (
+        (-400, Quality.OK),
+        (-401, Quality.OUT_OF_RANGE),
+        (600, Quality.OK),
+        (601, Quality.OUT_OF_RANGE),
+    ):
         value = decode(ranged, [mantissa & 0xFFFF])
         assert (value.mantissa, value.quality) == (mantissa, quality)
 

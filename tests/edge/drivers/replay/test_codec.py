@@ -49,14 +49,15 @@ def test_decimal_comma() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-", ".5", "5.", "1e3", "NaN", "inf", "0x10", "1 2", "--1", "1.2.3", "#", "9" * 20, "1." + "1" * 10, "٣"]
+    "text",
+    ["", "-", ".5", "5.", "1e3", "NaN", "inf", "0x10", "1 2", "--1", "1.2.3", "#", "9" * 20, "1." + "1" * 10, "٣"],
 )
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(RowError):
         read_number(text)
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-10**9, max_value=10**9))
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
 def test_numbers_are_exact(number: Decimal) -> None:
     mantissa, exponent = read_number(f"{number:f}")
     assert Decimal(mantissa).scaleb(exponent) == number

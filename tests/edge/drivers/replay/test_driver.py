@@ -176,7 +176,9 @@ async def test_bad_cell_is_told_with_file_line_and_column_and_the_rest_is_kept(t
         (b"time,a,\xe9b\n", {}, "encoding must name"),
     ],
 )
-async def test_log_that_does_not_fit_the_configuration(tmp_path: Path, content: bytes, more: dict[str, object], why: str) -> None:
+async def test_log_that_does_not_fit_the_configuration(
+    tmp_path: Path, content: bytes, more: dict[str, object], why: str
+) -> None:
     file = tmp_path / "log.csv"
     file.write_bytes(content)
     with pytest.raises(DriverMisconfigured, match=why):

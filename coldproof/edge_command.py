@@ -1,0 +1,150 @@
+"""`coldproof edge …`: run a gateway, check its configuration, make its key, see how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+
+from edge.agent import serve
+from edge.buffer.base import BufferUnusable
+from edge.config import ConfigError, GatewayConfig, load_config
+from edge.health import Health, StatusError, read_health
+from edge.keys import PUBLIC_NAME, KeyFileError, load_cloud_key, load_or_make
+from edge.uplink.base import UplinkMisconfigured
+from wire.simtime import SharedSimTime, SimTimeError
+
+UNUSABLE = 2  # exit status: the input needs a person
+
+app = typer.Typer(no_args_is_help=True, help="The gateway: run, check, key, status.")
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The gateway's configuration (TOML).")]
+
+
+@app.command()
+def run(
+    config: Config,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C; what it has recorded is brought away or kept for the next start."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=_level(log_level))
+    loaded = _load(config)
+    try:
+        asyncio.run(serve(loaded))
+    except (KeyFileError, SimTimeError, BufferUnusable, UplinkMisconfigured) as error:
+        _fail(str(error))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        typer.echo("stopped at once; what was accepted is safe in the buffer", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check(config: Config) -> None:
+    """Check a configuration without opening anything; print every problem, exit 2 if there is one."""
+    loaded = _load(config)
+    problems = []
+    try:
+        load_cloud_key(loaded.uplink.cloud_key, config.parent)
+    except KeyFileError as error:
+        problems.append(f"{config.name}: uplink.cloud_key: {error}")
+    if loaded.simulated_time is not None:
+        try:
+            SharedSimTime(loaded.simulated_time)
+        except SimTimeError as error:
+            problems.append(f"{config.name}: clock.simulated: {error}")
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(UNUSABLE)
+    typer.echo(f"{config}: fine, gateway {loaded.name} with {len(loaded.devices)} devices")
+
+
+@app.command()
+def key(config: Config) -> None:
+    """Make the gateway's key if it has none, and print the path of its public half (for `cloud gateway add`)."""
+    loaded = _load(config)
+    try:
+        load_or_make(loaded.data_dir, loaded.name, simulated=loaded.simulated_time is not None)
+    except KeyFileError as error:
+        _fail(str(error))
+    typer.echo(loaded.data_dir / PUBLIC_NAME)
+
+
+@app.command()
+def status(
+    config: Config,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole status as JSON.")] = False,
+) -> None:
+    """Show how the gateway is; exit 1 when it is not running, 2 when that cannot be told."""
+    loaded = _load(config)
+    try:
+        health = read_health(loaded.data_dir)
+    except StatusError as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(health)).decode())
+    else:
+        for line in _lines(health):
+            typer.echo(line)
+    if not health.fresh:
+        raise typer.Exit(1)
+
+
+def _lines(health: Health) -> list[str]:
+    age_s = time.time() - health.written_at_ms / 1000
+    running = "running" if health.fresh else f"not running (last heard of {age_s:.0f} s ago)"
+    simulated = ", simulated" if health.simulated else ""
+    buffer, uplink = health.buffer, health.uplink
+    waiting = f"{buffer.open_observations} open and {buffer.unsent_observations} unsent observations"
+    oldest = "" if buffer.oldest_unsent_ms is None else f", the oldest from {_when(buffer.oldest_unsent_ms)}"
+    link = "connected" if uplink.connected else f"not connected: {uplink.last_error or 'not yet'}"
+    lines = [
+        f"{health.gateway}: {running}{simulated}",
+        f"clock    {_when(health.clock_ms)}, {health.clock_state}",
+        f"buffer   {waiting} in {buffer.unsent_packs} packs{oldest}; {buffer.bytes / 1e6:.1f} MB",
+        f"uplink   {link}; last receipt {_when(uplink.last_receipt_ms)}",
+    ]
+    if buffer.full:
+        lines.append("BUFFER FULL: nothing more is recorded until packs are released or disk is freed")
+    if buffer.refused_packs:
+        lines.append(f"REFUSED  {buffer.refused_packs} packs by the cloud; they are kept")
+    lines += [f"SET ASIDE {name}: a corrupt buffer file, kept for rescue" for name in buffer.set_aside]
+    if health.intake.refused:
+        lines.append(f"NOT RECORDED {health.intake.refused} observations: {health.intake.last_error or 'earlier'}")
+    for device in health.devices:
+        seen = f"last seen {_when(device.last_seen_ms)}" if device.last_seen_ms is not None else "never seen"
+        error = f"; {device.last_error}" if device.state != "up" and device.last_error else ""
+        probing = ", probed now and then" if device.probing else ""
+        lines.append(f"{device.state:<8} {device.name}: {seen}, {device.observations} observations{probing}{error}")
+    return lines
+
+
+def _when(at_ms: int | None) -> str:
+    if at_ms is None:
+        return "never"
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _load(path: Path) -> GatewayConfig:
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _level(name: str) -> int:
+    levels = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+    if name not in levels:
+        _fail(f"--log-level {name}: allowed are {', '.join(levels)}")
+    return levels[name]
+
+
+def _fail(text: str) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(UNUSABLE)

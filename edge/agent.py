@@ -1,0 +1,251 @@
+"""The gateway's composition root: builds everything from the configuration and keeps it running in one TaskGroup.
+
+Leaving in order: on `Stop.ask` the devices are closed, what they gave is committed and sealed, and the uplink gets
+DELIVER_S to bring it away; whatever then remains lies safe in the buffer. At most DRAIN_S in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import time
+from importlib import metadata
+
+import msgspec
+
+from edge.buffer.base import BufferFull, BufferUnusable
+from edge.buffer.sqlite import SqliteBuffer
+from edge.clock import Clock, SimulatedClock, SystemClock
+from edge.config import DeviceConfig, GatewayConfig
+from edge.drivers.base import DriverContext
+from edge.drivers.links import Links
+from edge.health import Health, buffer_health, keep_writing, write_health
+from edge.intake import Intake
+from edge.keys import load_cloud_key, load_or_make
+from edge.supervisor import Supervisor
+from edge.uplink.base import UplinkMisconfigured
+from edge.uplink.uplink import Uplink
+
+BUFFER_NAME = "buffer.sqlite"
+DELIVER_S = 5.0
+DRAIN_S = 15.0  # closing devices takes up to 5 s, delivering 5 s, the last commit and the farewell the rest
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LOOK_S = 0.05
+FULL_PAUSE_S = 5.0  # until a full buffer is asked to seal again
+
+log = logging.getLogger(__name__)
+
+
+class Stop:
+    """How somebody asks a running gateway to leave in order."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Drain and leave."""
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Return when somebody has asked."""
+        await self._asked.wait()
+
+
+async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop | None = None) -> None:
+    """Run a gateway until `stop` is asked or the task is cancelled.
+
+    clock: in place of the configured one; anything but the machine's clock marks the gateway as simulated.
+    Raises KeyFileError, SimTimeError, BufferUnusable or UplinkMisconfigured: all need a person.
+    """
+    gateway = _Gateway(config, clock or _clock(config))
+    path = config.data_dir / BUFFER_NAME
+    try:
+        async with SqliteBuffer(path, gateway.identity, config.buffer, seal_options=config.seal) as buffer:
+            await gateway.live(buffer, stop or Stop())
+    except BaseExceptionGroup as group:
+        fatal = group.subgroup((BufferUnusable, UplinkMisconfigured))
+        if fatal is None:
+            raise
+        raise _first(fatal) from group
+
+
+async def serve(config: GatewayConfig) -> None:
+    """Run until SIGTERM or SIGINT, which drains; after DRAIN_S, or at a second one, it stops at once. Raises as `run`.
+
+    A gateway that was stopped at once raises CancelledError.
+    """
+    loop = asyncio.get_running_loop()
+    task, stop = asyncio.current_task(), Stop()
+    assert task is not None
+
+    def first() -> None:
+        stop.ask()
+        loop.call_later(DRAIN_S, second)
+        for sign in SIGNALS:
+            loop.add_signal_handler(sign, second)
+
+    def second() -> None:
+        for sign in SIGNALS:
+            loop.remove_signal_handler(sign)  # a third one gets what the system does with it
+        task.cancel()
+
+    for sign in SIGNALS:
+        loop.add_signal_handler(sign, first)
+    try:
+        await run(config, stop=stop)
+    finally:
+        for sign in SIGNALS:
+            loop.remove_signal_handler(sign)
+
+
+class _Gateway:
+    """What lives between start and stop."""
+
+    def __init__(self, config: GatewayConfig, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        simulated = not isinstance(clock, SystemClock)
+        self.identity = load_or_make(config.data_dir, config.name, simulated=simulated)
+        self._cloud_key = load_cloud_key(config.uplink.cloud_key, config.path.parent)
+        self._version = _version()
+        self._supervisors: list[Supervisor] = []
+
+    async def live(self, buffer: SqliteBuffer, stop: Stop) -> None:
+        """Run everything; return when it has drained."""
+        uplink = Uplink(
+            self._config.uplink,
+            buffer,
+            self._clock,
+            identity=self.identity,
+            cloud_key=self._cloud_key,
+            devices=self._words,
+            version=self._version,
+        )
+        intake = Intake(buffer)
+
+        def look() -> Health:
+            return self._health(buffer, uplink, intake)
+
+        async with asyncio.TaskGroup() as group:
+            carrying = group.create_task(uplink.run(), name="uplink")
+            sealing = group.create_task(self._seal_when_ripe(buffer, uplink), name="sealer")
+            async with intake, asyncio.TaskGroup() as devices:
+                tending = self._start_devices(devices, intake)
+                watching = group.create_task(keep_writing(self._config.data_dir, look), name="health")
+                telling = group.create_task(self._tell_changes(uplink), name="device-changes")
+                log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
+                await stop.wait()
+                log.info("gateway is leaving: name=%s", self._config.name)
+                for task in tending:
+                    task.cancel()
+            sealing.cancel()
+            telling.cancel()
+            await asyncio.wait([sealing])  # a seal under way ends first: two at a time would be one too many
+            await self._deliver(buffer, uplink)
+            carrying.cancel()
+            watching.cancel()
+        with contextlib.suppress(OSError):  # told while it ran
+            write_health(self._config.data_dir, msgspec.structs.replace(look(), running=False))
+
+    def _start_devices(self, devices: asyncio.TaskGroup, intake: Intake) -> list[asyncio.Task[None]]:
+        links = Links()
+        tasks = []
+        for device in self._config.devices:
+            supervisor = self._supervisor(device, links, intake)
+            self._supervisors.append(supervisor)
+            tasks.append(devices.create_task(supervisor.run(), name=f"device {device.name}"))
+        return tasks
+
+    def _supervisor(self, device: DeviceConfig, links: Links, intake: Intake) -> Supervisor:
+        rng = random.Random(f"{self._config.name} {device.name} {os.getpid()}")  # noqa: S311 - spreads retries
+        own_log = logging.getLogger(f"device.{device.name}")
+        driver = device.driver(device.name, device.options, DriverContext(self._clock, own_log, rng, links))
+        return Supervisor(
+            device.name,
+            driver,
+            interval_s=device.interval_s,
+            put=intake.put,
+            accept=intake.accept,
+            clock=self._clock,
+            rng=rng,
+            log=own_log,
+        )
+
+    async def _seal_when_ripe(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
+        told = ""
+        while True:
+            await buffer.ripe()
+            try:
+                heads = await buffer.seal(self._clock.stamp())
+            except BufferFull as error:
+                if str(error) != told:
+                    log.error("cannot seal: %s", error)
+                told = str(error)
+                await asyncio.sleep(FULL_PAUSE_S)
+                continue
+            told = ""
+            uplink.notify()
+            if not heads:
+                await asyncio.sleep(LOOK_S)
+
+    async def _tell_changes(self, uplink: Uplink) -> None:
+        """Let the status letter follow the devices."""
+        told = self._words()
+        while True:
+            await asyncio.sleep(1)
+            if (words := self._words()) != told:
+                told = words
+                uplink.notify()
+
+    async def _deliver(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
+        """Seal the rest and give the uplink a moment to bring it away."""
+        try:
+            await buffer.seal(self._clock.stamp())
+        except BufferFull as error:
+            log.error("the last observations stay unsealed until the next start: %s", error)
+        uplink.notify()
+        ends_s = time.monotonic() + DELIVER_S
+        while buffer.state().unsent_packs and uplink.state().connected and time.monotonic() < ends_s:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
+        if left := buffer.state().unsent_packs:
+            log.warning("packs wait in the buffer for the next start: packs=%d", left)
+
+    def _words(self) -> dict[str, str]:
+        return {supervisor.state.name: supervisor.state.state for supervisor in self._supervisors}
+
+    def _health(self, buffer: SqliteBuffer, uplink: Uplink, intake: Intake) -> Health:
+        now = self._clock.stamp()
+        return Health(
+            gateway=self._config.name,
+            version=self._version,
+            simulated=self.identity.simulated,
+            running=True,
+            pid=os.getpid(),
+            written_at_ms=time.time_ns() // 1_000_000,
+            clock_ms=now.observed_at_ms,
+            clock_state=now.clock.name.lower(),
+            buffer=buffer_health(buffer.state()),
+            uplink=uplink.state(),
+            intake=intake.state,
+            devices=[supervisor.state for supervisor in self._supervisors],
+        )
+
+
+def _clock(config: GatewayConfig) -> Clock:
+    return SystemClock() if config.simulated_time is None else SimulatedClock(config.simulated_time)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("coldproof")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return ""
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,98 @@
+"""`coldproof cloud …`: what an administrator types, and what is said back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from cloud.db.engine import open_engine, sqlite_url, writing
+from cloud.ingest import quarantine
+from cloud.ingest.quarantine import Refused
+from coldproof.cloud_command import app
+
+
+def _run(folder: Path, *words: str, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [*words, "--data-dir", str(folder / "data")])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def _public_half(folder: Path, seed: int = 1) -> Path:
+    raw = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32).public_key().public_bytes_raw()
+    file = folder / f"gw-{seed}.json"
+    half = {"gateway": "gw-kho-01", "public_key": base64.b64encode(raw).decode(), "simulated": True}
+    file.write_text(json.dumps(half))
+    return file
+
+
+def test_key_prints_the_public_half(tmp_path: Path):
+    printed = _run(tmp_path, "key")
+    assert json.loads(printed.splitlines()[0]) == json.loads((tmp_path / "data/cloud-public.json").read_text())
+
+
+def test_migrate_makes_the_database(tmp_path: Path):
+    assert "up to date" in _run(tmp_path, "migrate")
+    assert (tmp_path / "data/cloud.db").exists()
+
+
+def test_gateway_is_added_once_and_listed(tmp_path: Path):
+    file = str(_public_half(tmp_path))
+    assert "added" in _run(tmp_path, "gateway", "add", file)
+    assert "known with this key already" in _run(tmp_path, "gateway", "add", file)
+    assert _run(tmp_path, "gateway", "list").startswith("gw-kho-01\tsimulated\tadded 20")
+    refused = _run(tmp_path, "gateway", "add", str(_public_half(tmp_path, 2)), status=1)
+    assert refused.startswith("error: gateway gw-kho-01: is known with another key")
+
+
+def test_registry_is_loaded_or_refused_with_file_and_path(tmp_path: Path):
+    file = tmp_path / "registry.toml"
+    file.write_text('[[party]]\ngln = "8930000000019"\nname = "A"\n')
+    assert _run(tmp_path, "registry", "load", str(file)) == "registry: 1 party\n"
+    file.write_text('[[product]]\ngtin = "8930000000033"\nname = "T"\nname_en = "T"\nparty = "1"\nprofile = "f"\n')
+    said = _run(tmp_path, "registry", "load", str(file), status=1)
+    assert said.startswith(f"error: {file}: product[0].party: no party '1'")
+
+
+def test_quarantine_is_listed_and_shown(tmp_path: Path):
+    _run(tmp_path, "migrate")
+    assert _run(tmp_path, "quarantine", "list") == ""
+    engine = open_engine(sqlite_url(tmp_path / "data/cloud.db"))
+    with writing(engine) as conn:
+        quarantine.keep(conn, [Refused("coldproof/v1/gw-1/up/pack", b"raw", "malformed", "not CBOR", 0)])
+    engine.dispose()
+    assert "1×\tmalformed\tcoldproof/v1/gw-1/up/pack\tnot CBOR" in _run(tmp_path, "quarantine", "list")
+    shown = json.loads(_run(tmp_path, "quarantine", "show", "1"))
+    assert (shown["reason"], base64.b64decode(shown["raw"])) == ("malformed", b"raw")
+    assert "no entry 2" in _run(tmp_path, "quarantine", "show", "2", status=1)
+
+
+def test_person_gets_a_password_once(tmp_path: Path):
+    said = _run(tmp_path, "person", "add", "lan", "--role", "official", "--name", "Lan")
+    assert said.startswith("login: lan\npassword: ")
+    assert len(said.splitlines()[1]) > len("password: ") + 10
+    assert "lan" in _run(tmp_path, "person", "add", "lan", "--role", "official", status=1)
+
+
+@pytest.mark.parametrize("role", ["boss", ""])
+def test_unknown_role_is_refused(tmp_path: Path, role: str):
+    assert "error: " in _run(tmp_path, "person", "add", "lan", "--role", role, status=1)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":1883", "host:0", "host:99999", "host:１"])
+def test_bad_address_is_refused(tmp_path: Path, address: str):
+    assert "write host:port" in _run(tmp_path, "serve", "--broker", address, status=1)
+
+
+def test_bad_configuration_is_named(tmp_path: Path):
+    file = tmp_path / "cloud.toml"
+    file.write_text("[wep]\n")
+    result = CliRunner().invoke(app, ["migrate", "--config", str(file)])
+    assert result.exit_code == 1
+    assert "wep: unknown key, allowed here: broker" in result.output
+    both = CliRunner().invoke(app, ["migrate", "--config", str(file), "--data-dir", str(tmp_path)])
+    assert "give either a configuration or --data-dir" in both.output

@@ -1,0 +1,247 @@
+"""A damaged, replaced or older file: set aside loudly, never deleted, and no seq is ever signed twice."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edge.buffer import file as buffer_file
+from edge.buffer.base import BufferUnusable, SealOptions
+from tests.edge.buffer.material import everything, make, open_pack, reading, receipt, stamp
+from wire.pack import Loss, StreamHead
+
+ONE_EACH = SealOptions(max_readings=1)
+
+
+async def fill(folder: Path, first: int, last: int, *, settle: int = 0) -> StreamHead:
+    """Seal one pack per reading n in first–last; the head."""
+    async with make(folder, seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(n) for n in range(first, last + 1)])
+        heads = await buffer.seal(stamp(last))
+        if settle:
+            await buffer.settle(receipt(heads[-1].stream, settle))
+        return heads[-1]
+
+
+async def first_pack_of_a_new_stream(folder: Path) -> tuple[StreamHead | None, list[Loss]]:
+    """What the first pack after trouble says about the stream before."""
+    async with make(folder, seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(77)])
+        await buffer.seal(stamp(99))
+        (newest,) = await buffer.unsent(newest_first=True, limit=1)
+        pack = open_pack(newest)
+        assert pack.seq == 1
+        return pack.predecessor, pack.losses
+
+
+@pytest.mark.parametrize("damage", ["truncated to half", "zeroed in the middle", "no database", "empty"])
+async def test_corrupt_file_is_set_aside(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    head = await fill(tmp_path, 1, 40)
+    path = tmp_path / "buffer.db"
+    data = path.read_bytes()
+    half = len(data) // 2 // 4096 * 4096
+    broken = {
+        "truncated to half": data[:half],
+        "zeroed in the middle": data[:4096] + bytes(half) + data[4096 + half :],
+        "no database": b"this is no database" * 400,
+        "empty": b"",
+    }[damage]
+    path.write_bytes(broken)
+    with caplog.at_level(logging.ERROR):
+        predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
+    assert predecessor == head
+    reason = "buffer file was lost or set aside, with readings not yet sealed"
+    at_ms = stamp(99).observed_at_ms
+    assert losses == [Loss(head.stream, 1, 40, head.hash, "lost", reason, to_ms=at_ms)]
+    assert "new stream" in caplog.text
+    if damage != "empty":  # an empty file holds nothing to set aside
+        assert "set aside" in caplog.text
+        assert (tmp_path / "buffer.db.corrupt-1").read_bytes() == broken
+        async with make(tmp_path) as buffer:
+            assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+
+
+async def test_when_all_was_released_the_loss_names_an_unknown_rest(tmp_path: Path) -> None:
+    head = await fill(tmp_path, 1, 3)
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        await buffer.settle(receipt(head.stream, 3))
+        await buffer.append([reading(4)])
+        (head,) = await buffer.seal(stamp(5))
+    (tmp_path / "head.json").write_text(
+        (tmp_path / "head.json").read_text().replace('"released_through":3', '"released_through":4')
+    )
+    (tmp_path / "buffer.db").unlink()
+    predecessor, (loss,) = await first_pack_of_a_new_stream(tmp_path)
+    assert predecessor == head
+    assert (loss.first_seq, loss.last_seq, loss.last_hash) == (5, None, None)
+
+
+async def test_corruption_while_running_is_survived(tmp_path: Path) -> None:
+    head = await fill(tmp_path, 1, 200)
+    path = tmp_path / "buffer.db"
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        buffer._store._db.execute("PRAGMA shrink_memory")
+        for n in range(300):
+            await buffer.append([reading(n)])
+            await buffer.seal(stamp(n))
+        assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+        first = next(pack for pack in await everything(buffer) if pack.stream != head.stream)
+        assert open_pack(first).predecessor is not None
+        assert open_pack(first).losses
+
+
+async def test_a_seq_is_signed_once_although_an_older_file_came_back(tmp_path: Path) -> None:
+    await fill(tmp_path, 1, 5)
+    shutil.copy(tmp_path / "buffer.db", tmp_path / "backup.db")
+    head = await fill(tmp_path, 6, 9)
+    shutil.copy(tmp_path / "backup.db", tmp_path / "buffer.db")
+    predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
+    assert predecessor == head
+    assert [(loss.first_seq, loss.last_seq, loss.last_hash) for loss in losses] == [(6, 9, head.hash)]
+    async with make(tmp_path) as buffer:
+        assert [pack.seq for pack in await everything(buffer)] == [1, 2, 3, 4, 5, 1]
+
+
+async def test_a_start_between_turn_and_first_seal_declares_once(tmp_path: Path) -> None:
+    head = await fill(tmp_path, 1, 2)
+    (tmp_path / "buffer.db").unlink()
+    for _ in range(3):
+        async with make(tmp_path) as buffer:
+            stream = buffer.state().stream
+    predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
+    assert (predecessor, len(losses)) == (head, 1)
+    async with make(tmp_path) as buffer:
+        assert buffer.state().stream == stream
+
+
+async def test_a_pack_is_not_handed_out_before_its_head_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+
+        def fail(*_: object) -> None:
+            raise OSError("disk says no")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("edge.buffer.store.write_head", fail)
+            for attempt in (buffer.seal(stamp(2)), buffer.unsent(newest_first=True, limit=1)):
+                with pytest.raises(Exception, match="disk says no"):
+                    await attempt
+        (pack,) = await buffer.unsent(newest_first=True, limit=1)
+    assert pack.hash.hex() in (tmp_path / "head.json").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"stream": 5}', "\x00" * 90_000, '{"stream":"zz","last_seq":1}'])
+async def test_an_unreadable_head_file_does_not_stop_the_buffer(tmp_path: Path, text: str) -> None:
+    head = await fill(tmp_path, 1, 2)
+    (tmp_path / "head.json").write_text(text)
+    async with make(tmp_path) as buffer:
+        assert buffer.state().stream == head.stream
+    assert head.hash.hex() in (tmp_path / "head.json").read_text()
+
+
+async def test_newer_schema_refuses_to_start(tmp_path: Path) -> None:
+    await fill(tmp_path, 1, 2)
+    path = tmp_path / "buffer.db"
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(BufferUnusable, match="schema 99 is newer"):
+        async with make(tmp_path):
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "buffer.db"
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(BufferUnusable, match="another program"):
+        async with make(tmp_path):
+            pass
+    assert not list(tmp_path.glob("*.corrupt*"))
+
+
+async def test_a_failed_migration_leaves_the_file_at_its_old_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = await fill(tmp_path, 1, 2)
+    steps = [*buffer_file.migrations(), (2, "CREATE TABLE more (x) STRICT;\nINSERT INTO nothing VALUES (1);")]
+    with monkeypatch.context() as patched:
+        patched.setattr(buffer_file, "migrations", lambda: steps)
+        with pytest.raises(BufferUnusable):
+            async with make(tmp_path):
+                pass
+    fixed = [*buffer_file.migrations(), (2, "CREATE TABLE more (x INTEGER) STRICT;\n")]
+    with monkeypatch.context() as patched:
+        patched.setattr(buffer_file, "migrations", lambda: fixed)
+        async with make(tmp_path) as buffer:
+            assert buffer.state().head_hash == head.hash
+    with pytest.raises(BufferUnusable, match="schema 2 is newer"):
+        async with make(tmp_path):
+            pass
+
+
+async def test_a_damaged_pack_is_declared_lost_and_the_rest_goes_on(tmp_path: Path) -> None:
+    head = await fill(tmp_path, 1, 3)
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    db.execute("UPDATE pack SET envelope = zeroblob(length(envelope)) WHERE seq = 2")
+    db.commit()
+    db.close()
+    async with make(tmp_path) as buffer:
+        assert [pack.seq for pack in await everything(buffer)] == [1, 3]
+        await buffer.ripe()
+        await buffer.seal(stamp(9))
+        (newest,) = await buffer.unsent(newest_first=True, limit=1)
+        (loss,) = open_pack(newest).losses
+        assert (loss.stream, loss.first_seq, loss.last_seq, loss.kind) == (head.stream, 2, 2, "lost")
+        assert await buffer.settle(receipt(head.stream, 4)) == 3
+        assert buffer.state().unsent_observations == 0
+
+
+async def test_flipped_bits_never_yield_a_changed_pack_or_a_doubled_seq(tmp_path: Path) -> None:
+    seed = 20260107
+    rng = random.Random(seed)
+    source = tmp_path / "source"
+    source.mkdir()
+    head = await fill(source, 1, 20)
+    async with make(source) as buffer:
+        sealed = {pack.name: pack.envelope for pack in await everything(buffer)}
+    outcomes = {"whole": 0, "set aside": 0, "refused": 0}
+    for at in range(40):
+        folder = tmp_path / f"flip-{at}"
+        shutil.copytree(source, folder)
+        path = folder / "buffer.db"
+        data = bytearray(path.read_bytes())
+        spot = rng.randrange(100) if at % 4 == 0 else rng.randrange(len(data))
+        data[spot] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            async with make(folder, seal_options=ONE_EACH) as buffer:
+                await buffer.append([reading(50)])
+                await buffer.seal(stamp(51))
+                packs = await everything(buffer)
+                outcomes["set aside" if buffer.state().set_aside else "whole"] += 1
+        except BufferUnusable:
+            outcomes["refused"] += 1
+            continue
+        for pack in packs:
+            content = open_pack(pack)  # also verifies the signature
+            assert (content.stream, content.seq) == pack.name, f"seed {seed}, byte {spot}"
+            assert sealed.get(pack.name, pack.envelope) == pack.envelope, f"seed {seed}, byte {spot}"
+            assert pack.stream != head.stream or pack.seq <= 20 or content.prev == head.hash, f"seed {seed}"
+    print(f"seed {seed}: {outcomes}")
+    assert outcomes["whole"] > 0
+    assert outcomes["refused"] <= 4

@@ -71,10 +71,7 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     web = create_app(engine, now, config)
     web.state.health = lambda: _health(subscriber, worker, follower)
     server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
-    try:
-        subscriber.open()
-    except OSError as error:
-        raise Fatal(f"broker {config.broker.host}: its TLS files cannot be read ({error})") from error
+    subscriber.open()
     with _signals_set(stop), ThreadPoolExecutor(3, "cloud") as pool:
         parts: dict[Future[None], str] = {
             pool.submit(worker.run, stop): "ingest",

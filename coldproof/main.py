@@ -48,7 +48,7 @@ def _missing(name: str, library: str, extra: str) -> Any:
     return typer.main.get_command(stand_in)
 
 
-app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False)
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()

@@ -135,15 +135,13 @@ class _Gateway:
             sealing = group.create_task(self._seal_when_ripe(buffer, uplink), name="sealer")
             async with intake, asyncio.TaskGroup() as devices:
                 tending = self._start_devices(devices, intake)
-                watching = group.create_task(keep_writing(self._config.data_dir, look), name="health")
-                telling = group.create_task(self._tell_changes(uplink), name="device-changes")
+                watching = group.create_task(keep_writing(self._config.data_dir, look, uplink.notify), name="health")
                 log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
                 await stop.wait()
                 log.info("gateway is leaving: name=%s", self._config.name)
                 for task in tending:
                     task.cancel()
             sealing.cancel()
-            telling.cancel()
             await asyncio.wait([sealing])  # a seal under way ends first: two at a time would be one too many
             await self._deliver(buffer, uplink)
             carrying.cancel()
@@ -191,15 +189,6 @@ class _Gateway:
             uplink.notify()
             if not heads:
                 await asyncio.sleep(LOOK_S)
-
-    async def _tell_changes(self, uplink: Uplink) -> None:
-        """Let the status letter follow the devices."""
-        told = self._words()
-        while True:
-            await asyncio.sleep(1)
-            if (words := self._words()) != told:
-                told = words
-                uplink.notify()
 
     async def _deliver(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
         """Seal the rest and give the uplink a moment to bring it away."""

@@ -21,6 +21,7 @@ from edge.uplink.base import UplinkState
 STATUS_NAME = "status.json"
 STATUS_MAX_BYTES = 4 * 1024 * 1024  # 1,000 devices take about half of one
 EVERY_S = 5.0
+LOOK_S = 0.5
 STALE_AFTER_S = 4 * EVERY_S
 
 log = logging.getLogger(__name__)
@@ -113,15 +114,31 @@ def read_health(folder: Path) -> Health:
         raise StatusError(f"{path}: not a status of this version ({error})") from error
 
 
-async def keep_writing(folder: Path, look: Callable[[], Health]) -> None:
-    """Write what `look` sees every few seconds, until cancelled. A full disk does not stop the gateway."""
-    told = ""
+async def keep_writing(folder: Path, look: Callable[[], Health], changed: Callable[[], None]) -> None:
+    """Write what `look` sees every few seconds, and within one when a device changed its state; until cancelled.
+
+    `changed` is told of such a change. A full disk does not stop the gateway.
+    """
+    complaint = ""
+    words: dict[str, str] = {}
+    written_at_s = -EVERY_S
     while True:
-        try:
-            write_health(folder, look())
-            told = ""
-        except OSError as error:
-            if str(error) != told:
-                log.error("status cannot be written: %s", error)
-            told = str(error)
-        await asyncio.sleep(EVERY_S)
+        health = look()
+        now = {device.name: device.state for device in health.devices}
+        if now != words:
+            words, written_at_s = now, -EVERY_S
+            changed()
+        if time.monotonic() - written_at_s >= EVERY_S:
+            written_at_s = time.monotonic()
+            complaint = _try_to_write(folder, health, complaint)
+        await asyncio.sleep(LOOK_S)
+
+
+def _try_to_write(folder: Path, health: Health, complaint: str) -> str:
+    try:
+        write_health(folder, health)
+    except OSError as error:
+        if str(error) != complaint:
+            log.error("status cannot be written: %s", error)
+        return str(error)
+    return ""

@@ -2,8 +2,9 @@
 
 Pace is the gateway clock's time: slots of a fixed schedule, and what was missed in a stall is not made up for in a
 burst. Waiting for a device is real time: a driver that does not return is cut off, one that fails is closed and
-opened again after a pause that grows, with jitter; after PATIENCE failures in a row the breaker opens and it is
-only probed now and then, so that a dead device costs its neighbours on the line little.
+opened again after a pause that grows, with jitter; after several failures in a row the breaker opens and it is only
+probed now and then, so that a dead device costs its neighbours on the line little. A port that is not there costs
+nobody anything: it is looked for every other second, so that a device plugged in again is back at once.
 
 A device with an interval that gives nothing for more than two of them is silent: a visible state, and one STALE
 reading without a number per channel and silence, so that the gap explains itself in the record.
@@ -42,12 +43,14 @@ class Patience(msgspec.Struct, frozen=True):
 
     hang: for one open or poll of a driver that does not keep its own timeout. On a shared line an exchange also
     waits for its turn, so this is far above any timeout. stable: a listener that lasted this long has recovered.
+    absent: the longest pause while the device cannot even be opened.
     """
 
     hang_s: float = 60.0
     close_s: float = 5.0
     first_pause_s: float = 0.5
     longest_pause_s: float = 8.0
+    absent_pause_s: float = 2.0
     failures: int = 5  # in a row, until the breaker opens
     probe_s: float = 30.0
     stable_s: float = 10.0
@@ -82,6 +85,7 @@ class Supervisor:
         self._record = DeviceRecord(name, clock, self._log)
         self._polled = isinstance(driver, PollDriver)
         self._due_ms = clock.stamp().monotonic_ms
+        self._absent = False  # the last failure was that it could not be opened
 
     @property
     def state(self) -> DeviceState:
@@ -126,11 +130,13 @@ class Supervisor:
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
+        self._absent = True
         try:
             async with asyncio.timeout(self._patience.hang_s):
                 await self._driver.__aenter__()
         except TimeoutError:
             raise DeviceUnavailable(f"opening took longer than {self._patience.hang_s:g} s") from None
+        self._absent = False
         try:
             yield
         finally:
@@ -182,12 +188,14 @@ class Supervisor:
 
     def _pause_s(self) -> float:
         patience = self._patience
-        if self._record.failures_in_a_row >= patience.failures:
-            longest_s = patience.probe_s
+        tried = self._record.failures_in_a_row
+        if tried >= patience.failures:
+            pause_s = patience.probe_s
         else:
-            doubled_s = patience.first_pause_s * 2.0 ** max(0, self._record.failures_in_a_row - 1)
-            longest_s = min(patience.longest_pause_s, doubled_s)
-        return longest_s * self._rng.uniform(0.5, 1.0)
+            pause_s = min(patience.longest_pause_s, patience.first_pause_s * 2.0 ** max(0, tried - 1))
+        if self._absent:
+            pause_s = min(pause_s, patience.absent_pause_s)
+        return pause_s * self._rng.uniform(0.5, 1.0)
 
     async def _pause(self, real_s: float | None) -> None:
         """Wait in real time (None: for ever), and notice if the silence begins meanwhile."""

@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from cloud.errors import Fatal, Retryable
 
@@ -31,6 +31,10 @@ class DatabaseUnavailable(Retryable):
 
 class DatabaseNewer(Fatal):
     """The database was written by a newer program."""
+
+
+class DatabaseDamaged(Fatal):
+    """The file is not a database, or its pages contradict each other."""
 
 
 class DatabaseUnsupported(Fatal):
@@ -67,7 +71,7 @@ def open_engine(url: str) -> Engine:
 def writing(engine: Engine) -> Iterator[Connection]:
     """One write transaction: committed and on the disk at the end, or rolled back by any exception.
 
-    Raises DatabaseUnavailable when the database is locked, full or failing.
+    Raises DatabaseUnavailable when the database is locked, full or failing, DatabaseDamaged when it is broken.
     """
     with _transaction(engine, "BEGIN IMMEDIATE") as conn:
         yield conn
@@ -119,6 +123,12 @@ def _transaction(engine: Engine, begin: str) -> Iterator[Connection]:
         raise DatabaseUnavailable(
             f"database {engine.url.render_as_string()}: {error.orig}; nothing was changed, "
             "check the disk's free space and who else holds the file"
+        ) from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # its subclasses speak of values and statements, not of the file
+            raise
+        raise DatabaseDamaged(
+            f"database {engine.url.render_as_string()}: {error.orig}; put the file aside and restore the backup"
         ) from error
 
 

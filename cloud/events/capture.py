@@ -29,7 +29,7 @@ def capture(conn: Connection, event: Event, *, origin: str, now_ms: int) -> bool
     """
     if event.event_id is None:
         raise ValueError("an event without an id cannot be captured: two captures could not be told apart")
-    if conn.scalar(select(event_table.c.id).where(event_table.c.event_id == event.event_id)) is not None:
+    if kind_of(conn, event.event_id) is not None:
         return False
     body = event_bytes(event)
     row = {
@@ -47,6 +47,11 @@ def capture(conn: Connection, event: Event, *, origin: str, now_ms: int) -> bool
     if rows:
         conn.execute(insert(event_item), rows)
     return True
+
+
+def kind_of(conn: Connection, event_id: str) -> str | None:
+    """The type of the event recorded under this id, None when there is none."""
+    return conn.scalar(select(event_table.c.type).where(event_table.c.event_id == event_id))
 
 
 def items(event: Event) -> set[tuple[str, str]]:

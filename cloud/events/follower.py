@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, and_, insert, literal, select, update
+from sqlalchemy import Connection, Engine, Select, and_, insert, literal, select, tuple_, update
 
 from cloud.clock import Now
 from cloud.db.engine import reading, writing
 from cloud.db.tables import cursor, pack, scan, scan_finding, settled
-from cloud.events.capture import capture
+from cloud.events.capture import capture, kind_of
 from cloud.events.context import close_pallet, is_repeated, open_cartons, origin_of
 from cloud.events.rules import (
     TIME_ZONE_OFFSET,
@@ -26,6 +27,7 @@ from cloud.events.rules import (
     Finding,
     SeenScan,
     Step,
+    event_id,
     judge_carton,
     judge_pallet,
     read_label,
@@ -38,7 +40,9 @@ from wire.observation import Quality
 log = logging.getLogger(__name__)
 
 FOLLOWER = "scans"
-PACKS_AT_ONCE = 500  # bounds how long one transaction holds the write lock: packs with scans hold one or a few
+# Both bound how long one transaction holds the write lock: about half a second.
+PACKS_AT_ONCE = 500
+SCANS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,16 @@ class _Stream:
     @property
     def part(self) -> str:
         return f"{self.gateway}/{self.stream.hex()}"
+
+
+class _Position(NamedTuple):
+    """A scan of a stream; ordinal _END: the last one of its pack."""
+
+    seq: int
+    ordinal: int
+
+
+_END = 2**31 - 1
 
 
 class ScanFollower:
@@ -72,25 +86,32 @@ class ScanFollower:
 
     def _work_through(self, stream: _Stream) -> int:
         processed, done = 0, stream.done
+        after = _Position(done, _END)
         while done < stream.through:
             with writing(self._engine) as conn:
-                done = _done(conn, stream)  # looked at again under the lock: somebody else may have been here
-                last = _last_of_batch(conn, stream, done)
-                for seen in _scans(conn, stream, done, last):
+                # Looked at again under the lock: somebody else may have been here.
+                after = max(after, _Position(_done(conn, stream), _END))
+                last = _last_of_batch(conn, stream, after.seq)
+                batch = _scans(conn, stream, after, last)
+                for seen in batch:
                     self._take(conn, seen)
-                    processed += 1
-                done = max(done, last)
+                processed += len(batch)
+                after = (
+                    _Position(last, _END) if len(batch) < SCANS_AT_ONCE else _Position(batch[-1].seq, batch[-1].ordinal)
+                )
+                done = after.seq if after.ordinal == _END else after.seq - 1  # a pack is done when its last scan is
                 _advance(conn, stream, done)
         return processed
 
     def _take(self, conn: Connection, seen: SeenScan) -> None:
-        outcome = self._judge(conn, seen)
+        known = kind_of(conn, event_id(seen))
+        outcome = self._judge(conn, seen) if known is None else None
         if isinstance(outcome, Finding):
             log.info("scan is no event", extra={"scan": origin_of(seen), "reason": outcome.reason})
             _keep(conn, seen, outcome)
-            return
-        capture(conn, outcome, origin=origin_of(seen), now_ms=self._now())
-        if isinstance(outcome, AggregationEvent):
+        elif outcome is not None:
+            capture(conn, outcome, origin=origin_of(seen), now_ms=self._now())
+        if AggregationEvent.__name__ in {known, type(outcome).__name__}:
             close_pallet(conn, seen)
 
     def _judge(self, conn: Connection, seen: SeenScan) -> Event | Finding:
@@ -147,13 +168,14 @@ def _last_of_batch(conn: Connection, stream: _Stream, done: int) -> int:
     return stream.through if found is None else found
 
 
-def _scans(conn: Connection, stream: _Stream, done: int, last: int) -> list[SeenScan]:
+def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> list[SeenScan]:
     query = (
         select(scan)
         .join_from(pack, scan, scan.c.pack_id == pack.c.id)
         .where(pack.c.gateway == stream.gateway, pack.c.stream == stream.stream)
-        .where(pack.c.seq > done, pack.c.seq <= last)
+        .where(pack.c.seq >= after.seq, pack.c.seq <= last, tuple_(pack.c.seq, scan.c.ordinal) > after)
         .order_by(pack.c.seq, scan.c.ordinal)
+        .limit(SCANS_AT_ONCE)
     )
     return [
         SeenScan(

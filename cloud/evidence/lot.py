@@ -13,15 +13,15 @@ from cloud.db.tables import event_item
 from cloud.events import query as events
 from cloud.events.instant import to_ms
 from cloud.events.query import CapturedEvent
-from cloud.evidence.excursions import Limits
 from cloud.evidence.limits import limits
 from cloud.evidence.model import LotEvidence, Stay
-from cloud.evidence.series import Measured, measure
+from cloud.evidence.series import Judged, Measured, measure
+from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import share
 from cloud.evidence.stays import Journey, Presence, follow
 from cloud.evidence.verdict import lot_verdict, stay_verdict
 from cloud.registry import query as registry
-from cloud.registry.query import Place, Product
+from cloud.registry.query import Binding, Place, Product
 from standards.gs1 import digital_link
 from standards.gs1.application_identifier import Gs1Error
 
@@ -37,7 +37,8 @@ def lot_evidence(conn: Connection, gtin: str, lot: str, now_ms: int) -> LotEvide
     uri = digital_link.lot(gtin, lot)
     journey = _follow(captured, uri)
     product = registry.product(conn, gtin.zfill(14))
-    stays = [_stay(conn, presence, product, now_ms) for presence in journey.presences]
+    sources = _sources(conn, journey, now_ms)
+    stays = [_stay(conn, one, product, sources[one.place], now_ms) for one in journey.presences]
     verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin)
     return LotEvidence(
         gtin=gtin.zfill(14),
@@ -89,14 +90,23 @@ def _follow(captured: Sequence[CapturedEvent], uri: str) -> Journey:
     return follow([(one.event_id, one.event) for one in captured], uri)
 
 
-def _stay(conn: Connection, presence: Presence, product: Product | None, now_ms: int) -> Stay:
+def _sources(conn: Connection, journey: Journey, now_ms: int) -> dict[str, ReadingsOnce]:
+    """Place → its readings, shared by the stays of the lot's parts there."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for one in journey.presences:
+        spans.setdefault(one.place, []).append((one.from_ms, now_ms if one.to_ms is None else one.to_ms))
+    return {place: ReadingsOnce(conn, stays) for place, stays in spans.items()}
+
+
+def _stay(conn: Connection, presence: Presence, product: Product | None, source: ReadingsOnce, now_ms: int) -> Stay:
     place = _place(conn, presence.place)
     is_open = presence.to_ms is None
     until_ms = presence.to_ms if presence.to_ms is not None else max(now_ms, presence.from_ms)
     if not place.custody and is_open:
         until_ms = presence.from_ms
     in_force = None if product is None else limits(conn, product.profile, presence.from_ms, until_ms)
-    measured = _measured(conn, place, presence, until_ms, in_force) if place.custody else []
+    bound = registry.bindings(conn, place.gln, presence.from_ms, until_ms) if place.custody else []
+    measured = _measured(source, bound, presence, until_ms, Judged(place.kind, in_force))
     series = [one.evidence for one in measured]
     verdict, reasons = stay_verdict(
         None if in_force is None else in_force.at(presence.from_ms),
@@ -121,16 +131,12 @@ def _stay(conn: Connection, presence: Presence, product: Product | None, now_ms:
 
 
 def _measured(
-    conn: Connection, place: Place, presence: Presence, until_ms: int, in_force: Limits | None
+    source: ReadingsOnce, bound: Sequence[Binding], presence: Presence, until_ms: int, judged: Judged
 ) -> list[Measured]:
     """Temperature first, then by gateway, channel and time of binding."""
-    from_ms, is_open = presence.from_ms, presence.to_ms is None
-    bound = registry.bindings(conn, place.gln, from_ms, until_ms)
-    bound.sort(key=lambda one: one.measurement != "Temperature")
-    return [
-        measure(conn, one, kind=place.kind, from_ms=from_ms, until_ms=until_ms, is_open=is_open, limits=in_force)
-        for one in bound
-    ]
+    stay = (presence.from_ms, until_ms)
+    ordered = sorted(bound, key=lambda one: one.measurement != "Temperature")
+    return [measure(source, one, stay, judged, is_open=presence.to_ms is None) for one in ordered]
 
 
 def _coverage(measured: Sequence[Measured], from_ms: int, until_ms: int) -> dict[str, float]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from cloud.evidence.excursions import Limits, find
 from cloud.evidence.limits import UNITS
 from cloud.evidence.model import SeriesEvidence
+from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import Course, Span, Window, share, summarise
 from cloud.registry.query import Binding
-from cloud.telemetry.query import ReadingRow, readings
+from cloud.telemetry.query import ReadingRow
 from standards.units import UnitError, convert
 from wire.observation import ClockState, Quality
 
-DEFAULT_GAP_FACTOR = 2.0  # where no limits say otherwise; DOMAIN: a silence of more than two log intervals
+DEFAULT_GAP_FACTOR = 2.0  # where no limits say otherwise: a silence of more than two log intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """By what a stay is judged: the kind of its place, and the limits in force, None when there are none."""
+
+    kind: str
+    limits: Limits | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +33,18 @@ class Measured:
     covered: list[Span]
 
 
-def measure(
-    conn: Connection, binding: Binding, *, kind: str, from_ms: int, until_ms: int, is_open: bool, limits: Limits | None
-) -> Measured:
-    """What a bound series says about the stay [from_ms, until_ms), as far as it was bound to the place then."""
-    window = _window(binding, from_ms, until_ms, is_open, limits)
+def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, *, is_open: bool) -> Measured:
+    """What a bound series says about a stay, as far as it was bound to the place then."""
+    (from_ms, until_ms), limits = stay, judged.limits
+    window = _window(binding, stay, limits, is_open=is_open)
     earliest = max(window.from_ms - window.gap_limit_ms, binding.valid_from_ms)
-    rows = readings(conn, binding.gateway, binding.channel, earliest, window.until_ms)
+    rows = source.between(binding.gateway, binding.channel, earliest, window.until_ms)
     unit = UNITS.get(binding.measurement, rows[0].unit if rows else "")
     course, unsynced = _course(rows, window, unit)
     found = summarise(course, window)
-    excursions = [] if limits is None else find(course, window, limits, kind=kind, measurement=binding.measurement)
+    excursions = (
+        [] if limits is None else find(course, window, limits, kind=judged.kind, measurement=binding.measurement)
+    )
     evidence = SeriesEvidence(
         gateway=binding.gateway,
         channel=binding.channel,
@@ -57,7 +65,8 @@ def measure(
     return Measured(evidence, found.covered)
 
 
-def _window(binding: Binding, from_ms: int, until_ms: int, is_open: bool, limits: Limits | None) -> Window:
+def _window(binding: Binding, stay: Span, limits: Limits | None, *, is_open: bool) -> Window:
+    from_ms, until_ms = stay
     ends_ms = until_ms if binding.valid_to_ms is None else min(until_ms, binding.valid_to_ms)
     begins_ms = max(from_ms, binding.valid_from_ms)
     factor = DEFAULT_GAP_FACTOR if limits is None else limits.at(from_ms).gap_factor

@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from cloud.errors import Fatal
 from wire.envelope import ENVELOPE_MAX_BYTES
 from wire.topics import ALL_STATUS, SHARED_PACKS
 
@@ -60,8 +61,15 @@ class Link(msgspec.Struct, frozen=True):
     key: Path | None = None
 
 
+class LinkMisconfigured(Fatal):
+    """The broker can never be reached like this."""
+
+
 class Subscriber:
-    """Receives packs and status messages; `open` returns at once and connects until `close`."""
+    """Receives packs and status messages; `open` returns at once and connects until `close`.
+
+    Making one reads the TLS files, and raises LinkMisconfigured when they cannot be used.
+    """
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -82,7 +90,7 @@ class Subscriber:
         return self._subscribed.is_set()
 
     def open(self) -> None:
-        """Start connecting, in a thread of the library. A wrong certificate file raises OSError."""
+        """Start connecting, in a thread of the library."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
@@ -135,11 +143,7 @@ class Subscriber:
         client.max_queued_messages_set(RECEIPTS_QUEUED_MAX)
         if self._link.username is not None:
             client.username_pw_set(self._link.username, self._link.password)
-        if self._link.ca is not None:
-            certificate, key = self._link.certificate, self._link.key
-            client.tls_set(
-                str(self._link.ca), None if certificate is None else str(certificate), None if key is None else str(key)
-            )
+        _use_tls(client, self._link)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -162,7 +166,8 @@ class Subscriber:
         client.subscribe([(SHARED_PACKS, SubscribeOptions(qos=1)), (ALL_STATUS, SubscribeOptions(qos=1))])
 
     def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
-        self._become(f"no broker at {self._link.host}:{self._link.port}")
+        trust = "" if self._link.ca is None else ", or none whose certificate we trust"
+        self._become(f"no broker at {self._link.host}:{self._link.port}{trust}")
 
     def _on_disconnect(
         self,
@@ -214,3 +219,15 @@ class Subscriber:
         if state != self._state:
             self._state = state
             _log.info("broker link: %s", state)
+
+
+def _use_tls(client: paho.Client, link: Link) -> None:
+    """Load certificates, if any. Raises LinkMisconfigured."""
+    if link.ca is None:
+        return
+    certificate, key = (None if path is None else str(path) for path in (link.certificate, link.key))
+    try:
+        client.tls_set(str(link.ca), certificate, key)
+    except (OSError, ValueError) as error:  # a missing file, a key that does not fit its certificate, no PEM
+        files = ", ".join(str(path) for path in (link.ca, link.certificate, link.key) if path is not None)
+        raise LinkMisconfigured(f"broker {link.host}: TLS files cannot be used ({error}); look at {files}") from error

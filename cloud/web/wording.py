@@ -36,6 +36,7 @@ class Wording:
     def __contains__(self, key: str) -> bool:
         return key in self._messages
 
+    @property
     def keys(self) -> set[str]:
         """All keys there are."""
         return set(self._messages)

@@ -124,7 +124,6 @@ class Show:
         self._tell.step(f"devices: {len(self._scenario.device)} simulated, on serial lines and TCP")
 
     def _start_cloud(self) -> None:
-        self._folder.joinpath("cloud").mkdir()
         registry_file = scenarios.find(self._options.scenario).with_suffix(".registry.toml")
         self.sign_ins = site.open_cloud(self._folder, self._engine, registry_file, int(self._pace.now_ms()))
         web_port = int(self.url.rpartition(":")[2])

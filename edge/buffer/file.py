@@ -17,6 +17,7 @@ APPLICATION_ID = 0x434F4C44  # "COLD", so that file(1) and we know our own
 CHECK_MAX_BYTES = 64 * 1024 * 1024  # read whole at start: some seconds on an SD card; beyond it hashes tell
 WAL_PAGES = 1000  # about 4 MB between checkpoints: what the write-ahead log may add to the file
 PAGE_BYTES = 4096
+INCREMENTAL = 2  # of PRAGMA auto_vacuum: free pages can be given back to the disk
 OUR_TABLES = {"open_group", "pack", "stream"}
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,8 @@ def free_disk_bytes(folder: Path) -> int:
 def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only while the file is still empty
+    if connection.execute("PRAGMA auto_vacuum").fetchone() != (INCREMENTAL,):  # setting it writes the header
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only while the file is still empty
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

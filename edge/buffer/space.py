@@ -60,13 +60,16 @@ class Space:
             if ids:
                 with transaction(self._connection):
                     self._connection.executemany("DELETE FROM pack WHERE id = ?", [(id_,) for id_ in ids])
-                    # What the disk lacks goes back to it; otherwise the pages are used again.
-                    if self._free_bytes(self._path.parent) < self._options.min_free_bytes:
-                        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
                 if self._free_bytes(self._path.parent) < self._options.min_free_bytes:
-                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                    self._give_back()
                 return True
         return False
+
+    def _give_back(self) -> None:
+        """Return free pages to the disk; otherwise they are used again. Stepping needs executescript: the pragma
+        has rows without columns, which `execute` takes for its end."""
+        self._connection.executescript("PRAGMA incremental_vacuum;")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _oldest_released(self, streams: list[Stream], *, shelved: bool) -> list[int]:
         ids: list[int] = []

@@ -1,7 +1,8 @@
 """The rules an event must keep beyond its types: terms, URIs, what must be there, and the rules of sensor data.
 
-Terms and URIs: EPCIS 2.0 JSON schema 2.0.1. Sensor data: EPCIS 2.0 (ISO/IEC 19987:2024) §7.3.7 and the
-conformance case TCR-53, which no schema expresses; the order of minimum, mean and maximum is common sense.
+Terms and URIs: EPCIS 2.0 JSON schema 2.0.1. What no schema expresses: the parent of an aggregation
+(ISO/IEC 19987:2024 §7.4.3), and sensor data (§7.3.7 and the conformance case TCR-53); the order of minimum,
+mean and maximum is common sense.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _check_object_event(event: ObjectEvent) -> None:
 def _check_aggregation_event(event: AggregationEvent) -> None:
     children = event.child_epcs or event.child_quantity_list
     _require(children or event.action == "DELETE", "", "names no child: childEPCs or childQuantityList is needed")
-    # EPCIS 2.0 §7.4.3: only an observation may leave the parent open.
+    named = event.parent_id is not None or event.action == "OBSERVE"
+    _require(named, "parentID", "is missing: only an observation may leave the parent open", rule="parent")
     _check_uris([("parentID", event.parent_id)])
     _check_uris((f"childEPCs[{at}]", epc) for at, epc in enumerate(event.child_epcs))
     _check_quantities(event.child_quantity_list, "childQuantityList")

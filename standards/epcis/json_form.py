@@ -62,8 +62,9 @@ def parse_event(data: object) -> Event:
     body = _split({name: value for name, value in data.items() if name != "@context"}, 0)
     try:
         event: Event = msgspec.convert(body, type=Event)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise EpcisError("", str(error)) from error
+    except msgspec.ValidationError as error:
+        why, _, where = str(error).partition(" - at `$")
+        raise EpcisError(where.strip(".`"), why) from error
     check(event)
     return event
 

@@ -16,7 +16,7 @@ import msgspec
 class EpcisError(ValueError):
     """An event is refused. `path` names the field from the event down, `rule` the kind of rule, for machines.
 
-    rule: `schema` for the form of EPCIS JSON, `sensor` for the rules of sensor data no schema can hold.
+    rule: `schema` for the form of EPCIS JSON, `parent` and `sensor` for rules no schema holds.
     """
 
     def __init__(self, path: str, why: str, *, rule: str = "schema") -> None:

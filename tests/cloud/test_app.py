@@ -15,13 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from sqlalchemy import func, select
 
+from cloud.app import serve
+from cloud.config import BrokerConfig, Tls, WebConfig, defaults
 from cloud.db import tables
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.errors import Fatal
 from cloud.registry.keys import add_gateway
 from tests.cloud.field import START_MS, Gateway
 from wire import receipt as wire_receipt
@@ -75,8 +79,8 @@ def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[...
     """Starts clouds on free ports, and leaves none behind."""
     started: list[Cloud] = []
 
-    def begin(broker_port: int, *more: str, web_port: int | None = None) -> Cloud:
-        started.append(Cloud(tmp_path / "cloud", broker_port, web_port or free_port(), *more))
+    def begin(broker_port: int, *more: str) -> Cloud:
+        started.append(Cloud(tmp_path / "cloud", broker_port, free_port(), *more))
         return started[-1]
 
     yield begin
@@ -165,19 +169,23 @@ def test_pages_are_served_without_a_broker_and_health_says_why(start: Any, broke
     cloud.wait_for(200)
 
 
-def test_taken_port_is_said_before_anything_starts(start: Any, free_port: Callable[[], int]):
+def test_taken_port_is_said_before_anything_starts(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        cloud = start(free_port(), web_port=taken.getsockname()[1])
-        status, said = cloud.process.wait(timeout=READY_S), cloud.end()[1]
-    assert status == 1
-    assert "cannot listen there" in said
-    assert "--web" in said
-    assert "Traceback" not in said
+        port: int = taken.getsockname()[1]
+        config = msgspec.structs.replace(defaults(tmp_path), web=WebConfig(port=port))
+        with pytest.raises(Fatal, match=f"web 127.0.0.1:{port}: cannot listen there.*--web"):
+            serve(config)
 
 
-def test_missing_simulation_is_said(start: Any, free_port: Callable[[], int], tmp_path: Path):
-    cloud = start(free_port(), "--simulated-time", str(tmp_path / "none.json"))
-    status, said = cloud.process.wait(timeout=READY_S), cloud.end()[1]
-    assert status == 1
-    assert "no simulated time there" in said
-    assert "Traceback" not in said
+def test_missing_simulation_is_said_before_anything_is_made(tmp_path: Path):
+    config = msgspec.structs.replace(defaults(tmp_path / "cloud"), simulated_time=tmp_path / "none.json")
+    with pytest.raises(Fatal, match=r"no simulated time there.*start the simulation first"):
+        serve(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_certificate_is_said(tmp_path: Path, free_port: Callable[[], int]):
+    broker = BrokerConfig(tls=Tls(tmp_path / "none.crt"))
+    config = msgspec.structs.replace(defaults(tmp_path), web=WebConfig(port=free_port()), broker=broker)
+    with pytest.raises(Fatal, match=r"TLS files cannot be used.*none.crt"):
+        serve(config)

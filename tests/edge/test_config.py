@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -108,36 +107,73 @@ CASES = [
     (HEAD + "[bufer]\n", "gateway.toml:7: bufer: unknown table, known here: [gateway]"),
     ("gateway = 3\n" + HEAD[HEAD.index("[uplink]") :], "gateway.toml:1: gateway: expected a table [gateway], got 3"),
     (HEAD + "[device]\n", "gateway.toml:7: device: expected tables [[device]]"),
-    (HEAD + MODBUS.replace('"modbus"', '"modbuss"'), "gateway.toml:10: device[0].driver: unknown driver 'modbuss', known:"),
+    (
+        HEAD + MODBUS.replace('"modbus"', '"modbuss"'),
+        "gateway.toml:10: device[0].driver: unknown driver 'modbuss', known:",
+    ),
     (HEAD + MODBUS.replace('driver = "modbus"\n', ""), "gateway.toml:8: device[0]: driver is missing"),
     (HEAD + MODBUS.replace("interval_s = 60\n", ""), "gateway.toml:8: device[0]: interval_s is missing"),
-    (HEAD + MODBUS.replace("60", "0"), "gateway.toml:11: device[0].interval_s: expected a number from 0.01 to 86_400, got 0"),
+    (
+        HEAD + MODBUS.replace("60", "0"),
+        "gateway.toml:11: device[0].interval_s: expected a number from 0.01 to 86_400, got 0",
+    ),
     (HEAD + MODBUS.replace("60", "nan"), "gateway.toml:11: device[0].interval_s: expected a number"),
     (HEAD + MODBUS.replace("room-1", "Room/1"), "gateway.toml:9: device[0].name: expected a name of a-z"),
-    (HEAD + MODBUS.replace("xy-md02", "xy-md03"), "gateway.toml:12: device[0].profile: unknown profile 'xy-md03', known: pt100"),
+    (
+        HEAD + MODBUS.replace("xy-md02", "xy-md03"),
+        "gateway.toml:12: device[0].profile: unknown profile 'xy-md03', known: pt100",
+    ),
     (HEAD + MODBUS.replace('"xy-md02"', '"absent.toml"'), "device[0].profile: /etc/coldproof/absent.toml: [Errno 2]"),
     (HEAD + MODBUS.replace('"xy-md02"', "5"), "device[0].profile: expected the name of a profile"),
     (HEAD + MODBUS + 'baudrate = "fast"\n', "gateway.toml:14: device[0].baudrate: expected a whole number from 300"),
     (HEAD + MODBUS + 'parity = "X"\n', 'device[0].parity: expected one of "E", "N", "O", got "X"'),
     (HEAD + MODBUS + "unit_id = 248\n", "device[0].unit_id: expected a whole number from 1 to 247, got 248"),
     (HEAD + MODBUS + 'host = "10.0.0.5"\n', "device[0].port: give either port (a serial line) or host (TCP)"),
-    (HEAD + MODBUS.replace('port = "/dev/ttyUSB0"', 'host = "h"\nbaudrate = 9600'), "device[0].baudrate: belongs to a serial"),
-    (HEAD + MODBUS + "timeout_s = 0\n", "gateway.toml:14: device[0].timeout_s: expected a number from 0.02 to 60, got 0"),
+    (
+        HEAD + MODBUS.replace('port = "/dev/ttyUSB0"', 'host = "h"\nbaudrate = 9600'),
+        "device[0].baudrate: belongs to a serial",
+    ),
+    (
+        HEAD + MODBUS + "timeout_s = 0\n",
+        "gateway.toml:14: device[0].timeout_s: expected a number from 0.02 to 60, got 0",
+    ),
     (HEAD + MODBUS + 'point = "x"\n', "gateway.toml:14: device[0].point: unknown key, did you mean port?"),
-    (HEAD + MODBUS + MODBUS.replace("USB0", "USB1"), 'gateway.toml:16: device[1].name: "room-1" is the name of device[0]'),
-    (HEAD + MODBUS + MODBUS.replace("room-1", "room-2"), "device[1].unit_id: serial:/dev/ttyUSB0 unit 1 belongs to device[0]"),
-    (HEAD + MODBUS + MODBUS.replace("room-1", "room-2") + "unit_id = 2\nbaudrate = 19200\n",
-     "gateway.toml:15: device[1]: sets serial:/dev/ttyUSB0 to 19200 8N1, device[0] sets it to 9600 8N1"),
+    (
+        HEAD + MODBUS + MODBUS.replace("USB0", "USB1"),
+        'gateway.toml:16: device[1].name: "room-1" is the name of device[0]',
+    ),
+    (
+        HEAD + MODBUS + MODBUS.replace("room-1", "room-2"),
+        "device[1].unit_id: serial:/dev/ttyUSB0 unit 1 belongs to device[0]",
+    ),
+    (
+        HEAD + MODBUS + MODBUS.replace("room-1", "room-2") + "unit_id = 2\nbaudrate = 19200\n",
+        "gateway.toml:15: device[1]: sets serial:/dev/ttyUSB0 to 19200 8N1, device[0] sets it to 9600 8N1",
+    ),
     (HEAD + MODBUS + SCANNER.replace("ttyACM0", "ttyUSB0"), "device[1].port: serial:/dev/ttyUSB0 belongs to device[0]"),
-    (HEAD + SCANNER + 'suffix = "x"\n', 'gateway.toml:12: device[0].suffix: expected one of "cr", "crlf", "lf", "line", "tab"'),
+    (
+        HEAD + SCANNER + 'suffix = "x"\n',
+        'gateway.toml:12: device[0].suffix: expected one of "cr", "crlf", "lf", "line", "tab"',
+    ),
     (HEAD + SCANNER + 'ack = "é"\n', "device[0].ack: expected a text of at most 8 ASCII characters"),
-    (HEAD + REPLAY.replace("Asia/Ho_Chi_Minh", "Mars/Base"), "gateway.toml:13: device[0].time_zone: unknown time zone 'Mars/Base'"),
+    (
+        HEAD + REPLAY.replace("Asia/Ho_Chi_Minh", "Mars/Base"),
+        "gateway.toml:13: device[0].time_zone: unknown time zone 'Mars/Base'",
+    ),
     (HEAD + REPLAY.replace("Asia/Ho_Chi_Minh", "../../etc/passwd"), "device[0].time_zone: unknown time zone"),
-    (HEAD + REPLAY.replace('"freezer-1"', '"Freezer 1"'), "gateway.toml:16: device[0].column[0].point: expected a name of a-z"),
-    (HEAD + REPLAY + '[[device.column]]\ncolumn = "b"\npoint = "freezer-1"\nunit = "CEL"\n',
-     'gateway.toml:20: device[0].column[1].point: "freezer-1" is used twice'),
-    (HEAD + REPLAY.replace('file = "log.csv"', 'file = "log.csv"\ndecimal = ","'), 'device[0].decimal: "," is also the delimiter'),
-]  # fmt: skip
+    (
+        HEAD + REPLAY.replace('"freezer-1"', '"Freezer 1"'),
+        "gateway.toml:16: device[0].column[0].point: expected a name of a-z",
+    ),
+    (
+        HEAD + REPLAY + '[[device.column]]\ncolumn = "b"\npoint = "freezer-1"\nunit = "CEL"\n',
+        'gateway.toml:20: device[0].column[1].point: "freezer-1" is used twice',
+    ),
+    (
+        HEAD + REPLAY.replace('file = "log.csv"', 'file = "log.csv"\ndecimal = ","'),
+        'device[0].decimal: "," is also the delimiter',
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES, ids=[expected[:60] for _, expected in CASES])
@@ -204,10 +240,10 @@ def test_nothing_is_opened_by_checking(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def entry_points(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
+def entry_points(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     points: list[EntryPoint] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
-    yield points
+    return points
 
 
 def test_driver_of_another_distribution_is_found(entry_points: list[EntryPoint]) -> None:

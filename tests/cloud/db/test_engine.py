@@ -116,3 +116,13 @@ def test_unusable_url_is_refused_without_its_password(url: str):
     with pytest.raises(db.DatabaseUnsupported) as caught:
         db.open_engine(url)
     assert "secret" not in str(caught.value)
+
+
+def test_file_that_is_no_database_is_left_alone(tmp_path: Path):
+    file = tmp_path / "cloud.db"
+    file.write_bytes(b"not a database " * 1000)
+    opened = db.open_engine(db.sqlite_url(file))
+    with pytest.raises(db.DatabaseDamaged, match="restore the backup"):
+        db.migrate(opened)
+    opened.dispose()
+    assert file.read_bytes() == b"not a database " * 1000

@@ -20,6 +20,7 @@ from cloud.events.follower import ScanFollower
 from cloud.ingest.record import Arrival, record
 from cloud.ledger import log as ledger
 from cloud.registry.keys import add_gateway
+from standards.epcis.model import AggregationEvent
 from standards.gs1 import digital_link
 from standards.tlog.tree import leaf_hash, root
 from tests.cloud.field import START_MS, Gateway, scan
@@ -149,14 +150,20 @@ def test_a_declared_loss_does_not_hold_up_later_scans(engine: Engine, site: Gate
 def test_working_through_again_doubles_nothing(engine: Engine, site: Gateway) -> None:
     store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
     follow(engine)
-    before = told(engine)
+    before, found = told(engine), reasons(engine)
     with writing(engine) as conn:  # as if the cursor had been restored from an old copy
         conn.execute(tables.cursor.delete())
         size = ledger.head(conn).size
     assert follow(engine) == 9
-    assert told(engine) == before
+    assert (told(engine), reasons(engine)) == (before, found)
     with reading(engine) as conn:
         assert ledger.head(conn).size == size
+    store(engine, site, site.envelope(6, at_line(carton("L2"), pallet(SSCC_2), start=3600)))
+    follow(engine)
+    with reading(engine) as conn:
+        [last] = query.recent(conn, 1)
+    assert isinstance(last.event, AggregationEvent)
+    assert [element.quantity for element in last.event.child_quantity_list] == [1]
 
 
 @pytest.mark.parametrize(
@@ -214,10 +221,12 @@ def test_every_event_is_a_leaf_of_the_ledger(engine: Engine, site: Gateway) -> N
         assert ledger.head(conn).root == root(hashes)
 
 
+@pytest.mark.parametrize(("packs", "scans"), [(1, 200), (500, 1), (2, 2), (3, 3)])
 def test_batches_smaller_than_the_work_give_the_same_events(
-    engine: Engine, site: Gateway, told_in_order: list[str], monkeypatch: pytest.MonkeyPatch
+    engine: Engine, site: Gateway, told_in_order: list[str], monkeypatch: pytest.MonkeyPatch, packs: int, scans: int
 ) -> None:
-    monkeypatch.setattr(follower_module, "PACKS_AT_ONCE", 1)
+    monkeypatch.setattr(follower_module, "PACKS_AT_ONCE", packs)
+    monkeypatch.setattr(follower_module, "SCANS_AT_ONCE", scans)
     store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
     assert follow(engine) == 9
     assert told(engine) == told_in_order

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from hashlib import sha256
 
-import msgspec
 import pytest
 from sqlalchemy import Engine, select
 
@@ -27,11 +26,10 @@ from cloud.review.submissions import (
     submission,
     submit,
 )
-from cloud.review.worklist import list_lots
 from standards.tlog.tree import leaf_hash, root
 from tests.cloud.field import reading
 from tests.cloud.journey import NOW_MS, at, send, travel
-from tests.cloud.site import CUSTOMER, GTIN
+from tests.cloud.site import GTIN
 
 OPERATOR = Person("van-hanh", "Vận hành", "operator")
 OFFICIAL = Person("can-bo-1", "Cán bộ 1", "official")
@@ -213,17 +211,3 @@ def test_of_two_officials_at_once_one_decides_and_the_other_is_told(travelled: E
         thread.join()
     assert sorted(outcomes) in (["approved", "not_submitted"], ["not_submitted", "returned"])
     assert len(stand(travelled).history) == 2
-
-
-def test_the_worklist_begins_with_what_waits(engine: Engine) -> None:
-    travel(engine)
-    with look(engine) as conn:
-        [draft] = list_lots(conn, NOW_MS)
-    assert (draft.state, draft.verdict, draft.needs_look, draft.place) == ("draft", "pass", False, CUSTOMER)
-    assert (draft.last_event_ms, draft.last_biz_step) == (at(130), "receiving")
-    do_submit(engine)
-    with look(engine) as conn:
-        [waiting] = list_lots(conn, NOW_MS)
-        assert list_lots(conn, 0) == []
-    assert (waiting.state, waiting.state_ms, waiting.needs_look) == ("submitted", NOW_MS, True)
-    assert msgspec.json.decode(msgspec.json.encode(waiting))["lot"] == "L1"

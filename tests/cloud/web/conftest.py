@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import Engine
-from starlette.testclient import TestClient
 
 from cloud.config import CloudConfig, defaults
 from cloud.db.engine import migrate, open_engine, sqlite_url
@@ -52,32 +53,36 @@ def app(engine: Engine, config: CloudConfig) -> FastAPI:
     return create_app(engine, lambda: world.NOW_MS, config)
 
 
-class Visitor(TestClient):
+class Visitor(httpx.AsyncClient):
     """A browser without a screen: follows redirects, keeps cookies, fills in forms."""
 
-    def sign_in(self, login: str, password: str = world.PASSWORD) -> Visitor:
+    def __init__(self, app: FastAPI, address: str) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True, client=(address, 50_000))
+        super().__init__(transport=transport, base_url="http://coldproof.test", follow_redirects=True)
+
+    async def sign_in(self, login: str, password: str = world.PASSWORD) -> Visitor:
         """Sign in; fails the test when that isn't possible."""
-        answer = self.post("/sign-in", data={"login": login, "password": password})
+        answer = await self.post("/sign-in", data={"login": login, "password": password})
         assert answer.status_code == 200, answer.text
         assert "/sign-in" not in str(answer.url)
         return self
 
-    def csrf(self, path: str = "/") -> str:
+    async def csrf(self, path: str = "/") -> str:
         """The token in the forms of a page."""
-        found = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)
+        found = re.search(r'name="csrf" value="([^"]+)"', (await self.get(path)).text)
         assert found, f"no form on {path}"
         return found.group(1)
 
 
-@pytest.fixture
-def visit(app: FastAPI) -> Iterator[Callable[[], Visitor]]:
-    """Opens a new browser."""
+@pytest_asyncio.fixture
+async def visit(app: FastAPI) -> AsyncIterator[Callable[..., Visitor]]:
+    """Opens a new browser at an address."""
     opened: list[Visitor] = []
 
-    def browser() -> Visitor:
-        opened.append(Visitor(app))
+    def browser(address: str = "10.0.0.1") -> Visitor:
+        opened.append(Visitor(app, address))
         return opened[-1]
 
     yield browser
     for one in opened:
-        one.close()
+        await one.aclose()

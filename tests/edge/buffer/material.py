@@ -50,10 +50,11 @@ def receipt(stream: bytes, through: int, *ranges: tuple[int, int], refused: obje
 
 
 async def everything(buffer: Buffer) -> list[SealedPack]:
-    """Every unsent pack, oldest first."""
+    """Every unsent pack, oldest first; up to 150."""
     packs: list[SealedPack] = []
-    while more := await buffer.unsent(newest_first=False, limit=50, exclude={pack.name for pack in packs[-150:]}):
+    while more := await buffer.unsent(newest_first=False, limit=50, exclude={pack.name for pack in packs}):
         packs += more
+        assert len(packs) <= 150
     return packs
 
 

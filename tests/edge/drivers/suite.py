@@ -48,11 +48,12 @@ class Bench(ABC):
         """Take the device away."""
 
     async def speak(self) -> None:
-        """Make a device speak that speaks by itself."""
+        """Make a device speak that speaks by itself; one that is asked needs nothing."""
+        return
 
+    @abstractmethod
     def key(self, observation: Observation) -> object:
         """What must be as expected of an observation."""
-        raise NotImplementedError
 
 
 class LinkBench(Bench):

@@ -83,7 +83,7 @@ def test_other_hosts_and_attributes_name_the_same_lot() -> None:
         (f"https://a/01/{GTIN}/10/L M", ""),
         (f"https://a/01/{GTIN}/10/L%20M", "10"),
         (f"https://a/01/{GTIN}/10/<b>", ""),
-        (f"https://a/01/{GTIN}?999=x", ""),
+        (f"https://a/01/{GTIN}?999=x", "999"),
         (f"https://a/01/{GTIN}?17=261331", "17"),
         ("https://a/01/" + GTIN + "\n", ""),
     ],

@@ -25,7 +25,7 @@ CODE = "010893600000001\x1d10LOT-7"
 
 
 class ScannerBench(LinkBench):
-    expected = [("packing/scan", CODE, "C1")]
+    expected = (("packing/scan", CODE, "C1"),)
     scanner: SerialScanner
 
     def __init__(self, folder: Path) -> None:
@@ -169,7 +169,7 @@ async def test_endless_bytes_are_a_bad_reply_and_good_codes_around_them_are_kept
 
 
 async def test_absent_port_is_named() -> None:
-    with pytest.raises(DeviceUnavailable, match="/dev/absent-scanner.*is the scanner plugged in"):
+    with pytest.raises(DeviceUnavailable, match=r"/dev/absent-scanner.*is the scanner plugged in"):
         async with BarcodeDriver("s", BarcodeConfig(port="/dev/absent-scanner"), context()):
             pass
 

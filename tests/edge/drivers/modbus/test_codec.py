@@ -1,4 +1,4 @@
-"""Registers ↔ decimals and device profiles. Vectors by hand from Modbus Application Protocol V1.1b3 §6.4 and IEEE 754."""
+"""Registers ↔ decimals and device profiles. Vectors by hand: Modbus V1.1b3 §6.4, IEEE 754."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def unit(unit_id: int = 1, profile: Profile = XY, **sources: Decimal | None) -> 
 
 
 class ModbusBench(LinkBench):
-    expected = [("room-1/air", "CEL", -213, -1, Quality.OK), ("room-1/humidity", "P1", 554, -1, Quality.OK)]
+    expected = (("room-1/air", "CEL", -213, -1, Quality.OK), ("room-1/humidity", "P1", 554, -1, Quality.OK))
 
     def __init__(self, folder: Path, link: Link) -> None:
         self.folder = folder

@@ -33,11 +33,11 @@ def config(file: Path, **more: object) -> ReplayConfig:
 
 
 class ReplayBench(Bench):
-    expected = [
+    expected = tuple(
         (channel, mantissa, exponent)
         for minute in range(10, 60)
         for channel, mantissa, exponent in (("log/air", minute * 10 + 5, -1), ("log/rh", -minute, 0))
-    ]
+    )
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,7 +128,7 @@ async def test_rows_that_were_not_accepted_come_again_after_reopening(tmp_path: 
         with pytest.raises(OSError, match="full"):
             await driver.listen(refuse)
     async with driver:
-        assert [bench.key(o) for o in await play(driver, 100)] == bench.expected
+        assert [bench.key(o) for o in await play(driver, 100)] == list(bench.expected)
     async with driver:  # and accepted ones do not
         listening = asyncio.create_task(play(driver, 1))
         await asyncio.sleep(0.05)

@@ -1,0 +1,96 @@
+"""The byte bound and the minimum free disk: released packs give way, unsent ones never, and refusal is loud."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from edge.buffer.base import MIN_MAX_BYTES, BufferFull, BufferOptions, SealOptions
+from edge.buffer.sqlite import SqliteBuffer
+from tests.edge.buffer.material import contents, make, receipt, stamp
+from wire.observation import Scan
+
+SMALL = BufferOptions(commit_window_ms=1, max_bytes=MIN_MAX_BYTES, min_free_bytes=0)
+BIG_PACKS = SealOptions(max_bytes=192 * 1024)
+RNG = random.Random(7)
+
+
+def bulky(n: int) -> list[Scan]:
+    """About 160 kB that do not compress."""
+    return [Scan("s/scan", f"{n:05}/{at:02}" + RNG.randbytes(1990).hex(), "Q3", stamp(n)) for at in range(40)]
+
+
+async def fill(buffer: SqliteBuffer, first: int) -> int:
+    """Append and seal until the buffer is full; how many times it accepted."""
+    for n in range(first, first + 200):
+        try:
+            await buffer.append(bulky(n))
+        except BufferFull:
+            return n - first
+        await buffer.seal(stamp(n))
+    raise AssertionError("never full")
+
+
+async def test_the_byte_bound_holds_and_unsent_packs_are_never_dropped(tmp_path: Path) -> None:
+    async with make(tmp_path, options=SMALL, seal_options=BIG_PACKS) as buffer:
+        accepted = await fill(buffer, 0)
+        state = buffer.state()
+        assert state.full
+        assert state.unsent_observations == accepted * 40
+        names = [(state.stream, seq) for seq in range(1, state.head_seq + 1)]
+        assert len(contents(await buffer.fetch(names))) == accepted * 40
+        with pytest.raises(BufferFull, match="until the cloud acknowledges"):
+            await buffer.append(bulky(999))
+        await buffer.settle(receipt(state.stream, state.head_seq // 2))
+        again = await fill(buffer, 1000)
+        assert again > accepted // 4
+        assert buffer.state().head_seq > state.head_seq
+        held = await buffer.held(state.stream, [(1, state.head_seq)], limit=1000)
+        assert [seq for _, seq in held] == list(range(held[0][1], state.head_seq + 1))  # the oldest left first
+        assert held[0][1] > 1
+        assert state.head_seq // 2 < held[-1][1]
+    assert (tmp_path / "buffer.db").stat().st_size <= SMALL.max_bytes
+
+
+async def test_an_endless_run_with_receipts_stays_within_the_bound(tmp_path: Path) -> None:
+    async with make(tmp_path, options=SMALL, seal_options=BIG_PACKS) as buffer:
+        for n in range(150):  # about 24 MB through 8 MB
+            await buffer.append(bulky(n))
+            heads = await buffer.seal(stamp(n))
+            await buffer.settle(receipt(heads[-1].stream, heads[-1].last_seq))
+            assert buffer.state().bytes < SMALL.max_bytes + 5_000_000  # the file and one write-ahead log
+        assert not buffer.state().full
+
+
+async def test_the_minimum_free_disk_holds_and_the_archive_gives_way_first(tmp_path: Path) -> None:
+    free = [10**9]
+    options = BufferOptions(commit_window_ms=1, min_free_bytes=10**6)
+    async with make(tmp_path, options=options, seal_options=BIG_PACKS, free_bytes=lambda _: free[0]) as buffer:
+        for n in range(10):
+            await buffer.append(bulky(n))
+            heads = await buffer.seal(stamp(n))
+        state = buffer.state()
+        await buffer.settle(receipt(state.stream, heads[-1].last_seq - 1))
+        free[0] = 10
+        with pytest.raises(BufferFull, match="min_free_bytes"):
+            await buffer.append(bulky(11))
+        assert buffer.state().full
+        assert len(await buffer.held(state.stream, [(1, 99)], limit=99)) == 1
+        assert (tmp_path / "buffer.db").stat().st_size < 600_000  # given back to the disk
+        free[0] = 10**9
+        await buffer.append(bulky(12))
+        assert not buffer.state().full
+
+
+@pytest.mark.parametrize("named", [{"max_bytes": 5}, {"commit_window_ms": 0}, {"min_free_bytes": -1}])
+def test_senseless_options_are_refused_by_name(named: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(named))):
+        BufferOptions(**named)
+
+
+@pytest.mark.parametrize("named", [{"after_s": 0}, {"max_readings": 0}, {"max_readings": 10_001}, {"max_bytes": 9}])
+def test_senseless_seal_options_are_refused_by_name(named: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(named))):
+        SealOptions(**named)

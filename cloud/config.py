@@ -52,7 +52,7 @@ class WebConfig(msgspec.Struct, frozen=True):
 class IngestConfig(msgspec.Struct, frozen=True):
     """How packs are grouped into transactions, and how often a stream gets a receipt at most.
 
-    The defaults cost one packet 50 ms and let one fsync carry 100 packs.
+    The defaults cost a single pack 50 ms and let one fsync carry 100 packs.
     """
 
     group_packs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100

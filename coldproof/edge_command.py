@@ -62,7 +62,7 @@ def check(config: Config) -> None:
         typer.echo(problem, err=True)
     if problems:
         raise typer.Exit(UNUSABLE)
-    typer.echo(f"{config}: fine, gateway {loaded.name} with {len(loaded.devices)} devices")
+    typer.echo(f"{config}: fine; gateway {loaded.name}, devices: {len(loaded.devices)}")
 
 
 @app.command()
@@ -113,10 +113,10 @@ def _lines(health: Health) -> list[str]:
     if buffer.full:
         lines.append("BUFFER FULL: nothing more is recorded until packs are released or disk is freed")
     if buffer.refused_packs:
-        lines.append(f"REFUSED  {buffer.refused_packs} packs by the cloud; they are kept")
+        lines.append(f"REFUSED by the cloud, and kept: {buffer.refused_packs} packs")
     lines += [f"SET ASIDE {name}: a corrupt buffer file, kept for rescue" for name in buffer.set_aside]
     if health.intake.refused:
-        lines.append(f"NOT RECORDED {health.intake.refused} observations: {health.intake.last_error or 'earlier'}")
+        lines.append(f"NOT RECORDED: {health.intake.refused} observations, {health.intake.last_error or 'earlier'}")
     for device in health.devices:
         seen = f"last seen {_when(device.last_seen_ms)}" if device.last_seen_ms is not None else "never seen"
         error = f"; {device.last_error}" if device.state != "up" and device.last_error else ""

@@ -8,7 +8,9 @@ from enum import StrEnum
 
 import msgspec
 
+from edge.buffer.base import BufferFailure
 from edge.clock import Clock
+from edge.drivers.base import DriverError
 from wire.observation import Observation
 
 ERROR_CHARS = 300  # of the last error, as shown
@@ -110,7 +112,7 @@ class DeviceRecord:
         self._note(error)
 
     def failed(self, error: Exception) -> None:
-        """It cannot be reached or used."""
+        """It cannot be reached or used; what is no DriverError is logged with its trace."""
         self._failures += 1
         self.failures_in_a_row += 1
         self._note(error)
@@ -122,9 +124,10 @@ class DeviceRecord:
         self._change(reachable=self._reachable, silent=True)
 
     def _note(self, error: Exception) -> None:
-        text = str(error)[:ERROR_CHARS]
+        expected = isinstance(error, DriverError | BufferFailure)
+        text = (str(error) if expected else f"unexpected {type(error).__name__}: {error}")[:ERROR_CHARS]
         if text != self._last_error:
-            self._log.warning("%s: %s", self.name, text)
+            self._log.warning("%s: %s", self.name, text, exc_info=None if expected else error)
         self._last_error, self._last_error_ms = text, self._clock.stamp().observed_at_ms
 
     def _change(self, *, reachable: bool, silent: bool) -> None:

@@ -113,8 +113,7 @@ class Supervisor:
             except (DriverError, BufferFailure) as error:
                 self._record.failed(error)
             except Exception as error:  # noqa: BLE001 - the one place: whatever a driver does, the others go on
-                self._log.debug("%s: unexpected error in the driver", self._name, exc_info=True)
-                self._record.failed(DeviceUnavailable(f"unexpected {type(error).__name__} in the driver: {error}"))
+                self._record.failed(error)
             await self._pause(self._pause_s())
 
     async def _session(self) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from cloud.errors import Fatal, Retryable
 
 BUSY_TIMEOUT_MS = 10_000  # longer than any group of packs takes to commit on a slow disk
+POOL_SIZE = 30  # twice this is more than the 40 threads of the web server and our own: nobody waits for one
 _BEGIN = "coldproof_begin"
 
 
@@ -61,7 +62,9 @@ def open_engine(url: str) -> Engine:
             "write sqlite:////absolute/path.db"
         )
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"check_same_thread": False})
+    engine = create_engine(
+        parsed, connect_args={"check_same_thread": False}, pool_size=POOL_SIZE, max_overflow=POOL_SIZE
+    )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine

@@ -34,14 +34,14 @@ def lot_evidence(conn: Connection, gtin: str, lot: str, now_ms: int) -> LotEvide
     captured = _captured(conn, gtin, lot, now_ms)
     if not captured:
         return None
-    uri = digital_link.lot(gtin, lot)
-    journey = _follow(captured, uri)
-    product = registry.product(conn, gtin.zfill(14))
+    gtin = gtin.zfill(14)
+    journey = _follow(captured, digital_link.lot(gtin, lot))
+    product = registry.product(conn, gtin)
     sources = _sources(conn, journey, now_ms)
     stays = [_stay(conn, one, product, sources[one.place], now_ms) for one in journey.presences]
     verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin)
     return LotEvidence(
-        gtin=gtin.zfill(14),
+        gtin=gtin,
         lot=lot,
         product_name="" if product is None else product.name,
         product_name_en="" if product is None else product.name_en,

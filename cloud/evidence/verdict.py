@@ -61,8 +61,10 @@ def stay_verdict(
         return NOT_ASSESSED, [Reason("no_custody")]
     if profile is None:
         return INSUFFICIENT, [Reason("no_profile")]
+    asked = measurements_for(profile, kind)
+    series = [one for one in series if one.measurement in asked]  # what no rule speaks of is shown, not judged
     reasons = [reason for one in series for reason in _excursion_reasons(one)]
-    for measurement in measurements_for(profile, kind):
+    for measurement in asked:
         reasons += _missing(profile, measurement, series, coverage.get(measurement, 0.0))
     reasons += [reason for one in series for reason in _remarks(one)]
     reasons.sort(key=lambda reason: _SEVERITY.index(_weight(reason)))  # stable: what decides comes first

@@ -74,15 +74,19 @@ def still_holds(frozen: LotEvidence, current: LotEvidence) -> bool:
 
 
 def _without_stays(evidence: LotEvidence) -> LotEvidence:
-    """What a lot says of itself; its reasons repeat those of its stays."""
-    return msgspec.structs.replace(evidence, stays=[], reasons=[])
+    """What a lot says of itself: its reasons repeat those of its stays, and a name is not evidence."""
+    return msgspec.structs.replace(evidence, stays=[], reasons=[], product_name="", product_name_en="")
 
 
 def _stay_holds(old: Stay, new: Stay) -> bool:
     if old.to_ms is not None or new.to_ms is not None:
-        return old == new
+        return _without_names(old) == _without_names(new)
     codes = [{reason.code for reason in stay.reasons} for stay in (old, new)]
     return (old.place, old.from_ms, old.verdict, codes[0]) == (new.place, new.from_ms, new.verdict, codes[1])
+
+
+def _without_names(stay: Stay) -> Stay:
+    return msgspec.structs.replace(stay, place_name="", place_name_en="")
 
 
 def _first(conn: Connection, gtin: str, lot: str, *where: ColumnElement[bool]) -> Version | None:

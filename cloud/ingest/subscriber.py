@@ -1,8 +1,10 @@
 """The link to the broker: MQTT 5 with manual acknowledgement. The only module of the cloud that imports paho.
 
 Invariants: a message is acknowledged only by `acknowledge`, and only on the connection it came by, because on the
-next one its packet id may belong to another message; subscriptions are made again on every connection; at most
-RECEIVE_MAXIMUM messages wait unacknowledged, so memory is bounded by the broker keeping to it.
+next one its packet id may belong to another message; subscriptions are made again on every connection; no message
+is let go of unacknowledged while its connection lives. Receive Maximum alone does not bound what comes (mosquitto
+2.0.11 exceeds it threefold once acknowledgements flow), so a full queue stops reading from the socket: the broker
+then holds the rest, and after a long silence ends the connection and sends again.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import logging
 import queue
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,7 @@ SESSION_EXPIRY_S = 86_400  # the broker keeps our subscription for a day without
 KEEPALIVE_S = 10
 RECONNECT_MIN_S, RECONNECT_MAX_S = 1, 2
 CONNECT_TIMEOUT_S = 5.0
+CLOSING_SEEN_S = 0.1  # how soon a network thread that waits for room notices the end
 RECEIPTS_QUEUED_MAX = 1_000  # a lost receipt is made up by the next one
 
 _log = logging.getLogger(__name__)
@@ -73,10 +75,11 @@ class Subscriber:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._waiting: queue.Queue[Delivery] = queue.Queue(RECEIVE_MAXIMUM * 2)
+        self._waiting: queue.Queue[Delivery] = queue.Queue(RECEIVE_MAXIMUM)
         self._connection = 0
         self._state = "not connected yet"
         self._subscribed = threading.Event()
+        self._closing = threading.Event()
         self._client = self._make_client()
 
     @property
@@ -102,6 +105,7 @@ class Subscriber:
 
     def close(self) -> None:
         """Disconnect; what was not acknowledged comes again."""
+        self._closing.set()
         self._client.disconnect()
         self._client.loop_stop()
         self._subscribed.clear()
@@ -201,19 +205,13 @@ class Subscriber:
             topic = message.topic
         except UnicodeDecodeError:  # a broker must not let this through (MQTT 5 §1.5.4)
             topic = "not UTF-8"
-        if message.qos == 0 and self._waiting.qsize() >= RECEIVE_MAXIMUM:
-            return  # nothing limits these but us: they must not crowd out what has to be acknowledged
-        self._keep(Delivery(topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection))
-
-    def _keep(self, delivery: Delivery) -> None:
-        """Queue a message; when there is no room the oldest leaves, unacknowledged, and comes again."""
-        while True:
+        delivery = Delivery(topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection)
+        while not self._closing.is_set():
             try:
-                self._waiting.put_nowait(delivery)
+                self._waiting.put(delivery, timeout=CLOSING_SEEN_S)
                 return
             except queue.Full:
-                with suppress(queue.Empty):
-                    self._waiting.get_nowait()
+                continue
 
     def _become(self, state: str) -> None:
         if state != self._state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -119,18 +120,22 @@ def describe(app: FastAPI) -> None:
     _, schemas = msgspec.json.schema_components(
         [LotEvidence, LotSummary, ReadingJson], ref_template="#/components/schemas/{name}"
     )
+    nouns = {name: _travelling_schema(schema) for name, schema in schemas.items()}
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         described = made()
-        described.setdefault("components", {}).setdefault("schemas", {}).update(_travelling_schema(schemas))
+        described.setdefault("components", {}).setdefault("schemas", {}).update(nouns)
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
 def travelling(value: Any) -> Any:
-    """Plain data with every `…_ms` instant as `…` in ISO 8601: `from_ms` becomes `from`."""
+    """Plain data with every `…_ms` instant in ISO 8601 under its bare name: `from_ms` becomes `from`.
+
+    Where something else has that name already, `state_ms` beside `state`, it becomes `state_at`.
+    """
     if isinstance(value, list):
         return [travelling(item) for item in value]
     if not isinstance(value, dict):
@@ -138,24 +143,30 @@ def travelling(value: Any) -> Any:
     shaped: dict[str, Any] = {}
     for key, item in value.items():
         is_instant = key.endswith("_ms") and (item is None or isinstance(item, int))
-        shaped[key.removesuffix("_ms") if is_instant else key] = (
-            formats.iso(item) if is_instant and item is not None else travelling(item)
-        )
+        name = _instant_name(key, value) if is_instant else key
+        shaped[name] = formats.iso(item) if is_instant and item is not None else travelling(item)
     return shaped
 
 
-def _travelling_schema(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_travelling_schema(item) for item in value]
-    if not isinstance(value, dict):
-        return value.removesuffix("_ms") if isinstance(value, str) else value
-    shaped = {key: _travelling_schema(item) for key, item in value.items() if not key.endswith("_ms")}
+def _instant_name(key: str, siblings: Container[str]) -> str:
+    bare = key.removesuffix("_ms")
+    return f"{bare}_at" if bare in siblings else bare
+
+
+def _travelling_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one noun as `travelling` shapes it."""
+    properties = schema.get("properties", {})
     instant = {"type": "string", "format": "date-time"}
-    for key, item in value.items():
+    shaped = {}
+    for key, item in properties.items():
         if key.endswith("_ms"):
-            is_optional = isinstance(item, dict) and "anyOf" in item
-            shaped[key.removesuffix("_ms")] = {"anyOf": [instant, {"type": "null"}]} if is_optional else instant
-    return shaped
+            shaped[_instant_name(key, properties)] = (
+                {"anyOf": [instant, {"type": "null"}]} if "anyOf" in item else instant
+            )
+        else:
+            shaped[key] = item
+    required = [_instant_name(key, properties) if key.endswith("_ms") else key for key in schema.get("required", ())]
+    return schema | {"properties": shaped, "required": required}
 
 
 def _json(value: object) -> Response:

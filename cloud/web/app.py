@@ -19,7 +19,7 @@ from cloud.health import Health, PartHealth
 from cloud.web import api, lot_page, review, sign_in, start_page
 from cloud.web.form import Refused
 from cloud.web.page import STATIC, Page, Site, open_page, render
-from cloud.web.security import SecurityHeaders
+from cloud.web.security import HEADERS, SecurityHeaders
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -42,6 +42,7 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(Retryable, _unavailable)
+    app.add_exception_handler(Exception, _unexpected)
     api.describe(app)
     return app
 
@@ -82,13 +83,23 @@ def _bad_request(request: Request, _error: Exception) -> Response:
 
 
 def _unavailable(request: Request, _error: Exception) -> Response:
-    """The database is locked or full: asking for the session would only fail again."""
-    site: Site = request.app.state.site
-    language = request.query_params.get("lang")
-    page = Page(site, "en" if language == "en" else "vi", None, "/", {})
-    answer = api.problem(page, 503, "unavailable") if _is_api(request) else _error_page(page, 503, "unavailable")
+    """The database is locked or full."""
+    answer = _blind_answer(request, 503, "unavailable")
     answer.headers["Retry-After"] = "30"
     return answer
+
+
+def _unexpected(request: Request, _error: Exception) -> Response:
+    """A defect of ours: the server logs it; this answer passes by the middleware, so it brings its own headers."""
+    answer = _blind_answer(request, 500, "unexpected")
+    answer.headers.update(HEADERS)
+    return answer
+
+
+def _blind_answer(request: Request, status: int, code: str) -> Response:
+    """An answer that asks the database nothing: whatever went wrong would only go wrong again."""
+    page = Page(request.app.state.site, "en" if request.query_params.get("lang") == "en" else "vi", None, "/", {})
+    return api.problem(page, status, code) if _is_api(request) else _error_page(page, status, code)
 
 
 def _answer(request: Request, status: int, code: str) -> Response:

@@ -13,7 +13,7 @@ from html import escape
 
 from cloud.web.formats import Language, clock_time, local, number, short_day, unit_sign
 from cloud.web.scale import Axis, time_ticks, value_domain, value_ticks
-from cloud.web.trace import Point, Trace, envelope, pieces
+from cloud.web.trace import Piece, envelope
 
 INK, MUTED, GRID = "#1c2733", "#4d5b69", "#dfe5ea"
 LINE, BAND, LIMIT = "#0b4f6c", "#e3f1e6", "#2e7d4a"
@@ -65,7 +65,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """All that a chart shows. name: unique on the page. gap_words: written into gaps that are wide enough."""
+    """All that a chart shows. name: unique on the page. gap_words: written into gaps that are wide enough.
+
+    lines: every line in pieces that are already broken at its gaps (trace.py); the chart joins none of them.
+    """
 
     name: str
     title: str
@@ -74,7 +77,7 @@ class Chart:
     unit: str
     from_ms: int
     to_ms: int
-    traces: Sequence[Trace]
+    lines: Sequence[Piece]
     low: float | None
     high: float | None
     excesses: Sequence[Excess]
@@ -85,8 +88,7 @@ class Chart:
 
 def draw(chart: Chart, frame: Frame) -> str:
     """The chart as one `<svg>` element for this frame."""
-    lines = [piece for trace in chart.traces for piece in pieces(trace)]
-    plot = _Plot(chart, frame, lines)
+    plot = _Plot(chart, frame)
     name = f"{chart.name}-{frame.name}"
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart chart-{frame.name}" '
@@ -105,9 +107,9 @@ def draw(chart: Chart, frame: Frame) -> str:
         _gaps(plot, name),
         _excess_areas(plot, name),
         _limits(plot),
-        _lines(plot, name, lines),
+        _lines(plot, name),
         _sections(plot),
-        _marks(plot, lines),
+        _marks(plot),
         f'<path d="M{frame.left} {plot.bottom}H{plot.right}" stroke="{MUTED}"/>',
         "</svg>",
     ]
@@ -117,13 +119,14 @@ def draw(chart: Chart, frame: Frame) -> str:
 class _Plot:
     """The chart's two axes in one frame."""
 
-    def __init__(self, chart: Chart, frame: Frame, lines: list[list[Point]]) -> None:
+    def __init__(self, chart: Chart, frame: Frame) -> None:
         self.chart, self.frame = chart, frame
         self.right, self.bottom = frame.width - frame.right, frame.height - frame.bottom
-        values = [point.value for piece in lines for point in piece]
+        values = [value for piece in chart.lines for value in (min(piece.values), max(piece.values))]
         values += [limit for limit in (chart.low, chart.high) if limit is not None]
         low, high = value_domain(values or [0.0])
-        self.x = Axis(chart.from_ms, max(chart.to_ms, chart.from_ms + 1), frame.left, self.right)
+        self.from_ms, self.to_ms = chart.from_ms, max(chart.to_ms, chart.from_ms + 1)
+        self.x = Axis(self.from_ms, self.to_ms, frame.left, self.right)
         self.y = Axis(low, high, self.bottom, frame.top)
 
     def box(self, from_ms: int, to_ms: int, fill: str) -> str:
@@ -235,10 +238,10 @@ def _limits(plot: _Plot) -> str:
     return found
 
 
-def _lines(plot: _Plot, name: str, lines: list[list[Point]]) -> str:
-    if not lines:
+def _lines(plot: _Plot, name: str) -> str:
+    if not plot.chart.lines:
         return ""
-    d = "".join(_path(plot, piece) for piece in lines)
+    d = "".join(_path(plot, piece) for piece in plot.chart.lines)
     return (
         f'<defs><path id="{name}-line" class="line" d="{d}" fill="none" stroke-linejoin="round" '
         'stroke-linecap="round"/></defs>'
@@ -247,9 +250,10 @@ def _lines(plot: _Plot, name: str, lines: list[list[Point]]) -> str:
     )
 
 
-def _path(plot: _Plot, piece: list[Point]) -> str:
+def _path(plot: _Plot, piece: Piece) -> str:
     """One piece as a subpath; a lone reading is a dot (a line of no length with round ends)."""
-    drawn = envelope(piece, lambda at_ms: int(plot.x.at(at_ms)))
+    columns = plot.right - plot.frame.left
+    drawn = envelope(piece, plot.from_ms, plot.to_ms, columns)
     places = [f"{plot.x.at(point.at_ms):.1f} {plot.y.at(point.value):.1f}" for point in drawn]
     return f"M{places[0]}L{' '.join(places[1:] or places)}"
 
@@ -272,12 +276,12 @@ def _sections(plot: _Plot) -> str:
     return found
 
 
-def _marks(plot: _Plot, lines: list[list[Point]]) -> str:
+def _marks(plot: _Plot) -> str:
     """A ring and a number at the extreme of each excursion, the worst first."""
     found = ""
     ranked = sorted(plot.chart.excesses, key=lambda excess: (not excess.severe, excess.from_ms - excess.to_ms))
     for excess in ranked[:_MOST_MARKS]:
-        inside = (p for piece in lines for p in piece if excess.from_ms <= p.at_ms <= excess.to_ms)
+        inside = (point for piece in plot.chart.lines for point in piece.within(excess.from_ms, excess.to_ms))
         at = next((point for point in inside if point.value == excess.extreme), None)
         if at is None:
             continue

@@ -172,11 +172,12 @@ def _journey(page: Page, evidence: LotEvidence, stays: Sequence[StayView], profi
         unit=next((one.evidence.unit for _, one in series), "CEL"),
         from_ms=first,
         to_ms=end,
-        traces=[one.trace for _, one in series],
+        lines=[piece for _, one in series for piece in one.line],
         low=profile.low if profile else None,
         high=profile.high if profile else None,
         excesses=[each for _, one in series for each in excesses(one.evidence)],
-        gaps=[gap for _, one in series for gap in one.trace.gaps] + [(s.from_ms, s.until_ms) for s in blind],
+        gaps=[(gap.from_ms, gap.to_ms) for _, one in series for gap in one.gaps]
+        + [(stay.from_ms, stay.until_ms) for stay in blind],
         sections=[_section(view, end) for view in stays if view.stay.from_ms < end],
         gap_words=page.words("chart.gap"),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from math import fsum
 
 from markupsafe import Markup
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from cloud.telemetry.query import ReadingRow, readings
 from cloud.web import formats, phrase
 from cloud.web.chart import FRAMES, Chart, Excess, Section, draw
 from cloud.web.page import Page
-from cloud.web.trace import Sample, Trace
+from cloud.web.trace import Piece, Trace, cut, pieces
 from standards.units import UnitError, convert
 from wire.observation import Quality
 
@@ -47,7 +48,7 @@ class ExcursionRow:
 
 @dataclass(frozen=True, slots=True)
 class SeriesView:
-    """One series of a stay. trace: its readings inside the stay, for the chart of the whole journey."""
+    """One series of a stay. line: its readings inside the stay, for the chart of the whole journey."""
 
     evidence: SeriesEvidence
     measurement: str
@@ -56,7 +57,7 @@ class SeriesView:
     gaps: list[Gap]
     buckets: list[Bucket]
     by_day: bool
-    trace: Trace
+    line: list[Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,10 @@ def _view_series(
     name: str,
 ) -> SeriesView:
     words = page.words
-    samples = [Sample(row.observed_ms, _value(row, one.unit)) for row in rows]
     step_ms = int(one.log_interval_s * 1000 * (profile.gap_factor if profile else 2.0))
     gaps = [(gap.from_ms, gap.to_ms) for gap in one.gaps]
+    values = [_value(row, one.unit) for row in rows]
+    line = pieces(Trace([row.observed_ms for row in rows], values, step_ms, gaps))
     is_temperature = one.measurement == phrase.TEMPERATURE
     measurement = (
         words(f"measurement.{one.measurement}") if f"measurement.{one.measurement}" in words else one.measurement
@@ -153,7 +155,7 @@ def _view_series(
         unit=one.unit,
         from_ms=section.from_ms - around_ms,
         to_ms=section.to_ms + around_ms,
-        traces=[Trace(samples, step_ms, gaps)],
+        lines=line,
         low=profile.low if profile and is_temperature else None,
         high=profile.high if profile and is_temperature else None,
         excesses=excesses(one),
@@ -161,7 +163,7 @@ def _view_series(
         sections=[section],
         gap_words=words("chart.gap"),
     )
-    inside = [s for s in samples if section.from_ms <= s.at_ms < section.to_ms]
+    inside = cut(line, section.from_ms, section.to_ms)
     by_day = section.to_ms - section.from_ms > _DAYS_BY_HOUR * _DAY_MS
     rules = {rule.name: rule for rule in profile.rules} if profile else {}
     return SeriesView(
@@ -175,7 +177,7 @@ def _view_series(
         gaps=list(one.gaps),
         buckets=_buckets(inside, _DAY_MS if by_day else _HOUR_MS),
         by_day=by_day,
-        trace=Trace(inside, step_ms, gaps),
+        line=inside,
     )
 
 
@@ -208,12 +210,17 @@ def describe(page: Page, one: SeriesEvidence) -> str:
     )
 
 
-def _buckets(samples: Sequence[Sample], size_ms: int) -> list[Bucket]:
+def _buckets(line: Sequence[Piece], size_ms: int) -> list[Bucket]:
     shift_ms = int(formats.LOCAL_ZONE.utcoffset(None).total_seconds() * 1000)
-    found = []
-    for index, group in groupby(samples, key=lambda sample: (sample.at_ms + shift_ms) // size_ms):
-        values = [sample.value for sample in group if sample.value is not None]
-        if values:
-            mean = sum(values) / len(values)
-            found.append(Bucket(index * size_ms - shift_ms, len(values), min(values), max(values), mean))
-    return found
+    held: dict[int, list[float]] = {}
+    for piece in line:
+        start = 0
+        while start < len(piece.times):
+            index = (piece.times[start] + shift_ms) // size_ms
+            end = bisect_left(piece.times, (index + 1) * size_ms - shift_ms, start + 1)
+            held.setdefault(index, []).extend(piece.values[start:end])
+            start = end
+    return [
+        Bucket(index * size_ms - shift_ms, len(values), min(values), max(values), fsum(values) / len(values))
+        for index, values in sorted(held.items())
+    ]

@@ -1,21 +1,15 @@
 """From readings to the line of a chart: where it must break, and how it is thinned without losing an extreme. Pure.
 
 A line says "in between it was like this". Over a gap nobody knows, so the line ends before it and begins again after.
+Readings are columns of plain numbers here: a lot page draws 10 probes × a month in well under a second.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-
-class Sample(NamedTuple):
-    """One reading on a chart; value is None where the sensor gave no number."""
-
-    at_ms: int
-    value: float | None
 
 
 class Point(NamedTuple):
@@ -27,27 +21,54 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The readings of one series in order of time, and where its line must break: its gaps, and any longer step."""
+    """The readings of one series in order of time; a value is None where the sensor gave no number.
 
-    samples: Sequence[Sample]
+    Its line must break at its gaps, and at any step longer than `max_step_ms`.
+    """
+
+    times: Sequence[int]
+    values: Sequence[float | None]
     max_step_ms: int
     gaps: Sequence[tuple[int, int]] = ()
 
 
-def pieces(trace: Trace) -> list[list[Point]]:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a line without a break: instants and values, one of each per reading, never empty."""
+
+    times: list[int]
+    values: list[float]
+
+    def within(self, from_ms: int, to_ms: int) -> list[Point]:
+        """The readings in [from_ms, to_ms], both ends included."""
+        start, end = bisect_left(self.times, from_ms), bisect_right(self.times, to_ms)
+        return [Point(*pair) for pair in zip(self.times[start:end], self.values[start:end], strict=True)]
+
+
+def pieces(trace: Trace) -> list[Piece]:
     """The line in pieces: broken at readings without a number, at steps that are too long, and at every gap."""
-    gaps = merged(trace.gaps)
-    starts = [start for start, _ in gaps]
-    found: list[list[Point]] = []
-    piece: list[Point] = []
-    for at_ms, value in trace.samples:
+    breaks = _breaks(trace)
+    found: list[Piece] = []
+    piece: Piece | None = None
+    last_ms = 0
+    for index, (at_ms, value) in enumerate(zip(trace.times, trace.values, strict=True)):
         if value is None:
-            piece = []
+            piece = None
             continue
-        if not piece or at_ms - piece[-1].at_ms > trace.max_step_ms or _hits(gaps, starts, piece[-1].at_ms, at_ms):
-            piece = []
+        if piece is None or at_ms - last_ms > trace.max_step_ms or index in breaks:
+            piece = Piece([], [])
             found.append(piece)
-        piece.append(Point(at_ms, value))
+        piece.times.append(at_ms)
+        piece.values.append(value)
+        last_ms = at_ms
+    return found
+
+
+def _breaks(trace: Trace) -> set[int]:
+    """The readings whose step from the one before reaches into a gap."""
+    found: set[int] = set()
+    for start, end in merged(trace.gaps):
+        found.update(range(bisect_right(trace.times, start), bisect_left(trace.times, end) + 1))
     return found
 
 
@@ -62,33 +83,35 @@ def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _hits(gaps: list[tuple[int, int]], starts: list[int], before_ms: int, after_ms: int) -> bool:
-    last = bisect_left(starts, after_ms) - 1  # merged gaps: only the last to start before `after_ms` can reach in
-    return last >= 0 and gaps[last][1] > before_ms
+def cut(line: Iterable[Piece], from_ms: int, to_ms: int) -> list[Piece]:
+    """The part of a line in [from_ms, to_ms)."""
+    found = []
+    for piece in line:
+        start, end = bisect_left(piece.times, from_ms), bisect_left(piece.times, to_ms)
+        if start < end:
+            found.append(Piece(piece.times[start:end], piece.values[start:end]))
+    return found
 
 
-def envelope(piece: Sequence[Point], column: Callable[[int], int]) -> list[Point]:
-    """At most four points per pixel column: its first, lowest, highest and last, in order of time.
+def envelope(piece: Piece, from_ms: int, to_ms: int, columns: int) -> list[Point]:
+    """At most four points per pixel column of [from_ms, to_ms]: its first, lowest, highest and last, in order of time.
 
     The line drawn through them covers the same pixels as the line through all points (the "M4" aggregation of Jugel et
     al., VLDB 2014), so a spike of one reading among thousands is still seen.
     """
     kept: list[Point] = []
-    start = 0
-    while start < len(piece):
-        here = column(piece[start].at_ms)
-        end = start + 1
-        while end < len(piece) and column(piece[end].at_ms) == here:
-            end += 1
-        kept.extend(piece[index] for index in _telling(piece, start, end))
+    start, column = 0, 0
+    while start < len(piece.times):
+        column = max(0, min(columns - 1, (piece.times[start] - from_ms) * columns // (to_ms - from_ms)))
+        next_ms = from_ms - (-(column + 1) * (to_ms - from_ms) // columns)  # where the next column begins, rounded up
+        end = len(piece.times) if column == columns - 1 else bisect_left(piece.times, next_ms, start + 1)
+        kept.extend(Point(piece.times[index], piece.values[index]) for index in _telling(piece.values, start, end))
         start = end
     return kept
 
 
-def _telling(piece: Sequence[Point], start: int, end: int) -> list[int]:
+def _telling(values: list[float], start: int, end: int) -> list[int]:
     if end - start <= 4:
         return list(range(start, end))
-    span = range(start, end)
-    lowest = min(span, key=lambda index: piece[index].value)
-    highest = max(span, key=lambda index: piece[index].value)
-    return sorted({start, lowest, highest, end - 1})
+    here = values[start:end]
+    return sorted({start, start + here.index(min(here)), start + here.index(max(here)), end - 1})

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edge.buffer.seal import pack_group, unpack_group
+from edge.buffer.base import ObservationRefused, SealOptions
+from edge.buffer.seal import admit, pack_group, unpack_group
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Loss
 
@@ -49,17 +50,21 @@ def insert_group(db: sqlite3.Connection, row: tuple[int, int, int, bytes]) -> No
     db.execute("INSERT INTO open_group (count, from_ms, scans, observations) VALUES (?, ?, ?, ?)", row)
 
 
-def next_batch(db: sqlite3.Connection, stamp: Stamp) -> Batch:
-    """The oldest groups and losses, as many as one transaction takes; empty when nothing is open."""
+def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | None = None) -> Batch:
+    """The oldest groups and losses, as many as one transaction takes; empty when nothing is open.
+
+    With `check`, groups that break the wire's limits count as damaged: an older program may have admitted them.
+    """
     batch = Batch([], [], [], [], [])
     rows = db.execute("SELECT id, observations FROM open_group ORDER BY id LIMIT ?", (GROUPS_PER_SEAL,))
     for id_, data in rows.fetchall():
         batch.groups.append(id_)
         try:
-            batch.observations.extend(unpack_group(data))
-        except ValueError as error:
+            observations = unpack_group(data)
+            batch.observations.extend(observations if check is None else admit(observations, check))
+        except (ValueError, ObservationRefused) as error:
             batch.damaged.append(id_)
-            log.error("accepted group is damaged on disk, its bytes are kept aside: group=%d error=%s", id_, error)
+            log.error("accepted group cannot be sealed, its bytes are kept aside: group=%d error=%s", id_, error)
     for id_, data in db.execute("SELECT id, loss FROM declaration ORDER BY id LIMIT ?", (LOSSES_PER_SEAL,)):
         batch.declarations.append(id_)
         batch.losses.append(_dated(msgspec.msgpack.decode(data, type=Loss), stamp))

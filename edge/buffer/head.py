@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from edge.buffer.base import BufferFull
 from edge.durable import replace_file
+from wire.envelope import HASH_BYTES
 from wire.pack import STREAM_BYTES, StreamHead
 
 HEAD_MAX_BYTES = 4096  # it has about 250
@@ -33,23 +35,39 @@ class Head(msgspec.Struct, frozen=True):
         return StreamHead(bytes.fromhex(self.stream), self.last_seq, bytes.fromhex(self.hash))
 
 
-def read_head(path: Path) -> Head | None:
-    """The head as last written; None when there is none or it is unreadable (which is logged)."""
-    try:
-        with path.open("rb") as file:
-            head = msgspec.json.decode(file.read(HEAD_MAX_BYTES), type=Head)
-        chain = head.chain
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
-        log.error("buffer head file is unreadable, going on without it: file=%s error=%s", path, error)
-        return None
-    if len(chain.stream) != STREAM_BYTES or len(chain.hash) != 32 or head.last_seq < 1:
-        log.error("buffer head file makes no sense, going on without it: file=%s", path)
-        return None
-    return head
+class HeadFile:
+    """The side file of one buffer, and what it says now."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._recorded: StreamHead | None = None
 
-def write_head(path: Path, head: Head) -> None:
-    """Replace the head durably. Raises OSError."""
-    replace_file(path, msgspec.json.encode(head) + b"\n", mode=0o644)
+    def read(self) -> Head | None:
+        """The head as last written; None when there is none or it is unreadable (which is logged)."""
+        try:
+            with self._path.open("rb") as file:
+                head = msgspec.json.decode(file.read(HEAD_MAX_BYTES), type=Head)
+            chain = head.chain
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            log.error("buffer head file is unreadable, going on without it: file=%s error=%s", self._path, error)
+            return None
+        if len(chain.stream) != STREAM_BYTES or len(chain.hash) != HASH_BYTES or head.last_seq < 1:
+            log.error("buffer head file makes no sense, going on without it: file=%s", self._path)
+            return None
+        self._recorded = chain
+        return head
+
+    def covers(self, head: StreamHead) -> bool:
+        """Whether the file says exactly this head."""
+        return self._recorded == head
+
+    def write(self, head: StreamHead, *, released_through: int, sealed_ms: int) -> None:
+        """Replace the head durably. Raises BufferFull."""
+        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, sealed_ms)
+        try:
+            replace_file(self._path, msgspec.json.encode(text) + b"\n", mode=0o644)
+        except OSError as error:
+            raise BufferFull(f"{self._path}: cannot be written ({error}); packs wait until it can") from error
+        self._recorded = head

@@ -94,7 +94,7 @@ class SqliteBuffer:
 
     async def append(self, observations: Sequence[Observation]) -> None:
         """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""
-        if self._closing:
+        if self._closing or self._committer is None or self._committer.done():
             raise BufferUnusable(f"{self._path}: the buffer is closed")
         if not observations:
             return
@@ -177,20 +177,22 @@ class SqliteBuffer:
         self._group, self._waiting = [], []
         self._arrived.clear()
         self._hurry.clear()
-        failure: BufferFailure | None = None
+        failure: BufferFailure | None = BufferUnusable(f"{self._path}: the commit was interrupted; start again")
         try:
             await self._run(partial(Store.append, observations=group))
+            failure = None
         except BufferFailure as error:
             failure = error
+        finally:  # whatever happened, nobody waits for ever
+            for accepted in waiting:
+                if accepted.done():
+                    continue
+                if failure is None:
+                    accepted.set_result(None)
+                else:
+                    accepted.set_exception(failure)
         if failure is None and self._open_since is None:
             self._open_since = asyncio.get_running_loop().time()
-        for accepted in waiting:
-            if accepted.done():
-                continue
-            if failure is None:
-                accepted.set_result(None)
-            else:
-                accepted.set_exception(failure)
         self._changed.set()
 
     # -- the file, on the worker thread --

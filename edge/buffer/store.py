@@ -15,7 +15,6 @@ from edge.buffer.base import (
     BufferFull,
     BufferOptions,
     BufferState,
-    BufferUnusable,
     PackName,
     ReceiptBeyondHead,
     SealedPack,
@@ -23,8 +22,8 @@ from edge.buffer.base import (
     StreamUnknown,
 )
 from edge.buffer.file import disk_bytes, set_aside_names, transaction
-from edge.buffer.groups import drop_batch, group_row, insert_group, look_at_backlog, next_batch
-from edge.buffer.head import Head, read_head, write_head
+from edge.buffer.groups import Batch, drop_batch, group_row, insert_group, look_at_backlog, next_batch
+from edge.buffer.head import HeadFile
 from edge.buffer.packs import (
     count_packs,
     held_names,
@@ -41,6 +40,7 @@ from edge.buffer.stream import (
     Stream,
     Turn,
     begin_stream,
+    claim_file,
     declare,
     load_streams,
     must_turn,
@@ -49,6 +49,7 @@ from edge.buffer.stream import (
     wanted,
 )
 from edge.keys import Identity
+from wire.envelope import WireError
 from wire.observation import Observation, Stamp
 from wire.pack import Loss, StreamHead
 from wire.receipt import Receipt
@@ -76,11 +77,10 @@ class Store:
         self._identity = identity
         self._seal_options = seal_options
         self._space = Space(connection, path, options, free_bytes)
-        self._head_path = path.with_name(HEAD_NAME)
+        self._head_file = HeadFile(path.with_name(HEAD_NAME))
         self._streams = load_streams(connection)
         self._set_aside = set_aside_names(path)
         self._full = False
-        self._recorded_seq = 0  # of the current stream, in the head file
         self._start()
         self._unsent_observations = sum(count_packs(connection, each, each.unsent)[1] for each in self._streams)
         self.seal_at_once = False  #: open groups are many or hold a scan, or a loss waits to be declared
@@ -89,16 +89,14 @@ class Store:
     def append(self, observations: Sequence[Observation]) -> None:
         """Commit one group of admitted observations. Raises BufferFull."""
         row = group_row(observations)
+        self._full = True
         try:
             self._space.make(len(row[-1]), self._streams)
-        except BufferFull:
-            self._full = True
+            with transaction(self._db):
+                insert_group(self._db, row)
+            self._full = False
+        finally:
             self.state = self._look()
-            raise
-        self._full = False
-        with transaction(self._db):
-            insert_group(self._db, row)
-        self.state = self._look()
 
     def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal all open groups and declare what is to be declared, in as many transactions as memory allows."""
@@ -114,8 +112,7 @@ class Store:
         self._record_head()
         packs: list[SealedPack] = []
         for stream in reversed(self._streams) if newest_first else self._streams:
-            through = self._recorded_seq if stream is self._current else stream.last_seq
-            for seq in wanted(stream, newest_first=newest_first, through=through):
+            for seq in wanted(stream, newest_first=newest_first):
                 if len(packs) >= limit:
                     return packs
                 if (stream.name, seq) not in exclude:
@@ -141,13 +138,14 @@ class Store:
             self._meet_copy(stream, receipt)
         settled = unite(stream.settled, claimed)
         released = 0
-        if settled != stream.settled:
+        changed = settled != stream.settled
+        if changed:
             released, observations = count_packs(self._db, stream, newly_done(stream, claimed))
             with transaction(self._db):
                 save_settled(self._db, stream, settled)
             stream.settled = settled
             self._unsent_observations -= observations
-        if released or refused:
+        if changed or refused:
             self.state = self._look()
         return released
 
@@ -166,7 +164,7 @@ class Store:
         self._db.close()
 
     def abandon(self) -> None:
-        """Close without touching the file again: it is corrupt."""
+        """Close a corrupt file without waiting for its log to be folded in whole."""
         self._db.close()
 
     # -- how it is done --
@@ -176,32 +174,20 @@ class Store:
         return self._streams[-1]
 
     def _start(self) -> None:
-        self._claim()
-        head = read_head(self._head_path)
+        claim_file(self._db, self._path, self._identity.gateway)
+        head = self._head_file.read()
         turn = must_turn(self._streams, head, self._identity.kid)
         if turn is not None:
             self._turn(turn)
-        elif head is not None and head.chain.stream == self._current.name:
-            self._recorded_seq = head.last_seq
-        self._record_head()
-
-    def _claim(self) -> None:
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'gateway'").fetchone()
-        name = self._identity.gateway
-        if row is None:
-            with transaction(self._db):
-                self._db.execute("INSERT INTO meta VALUES ('gateway', ?)", (name.encode(),))
-        elif row[0] != name.encode():
-            raise BufferUnusable(
-                f"{self._path}: the buffer of gateway {row[0]!r}, configured is {name!r}; "
-                "give each gateway a data_dir of its own"
-            )
+        try:
+            self._record_head()
+        except BufferFull as error:
+            log.error("starting without a fresh head file: %s", error)
 
     def _turn(self, turn: Turn) -> None:
         with transaction(self._db):
             stream = begin_stream(self._db, turn, self._identity.kid)
         self._streams.append(stream)
-        self._recorded_seq = 0
         level = logging.INFO if turn.predecessor is None and turn.loss is None else logging.ERROR
         log.log(level, "buffer begins a new stream: file=%s stream=%s why=%s", self._path, stream.name.hex(), turn.why)
 
@@ -215,7 +201,19 @@ class Store:
         batch = next_batch(self._db, stamp)
         if not batch.groups and not batch.losses:
             return []
-        packs = seal_all(
+        try:
+            packs = self._sign(batch, stamp)
+        except WireError as error:
+            log.error("accepted observations cannot be sealed together, looking for the cause: %s", error)
+            batch = next_batch(self._db, stamp, check=self._seal_options)
+            packs = self._sign(batch, stamp)
+        with transaction(self._db):
+            insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
+            drop_batch(self._db, batch)
+        return self._move_head(packs)
+
+    def _sign(self, batch: Batch, stamp: Stamp) -> list[Sealed]:
+        return seal_all(
             batch.observations,
             self._current.chain,
             stamp,
@@ -223,10 +221,6 @@ class Store:
             options=self._seal_options,
             losses=batch.losses,
         )
-        with transaction(self._db):
-            insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
-            drop_batch(self._db, batch)
-        return self._move_head(packs)
 
     def _move_head(self, packs: list[Sealed]) -> list[StreamHead]:
         stream = self._current
@@ -238,16 +232,10 @@ class Store:
 
     def _record_head(self) -> None:
         """Bring the head file up to the current stream's head; nothing newer than it is handed out."""
-        head = self._current.head
-        if head is None or self._recorded_seq >= head.last_seq:
-            return
-        _, sealed_ms = times_of(self._db, self._current, head.last_seq)
-        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), self._current.released_through, sealed_ms)
-        try:
-            write_head(self._head_path, text)
-        except OSError as error:
-            raise BufferFull(f"{self._head_path}: cannot be written ({error}); packs wait until it can") from error
-        self._recorded_seq = head.last_seq
+        stream = self._current
+        if stream.head is not None and not self._head_file.covers(stream.head):
+            _, sealed_ms = times_of(self._db, stream, stream.last_seq)
+            self._head_file.write(stream.head, released_through=stream.released_through, sealed_ms=sealed_ms)
 
     def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
         pack = read_pack(self._db, stream, seq)

@@ -9,13 +9,18 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 
 import msgspec
 
+from edge.buffer.base import BufferUnusable
 from edge.buffer.head import Head
 from edge.buffer.ranges import Range, Ranges, gaps, numbers, unite
 from edge.buffer.seal import Chain
 from wire.pack import STREAM_BYTES, Loss, StreamHead
+
+WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
 
 
 @dataclass(slots=True)
@@ -135,18 +140,21 @@ def newly_done(stream: Stream, more: list[Range]) -> Ranges:
     return unite([], (gap for first, last in more for gap in gaps(done, first, last)))
 
 
-def wanted(stream: Stream, *, newest_first: bool, through: int) -> list[int]:
-    """Unsent seqs up to `through`, as many as one call can want."""
-    result: list[int] = []
-    for seq in numbers(stream.unsent, descending=newest_first):
-        if seq <= through:
-            result.append(seq)
-        if len(result) >= WANTED_MAX:
-            break
-    return result
+def wanted(stream: Stream, *, newest_first: bool) -> list[int]:
+    """Unsent seqs, as many as one call can want."""
+    return list(islice(numbers(stream.unsent, descending=newest_first), WANTED_MAX))
 
 
-WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
+def claim_file(connection: sqlite3.Connection, path: Path, gateway: str) -> None:
+    """Write the gateway's name into a new file, or hold it against the one there. Raises BufferUnusable."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'gateway'").fetchone()
+    if row is None:
+        connection.execute("INSERT INTO meta VALUES ('gateway', ?)", (gateway.encode(),))
+    elif row[0] != gateway.encode():
+        raise BufferUnusable(
+            f"{path}: the buffer of gateway {row[0].decode(errors='replace')}, configured is {gateway}; "
+            "give each gateway a data_dir of its own"
+        )
 
 
 def _after_lost_file(head: Head) -> Turn:

@@ -231,12 +231,25 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """The TLS context for a connection. Raises UplinkMisconfigured."""
     try:
         context = ssl.create_default_context(cafile=options.ca)
+        context.sslsocket_class = _ClosingSocket
         if options.certificate is not None:
             context.load_cert_chain(options.certificate, options.key)
     except (OSError, ValueError) as error:
         files = ", ".join(each for each in (options.ca, options.certificate, options.key) if each)
         raise UplinkMisconfigured(f"uplink.tls: certificates cannot be used ({error}); check {files}") from error
     return context
+
+
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: paho 2.2 only forgets it then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """See ssl.SSLSocket."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
 
 
 def _resolve(future: asyncio.Future[Any], value: object) -> None:

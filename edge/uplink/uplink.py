@@ -39,7 +39,7 @@ from wire import topics
 from wire.command import SendAgain
 from wire.receipt import Checkpoint
 
-RECONNECT_S = (0.2, 2.0)  # a lost or missing broker: delivery resumes within 2 s of its return
+RECONNECT_S = (0.2, 1.7)  # a lost or missing broker: with the handshake, delivery resumes within 2 s of its return
 REFUSED_MAX_S = 60.0  # a broker that says no is asked ever more rarely, up to this
 STATUS_EVERY_S = 10.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,20 @@ from cloud.registry.keys import add_gateway
 from tests.cloud.field import START_MS, Gateway
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A migrated SQLite database."""
-    opened = open_engine(sqlite_url(tmp_path / "cloud.db"))
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty, migrated database, made once: tests copy it."""
+    file = tmp_path_factory.mktemp("migrated") / "cloud.db"
+    opened = open_engine(sqlite_url(file))
     migrate(opened)
+    opened.dispose()
+    return file
+
+
+@pytest.fixture
+def engine(tmp_path: Path, migrated_file: Path) -> Iterator[Engine]:
+    """A migrated SQLite database."""
+    opened = open_engine(sqlite_url(Path(shutil.copy(migrated_file, tmp_path / "cloud.db"))))
     yield opened
     opened.dispose()
 

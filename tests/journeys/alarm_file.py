@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -22,15 +22,18 @@ PROBES_OF = {
     "cooler_1": ("cooling_1",),
     "cooler_2": ("cooling_2",),
 }
-DIRECTIONS = {"exceed": "above", "deficit": "below"}
+DIRECTIONS = {"exceed": "above", "deficit": "below", "recovery": ""}
 LIMIT_LEADS_MS = 3 * STEP_MS  # the longest delay the vendor had set is four readings: the first is this much earlier
 
 Side = tuple[str, str]  # (probe, "above" or "below")
 
 
 class Alarm(NamedTuple):
-    """One alarm raised. at_ms: instants that the written local time may mean and that have rows; candidates: probes
-    whose reading then is the alarm's value, as (probe, instant)."""
+    """One alarm raised, or its end (direction "").
+
+    at_ms: instants that the written local time may mean and that have rows. candidates: probes whose reading then is
+    the alarm's value, as (probe, instant).
+    """
 
     written: str
     sensor: str
@@ -48,17 +51,17 @@ class Limit(NamedTuple):
     value: Decimal
 
 
-def read_alarms(folder: Path, rows: list[Row]) -> list[Alarm]:
-    """Alarms raised (recoveries left out), oldest first. Values differ from -0.0 and 0.0 only in writing."""
-    by_written: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_written[row.written].append(row)
-    with (folder / ALARMS).open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.DictReader(file) if line["status"] == "1"]
-    return [_alarm(line, by_written.get(line["date"], [])) for line in reversed(lines)]
+def read_alarms(folder: Path, rows: Sequence[Row]) -> list[Alarm]:
+    """Alarms raised, oldest first."""
+    return _read(folder, rows, status="1")
 
 
-def limits(alarms: list[Alarm]) -> dict[Side, list[Limit]]:
+def read_recoveries(folder: Path, rows: Sequence[Row]) -> list[Alarm]:
+    """Ends of alarms, oldest first."""
+    return _read(folder, rows, status="0")
+
+
+def limits(alarms: Sequence[Alarm]) -> dict[Side, list[Limit]]:
     """Each probe's limits by side, from the alarms that can be of one probe only.
 
     A limit is taken as in force from a little before the first alarm that names it until the next one is.
@@ -74,7 +77,16 @@ def limits(alarms: list[Alarm]) -> dict[Side, list[Limit]]:
     return dict(found)
 
 
-def _alarm(line: Mapping[str, str], rows: list[Row]) -> Alarm:
+def _read(folder: Path, rows: Sequence[Row], *, status: str) -> list[Alarm]:
+    by_written: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_written[row.written].append(row)
+    with (folder / ALARMS).open(newline="", encoding="utf-8") as file:
+        lines = [line for line in csv.DictReader(file) if line["status"] == status]
+    return [_alarm(line, by_written.get(line["date"], [])) for line in reversed(lines)]
+
+
+def _alarm(line: Mapping[str, str], rows: Sequence[Row]) -> Alarm:
     sensor, value = line["sensor_name"], Decimal(line["value"])
     probes = PROBES_OF.get(sensor, (sensor,))
     return Alarm(

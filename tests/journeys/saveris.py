@@ -1,6 +1,6 @@
 """The recorded cold store: where its files are, and a plain reading of them that shares no code with the product.
 
-    values_….csv    date, then ten probes, a row every 15 min, local time   (platform 2, deep freezer 2, freezer 4, cooler 2)
+    values_….csv    date (local time), then ten probes; a row every quarter of an hour
     alarms_….csv    what the vendor's system raised: probe, direction, limit in force, the reading that raised it
 
 Instants are made from local time by counting: rows are a quarter of an hour apart from the first one on, over the
@@ -10,6 +10,7 @@ hour that occurs twice as well. That the product, which uses the time zone, gets
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -58,12 +59,12 @@ def read_rows(path: Path) -> list[Row]:
     ]
 
 
-def between(rows: list[Row], from_ms: int, until_ms: int) -> list[Row]:
+def between(rows: Sequence[Row], from_ms: int, until_ms: int) -> list[Row]:
     """The rows in [from_ms, until_ms)."""
     return [row for row in rows if from_ms <= row.at_ms < until_ms]
 
 
-def plain(rows: list[Row], probe: str, from_ms: int, until_ms: int) -> Plain:
+def plain(rows: Sequence[Row], probe: str, from_ms: int, until_ms: int) -> Plain:
     """Count, extremes and time-weighted mean of a probe in [from_ms, until_ms): a reading stands until the next one,
     the last one for a quarter of an hour or until the end, whichever comes first."""
     inside = between(rows, from_ms, until_ms)
@@ -74,3 +75,23 @@ def plain(rows: list[Row], probe: str, from_ms: int, until_ms: int) -> Plain:
         weight += until - row.at_ms
     values = [row.values[probe] for row in inside]
     return Plain(len(values), min(values), max(values), total / weight)
+
+
+def runs(
+    rows: Sequence[Row], probe: str, thresholds: Sequence[Decimal | None], *, above: bool, until_ms: int
+) -> list[tuple[int, int, Decimal]]:
+    """Rows in a row beyond their thresholds, as (first, the row after the last one or the end, farthest value)."""
+    found: list[tuple[int, int, Decimal]] = []
+    start: int | None = None
+    for index in range(len(rows) + 1):
+        threshold = thresholds[index] if index < len(rows) else None
+        value = rows[index].values[probe] if index < len(rows) else None
+        out = threshold is not None and value is not None and (value > threshold if above else value < threshold)
+        if out and start is None:
+            start = index
+        elif not out and start is not None:
+            values = [row.values[probe] for row in rows[start:index]]
+            end_ms = rows[index].at_ms if index < len(rows) else min(rows[-1].at_ms + STEP_MS, until_ms)
+            found.append((rows[start].at_ms, end_ms, max(values) if above else min(values)))
+            start = None
+    return found

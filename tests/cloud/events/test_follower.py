@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 from sqlalchemy import Engine, func, select
 
@@ -17,9 +19,11 @@ from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
 from cloud.events import follower as follower_module
 from cloud.events import query
 from cloud.events.follower import ScanFollower
+from cloud.events.instant import from_ms
 from cloud.ingest.record import Arrival, record
 from cloud.ledger import log as ledger
 from cloud.registry.keys import add_gateway
+from standards.epcis.json_form import document
 from standards.epcis.model import AggregationEvent
 from standards.gs1 import digital_link
 from standards.tlog.tree import leaf_hash, root
@@ -118,7 +122,7 @@ def test_a_day_becomes_events(engine: Engine, site: Gateway) -> None:
     assert reasons(engine) == []
 
 
-@pytest.mark.parametrize("order", [*itertools.permutations(range(4))])
+@pytest.mark.parametrize("order", random.Random(4).sample([*itertools.permutations(range(4))], 8))
 def test_events_do_not_depend_on_the_order_of_arrival(
     engine: Engine, site: Gateway, told_in_order: list[str], order: tuple[int, ...]
 ) -> None:
@@ -276,3 +280,36 @@ def test_scans_of_two_gateways_do_not_wait_for_each_other(engine: Engine, site: 
     with reading(engine) as conn:
         steps = [one.event.biz_step for one in query.of_item(conn, digital_link.lot(GTIN, "L1"))]
     assert steps == ["commissioning", "packing", "loading"]
+
+
+def test_events_are_found_by_their_id(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(1, at_line(carton())))
+    follow(engine)
+    with reading(engine) as conn:
+        [one] = query.recent(conn)
+        assert query.by_id(conn, one.event_id) == one
+        assert query.by_id(conn, "urn:uuid:nobody") is None
+    assert (one.gateway, one.origin) == (site.name, f"scan:{site.name}/{site.stream.hex()}/1/0")
+    assert one.record_time_ms == now()
+
+
+def test_findings_keep_the_code_and_say_why(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(1, at_line("hello: <world>")))
+    follow(engine)
+    with reading(engine) as conn:
+        [one] = query.findings(conn)
+    assert (one.code, one.reason, one.observed_ms) == ("hello: <world>", "unreadable_code", START_MS)
+    assert one.detail
+
+
+@pytest.mark.conformance
+def test_a_day_of_events_is_valid_by_the_schema(engine: Engine, site: Gateway, shared_data: Path) -> None:
+    schema = json.loads((shared_data / "standards/reference/epcis-json-schema-2.0.1.json").read_text())
+    validator = jsonschema_rs.Draft7Validator(schema, validate_formats=True)
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
+    follow(engine)
+    with reading(engine) as conn:
+        events = [one.event for one in query.recent(conn)]
+    made = document(events, created_at=from_ms(now()))
+    assert [error.message for error in validator.iter_errors(made)] == []
+    assert len(events) == 9

@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.evidence.excursions import Limits, find
@@ -167,6 +167,7 @@ def plain(course: Course, window: Window, judged: Rule) -> list[tuple[int, int, 
     return found
 
 
+@settings(derandomize=True, deadline=None)
 @given(courses())
 def test_excursions_equal_a_walk_over_the_readings(given_: tuple[Course, Window, Rule]) -> None:
     course, window, judged = given_

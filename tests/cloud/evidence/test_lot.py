@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -12,9 +13,12 @@ from sqlalchemy import Engine, select
 from cloud.db import tables
 from cloud.db.engine import reading as look
 from cloud.db.engine import writing
+from cloud.events.follower import ScanFollower
 from cloud.evidence import versions
 from cloud.evidence.lot import known_lots, lot_events, lot_evidence
 from cloud.evidence.model import Gap, LotEvidence, SeriesEvidence
+from cloud.evidence.source import ReadingsOnce
+from cloud.telemetry.query import readings
 from tests.cloud.field import BOOT, START_MS, reading, scan
 from tests.cloud.journey import CLOSED, DELIVERED, LATER, LOADED, MADE, NOW_MS, STORED, at, calm, send, travel
 from tests.cloud.site import (
@@ -245,6 +249,25 @@ def test_limits_in_force_when_it_was_measured_apply(engine: Engine) -> None:
     assert evidence.reasons[0].params["from_ms"] == at(100)
 
 
+def test_limits_in_another_unit_are_converted(engine: Engine) -> None:
+    travel(engine, lambda channel, minute: reading(channel=channel, at_s=60 * minute, mantissa=-1800))
+    fahrenheit = REGISTRY.replace("version = 1", "version = 2").replace(
+        "threshold = -15.0", 'threshold = -0.4\nunit = "FAH"'
+    )
+    register(engine, fahrenheit)
+    [excursion] = room(evidence_of(engine)).excursions
+    assert (excursion.threshold, excursion.extreme, excursion.triggered) == (-18.0, -18.0, True)
+
+
+def test_a_new_name_is_no_new_evidence(engine: Engine) -> None:
+    travel(engine)
+    before = evidence_of(engine)
+    register(engine, REGISTRY.replace("Tôm đông lạnh", "Tôm sú đông lạnh").replace("Kho lạnh 1", "Kho lạnh A"))
+    after = evidence_of(engine)
+    assert after != before
+    assert versions.still_holds(before, after)
+
+
 def test_without_limits_or_product_nothing_passes(engine: Engine) -> None:
     travel(engine)
     with writing(engine) as conn:
@@ -264,6 +287,40 @@ def test_events_of_a_lot_are_its_own(engine: Engine) -> None:
         assert known_lots(conn) == [(GTIN, "L1")]
     assert steps == ["commissioning", "packing", "storing", "loading", "receiving"]
     assert CLOSED < STORED
+
+
+def test_pallets_of_one_lot_are_judged_each_by_its_own_stay(engine: Engine) -> None:
+    def warm_late(channel: str, minute: int) -> Reading | None:
+        hot = channel == "room-1/air" and 90 <= minute < 110  # the first pallet is in the truck by then
+        return reading(channel=channel, at_s=60 * minute, mantissa=-1000) if hot else calm(channel, minute)
+
+    store, _ = travel(engine, warm_late)
+    second = [
+        scan(carton("L1"), at_s=60 * 20, channel="packing/scan"),
+        scan(pallet(SSCC_2), at_s=60 * 21, channel="packing/scan"),
+        scan(pallet(SSCC_2), at_s=60 * 25, channel="door/scan"),
+    ]
+    send(engine, store, 2, [*second])
+    ScanFollower(engine, lambda: NOW_MS).run_once()
+    evidence = evidence_of(engine)
+    stays = [one for one in evidence.stays if one.place == ROOM]
+    assert [(one.from_ms, one.to_ms, one.verdict, one.series[0].count) for one in stays] == [
+        (at(STORED), at(LOADED), "pass", LOADED - STORED),
+        (at(25), None, "fail", LATER - 25),
+    ]
+    assert evidence.verdict == "fail"
+
+
+def test_shared_readings_equal_those_asked_for_one_by_one(engine: Engine) -> None:
+    travel(engine)
+    rng = random.Random(20261122)
+    spans = sorted((at(start), at(start + rng.randrange(1, 60))) for start in rng.sample(range(90), 20))
+    with look(engine) as conn:
+        source = ReadingsOnce(conn, spans)
+        for start, end in spans:
+            begin = start - 120_000
+            expected = readings(conn, "gw-kho-01", "room-1/air", begin, end)
+            assert source.between("gw-kho-01", "room-1/air", begin, end) == expected
 
 
 def test_a_frozen_version_is_made_once_for_the_same_content(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.evidence.model import Gap
@@ -157,6 +157,7 @@ def walk(course: Course, stay: Window) -> tuple[set[int], Fraction | None]:
     return covered, (total / weight if weight else None)
 
 
+@settings(derandomize=True, deadline=None)
 @given(courses())
 def test_mean_and_coverage_equal_a_walk_over_every_instant(given_: tuple[Course, Window]) -> None:
     course, stay = given_
@@ -171,6 +172,7 @@ def test_mean_and_coverage_equal_a_walk_over_every_instant(given_: tuple[Course,
         assert math.isclose(found.mean, mean, rel_tol=0, abs_tol=1e-9)
 
 
+@settings(derandomize=True, deadline=None)
 @given(courses())
 def test_gaps_are_exactly_the_silences_beyond_the_limit(given_: tuple[Course, Window]) -> None:
     course, stay = given_

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.events.instant import from_ms
@@ -241,6 +241,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return draw(st.lists(kinds, max_size=12))
 
 
+@settings(derandomize=True, deadline=None)
 @given(histories(), st.randoms(use_true_random=False))
 def test_whatever_is_claimed_stays_are_sound_and_the_same_in_any_order(events: list[Event], rng: random.Random) -> None:
     named = [(f"e{index:03}", event) for index, event in enumerate(events)]

@@ -82,6 +82,11 @@ def test_where_we_do_not_answer_for_the_cold_nothing_is_judged() -> None:
     assert judge(custody=False) == ("not_assessed", ["no_custody"])
 
 
+def test_what_no_rule_speaks_of_is_not_remarked() -> None:
+    damp = series(measurement="RelativeHumidity", gaps=[Gap(0, 60_000, "unknown")], sensor_errors=3)
+    assert judge(series(), damp) == ("pass", [])
+
+
 def test_what_decides_stands_first() -> None:
     found = series(sensor_errors=1, gaps=[Gap(0, 1, "unknown")], excursions=[excursion(triggered=False), excursion()])
     verdict, codes = judge(found)

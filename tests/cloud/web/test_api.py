@@ -116,10 +116,10 @@ async def test_openapi_describes_the_answers(visit: Visit) -> None:
 
 
 def test_instants_travel_as_iso_and_nothing_else_changes() -> None:
-    plain = {"from_ms": 0, "to_ms": None, "count": 3, "stays": [{"until_ms": 1500, "duration_s": 5}]}
+    plain = {"from_ms": 0, "to_ms": None, "count": 3, "stays": [{"until_ms": 1500, "until": "x"}]}
     assert travelling(plain) == {
         "from": "1970-01-01T07:00:00.000+07:00",
         "to": None,
         "count": 3,
-        "stays": [{"until": "1970-01-01T07:00:01.500+07:00", "duration_s": 5}],
+        "stays": [{"until_at": "1970-01-01T07:00:01.500+07:00", "until": "x"}],
     }

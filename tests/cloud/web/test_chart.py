@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -10,7 +11,7 @@ import pytest
 
 from cloud.web.chart import FRAMES, NARROW, WIDE, Chart, Excess, Frame, Section, draw
 from cloud.web.scale import Axis, value_domain
-from cloud.web.trace import Sample, Trace
+from cloud.web.trace import Trace, pieces
 
 SVG = "{http://www.w3.org/2000/svg}"
 START_MS = 1_760_000_000_000
@@ -18,8 +19,12 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 
 
-def chart(samples: list[Sample], **changed: object) -> Chart:
+Samples = list[tuple[int, float]]
+
+
+def chart(samples: Samples, *, gaps: Sequence[tuple[int, int]] = (), **changed: object) -> Chart:
     """A chart over ten hours with limits 2–8 °C."""
+    trace = Trace([at_ms for at_ms, _ in samples], [value for _, value in samples], 2 * MINUTE_MS, gaps)
     made = Chart(
         name="stay-1",
         title="Nhiệt độ",
@@ -28,20 +33,20 @@ def chart(samples: list[Sample], **changed: object) -> Chart:
         unit="CEL",
         from_ms=START_MS,
         to_ms=START_MS + 10 * HOUR_MS,
-        traces=[Trace(samples, 2 * MINUTE_MS)],
+        lines=pieces(trace),
         low=2.0,
         high=8.0,
         excesses=[],
-        gaps=[],
+        gaps=gaps,
         sections=[Section(1, "Kho lạnh", START_MS, START_MS + 10 * HOUR_MS)],
         gap_words="không có dữ liệu",
     )
     return replace(made, **changed)  # type: ignore[arg-type]
 
 
-def steady(minutes: range, value: float = 5.0) -> list[Sample]:
+def steady(minutes: range, value: float = 5.0) -> Samples:
     """One reading a minute."""
-    return [Sample(START_MS + minute * MINUTE_MS, value) for minute in minutes]
+    return [(START_MS + minute * MINUTE_MS, value) for minute in minutes]
 
 
 def subpaths(svg: str, frame: Frame) -> list[list[tuple[float, float]]]:
@@ -73,9 +78,9 @@ def test_line_is_broken_even_where_nobody_declared_the_gap() -> None:
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame.name)
 def test_extremes_are_drawn_at_their_height(frame: Frame) -> None:
-    samples = [Sample(START_MS + at * 1000, 5.0 + (at % 7) / 10) for at in range(36_000)]
-    samples[20_123] = Sample(samples[20_123].at_ms, 17.3)
-    samples[30_001] = Sample(samples[30_001].at_ms, -3.9)
+    samples = [(START_MS + at * 1000, 5.0 + (at % 7) / 10) for at in range(36_000)]
+    samples[20_123] = (samples[20_123][0], 17.3)
+    samples[30_001] = (samples[30_001][0], -3.9)
     low, high = value_domain([17.3, -3.9])
     y = Axis(low, high, frame.height - frame.bottom, frame.top)
     heights = [point[1] for piece in subpaths(draw(chart(samples), frame), frame) for point in piece]
@@ -109,7 +114,7 @@ def test_shortest_gap_is_still_seen() -> None:
 
 def test_extreme_of_an_excursion_is_marked_with_its_number() -> None:
     samples = steady(range(600))
-    samples[70] = Sample(samples[70].at_ms, 9.64)
+    samples[70] = (samples[70][0], 9.64)
     excess = Excess(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, 9.64, severe=True)
     assert ">9,64 °C</text>" in draw(chart(samples, excesses=[excess]), WIDE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -53,8 +54,6 @@ async def test_cookie_is_out_of_reach_for_scripts_and_other_sites(visit: Visit) 
 
 
 async def test_cookie_is_secure_behind_https(engine: Engine, config: CloudConfig) -> None:
-    import msgspec
-
     app = create_app(engine, lambda: world.NOW_MS, msgspec.structs.replace(config, public_url="https://cold.example"))
     async with Visitor(app, "10.0.0.1") as visitor:
         answer = await visitor.post(

@@ -15,11 +15,11 @@ import sys
 import threading
 from pathlib import Path
 
+from edge.buffer import head as buffer_head
 from edge.buffer import sqlite as buffer_sqlite
-from edge.buffer import store as buffer_store
 from edge.buffer.base import SealOptions
 from edge.buffer.file import open_file
-from edge.buffer.head import Head, write_head
+from edge.durable import replace_file
 from tests.edge.buffer.material import make, reading, receipt, scan, stamp
 
 
@@ -44,13 +44,13 @@ def arm(countdown: Countdown) -> None:
         connection.set_trace_callback(lambda _: countdown.hit("statement"))
         return connection
 
-    def around(path: Path, head: Head) -> None:
+    def around(path: Path, content: bytes, *, mode: int) -> None:
         countdown.hit("before-head")
-        write_head(path, head)
+        replace_file(path, content, mode=mode)
         countdown.hit("after-head")
 
     buffer_sqlite.open_file = traced
-    buffer_store.write_head = around
+    buffer_head.replace_file = around
     if countdown.kind == "timer":
         threading.Timer(countdown.left / 1000, die).start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -71,7 +72,7 @@ def contents(packs: list[SealedPack]) -> Counter[Observation]:
 
 def check_chain(packs: list[SealedPack]) -> None:
     """Seqs of one stream contiguous from the first on, each naming the hash before."""
-    for before, after in zip(packs, packs[1:], strict=False):
+    for before, after in pairwise(packs):
         assert after.stream == before.stream
         assert after.seq == before.seq + 1
         assert open_pack(after).prev == before.hash

@@ -6,13 +6,15 @@ import logging
 import random
 import shutil
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from edge.buffer import file as buffer_file
 from edge.buffer.base import BufferUnusable, SealOptions
-from tests.edge.buffer.material import everything, make, open_pack, reading, receipt, stamp
+from edge.buffer.seal import pack_group
+from tests.edge.buffer.material import contents, everything, make, open_pack, reading, receipt, stamp
 from wire.pack import Loss, StreamHead
 
 ONE_EACH = SealOptions(max_readings=1)
@@ -130,11 +132,11 @@ async def test_a_pack_is_not_handed_out_before_its_head_is_recorded(
     async with make(tmp_path) as buffer:
         await buffer.append([reading(1)])
 
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise OSError("disk says no")
 
         with monkeypatch.context() as patched:
-            patched.setattr("edge.buffer.store.write_head", fail)
+            patched.setattr("edge.buffer.head.replace_file", fail)
             for attempt in (buffer.seal(stamp(2)), buffer.unsent(newest_first=True, limit=1)):
                 with pytest.raises(Exception, match="disk says no"):
                     await attempt
@@ -210,6 +212,26 @@ async def test_a_damaged_pack_is_declared_lost_and_the_rest_goes_on(tmp_path: Pa
         assert (loss.stream, loss.first_seq, loss.last_seq, loss.kind) == (head.stream, 2, 2, "lost")
         assert await buffer.settle(receipt(head.stream, 4)) == 3
         assert buffer.state().unsent_observations == 0
+
+
+@pytest.mark.parametrize("cause", ["flipped", "admitted by an older program"])
+async def test_a_group_that_cannot_be_sealed_is_kept_aside_and_blocks_nothing(
+    tmp_path: Path, cause: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make(tmp_path) as buffer:
+        for n in range(3):
+            await buffer.append([reading(n)])
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    bad = b"\x00garbage" if cause == "flipped" else pack_group([reading(1, channel="Old Name")])
+    db.execute("UPDATE open_group SET observations = ? WHERE id = 2", (bad,))
+    db.commit()
+    db.close()
+    async with make(tmp_path) as buffer:
+        await buffer.seal(stamp(9))
+        assert contents(await everything(buffer)) == Counter([reading(0), reading(2)])
+        assert buffer.state().open_observations == 0
+        assert buffer._store._db.execute("SELECT count, observations FROM damaged_group").fetchall() == [(1, bad)]
+    assert "cannot be sealed" in caplog.text
 
 
 async def test_flipped_bits_never_yield_a_changed_pack_or_a_doubled_seq(tmp_path: Path) -> None:

@@ -263,3 +263,21 @@ async def test_a_closed_buffer_accepts_nothing(tmp_path: Path) -> None:
     await waiting  # it was under way: the buffer drained before it closed
     with pytest.raises(BufferUnusable, match="closed"):
         await buffer.append([reading(2)])
+
+
+async def test_nobody_waits_for_ever_when_a_commit_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    async def live() -> None:
+        async with make(tmp_path) as buffer:
+            with monkeypatch.context() as patched:
+                patched.setattr("edge.buffer.store.Store.append", fail)
+                with pytest.raises(BufferUnusable, match="interrupted"):
+                    await buffer.append([reading(1)])
+            await asyncio.sleep(0)
+            with pytest.raises(BufferUnusable, match="closed"):
+                await buffer.append([reading(2)])
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        await live()

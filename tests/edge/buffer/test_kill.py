@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from wire.observation import Observation
 
 ROOT = Path(__file__).parents[3]
 SEED = 20260108
-POINTS = 40
+POINTS = 32
 RANGES = {"statement": (1, 300), "before-head": (1, 12), "after-head": (1, 12), "timer": (5, 120)}
 
 Crash = Callable[[Path, int, str, int], None]

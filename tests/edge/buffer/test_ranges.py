@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ def as_set(ranges: list[tuple[int, int]]) -> set[int]:
 def test_union_is_the_union_of_sets_in_canonical_form(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
     united = unite(unite([], one), other)
     assert as_set(united) == as_set(one) | as_set(other)
-    assert all(before[1] + 1 < after[0] for before, after in zip(united, united[1:], strict=False))
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(united))
     assert size(united) == len(as_set(united))
 
 

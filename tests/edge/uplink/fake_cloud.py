@@ -70,7 +70,9 @@ class FakeCloud:
 
     def send_receipt(self, letter: Receipt, key: Ed25519PrivateKey | None = None) -> None:
         signer = key or self.key
-        self.send(topics.down_receipt(self.name), receipt.seal(letter, key=signer, kid=cose.key_id(signer.public_key())))
+        self.send(
+            topics.down_receipt(self.name), receipt.seal(letter, key=signer, kid=cose.key_id(signer.public_key()))
+        )
 
     def send_again(self, stream: bytes, first: int, last: int, *, counter: int, expires_at_ms: int = 2**45) -> None:
         order = SendAgain(stream, [(first, last)])
@@ -90,7 +92,7 @@ class FakeCloud:
                 self.statuses.append(decode(message.payload))
             else:
                 self._take(message.payload)
-        except Exception as error:  # a thread of paho's would swallow it
+        except Exception as error:  # noqa: BLE001 - a thread of paho's would swallow it
             self.problems.append(repr(error))
 
     def _take(self, envelope: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import struct
 import time
@@ -21,6 +22,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from edge.drivers.base import BadReply, DeviceUnavailable
 from edge.drivers.modbus.bus import Bus, open_serial, open_tcp
 from edge.drivers.modbus.codec import Serial, decode_block, shipped_profile
+from firmware_sim.devices.modbus import crc16
 
 XY = shipped_profile("xy-md02").block[0]
 
@@ -254,3 +256,33 @@ async def wire(folder: Path) -> AsyncIterator[tuple[Path, Path]]:
         for master in masters:
             loop.remove_reader(master)
             os.close(master)
+
+
+async def test_noise_on_the_line_is_never_a_reading_and_never_breaks_the_loop(tmp_path: Path) -> None:
+    """Random bytes, whole frames of other units, and good frames cut anywhere."""
+    rng = random.Random(20211107)
+    good = bytes.fromhex("010404ff2b0229") + struct.pack("<H", crc16(bytes.fromhex("010404ff2b0229")))
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unhandled.append(told))
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    bus = await open_serial(os.ttyname(slave), Serial(baudrate=115200), 1)
+    try:
+        for _ in range(150):
+            reading = asyncio.create_task(bus.read(XY, 1, 0.02))
+            await asyncio.sleep(0.005)
+            noise = rng.choice([rng.randbytes(rng.randrange(1, 40)), good[: rng.randrange(1, 8)], b"\x02" + good[1:]])
+            os.write(master, noise)
+            with pytest.raises(BadReply, match="no valid frame for us"):
+                await reading
+            os.read(master, 4096)
+        reading = asyncio.create_task(bus.read(XY, 1, 1))
+        await asyncio.sleep(0.005)
+        os.write(master, good)
+        assert await reading == [0xFF2B, 0x0229]
+    finally:
+        bus.close()
+        os.close(master)
+        os.close(slave)
+    assert unhandled == []

@@ -1,0 +1,89 @@
+"""The broker link: no message is let go of, however slow we are and however much the broker sends at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cloud.ingest.subscriber import RECEIVE_MAXIMUM, Delivery, Link, Subscriber
+from wire.topics import up_pack
+
+TOPIC = up_pack("gw-1")
+MANY = 5 * RECEIVE_MAXIMUM
+
+
+@pytest.fixture
+def subscriber(broker: Any, until: Callable[..., None]) -> Iterator[Subscriber]:
+    """A subscribed link."""
+    opened = Subscriber(Link(broker.host, broker.port, "ingest"))
+    opened.open()
+    until(lambda: opened.connected)
+    yield opened
+    opened.close()
+
+
+def _collect(subscriber: Subscriber, count: int, *, pause_s: float = 0) -> list[Delivery]:
+    """Collect and acknowledge until `count` came or the line is quiet."""
+    came: list[Delivery] = []
+    while len(came) < count:
+        group = subscriber.collect(most=50, window_s=0.001, patience_s=2)
+        if not group:
+            break
+        time.sleep(pause_s)
+        for delivery in group:
+            subscriber.acknowledge(delivery)
+        came += group
+    return came
+
+
+def test_slow_reader_gets_everything_in_order(subscriber: Subscriber, broker: Any, connect: Any):
+    field = connect(broker.host, broker.port)
+    for at in range(MANY):
+        field.publish(TOPIC, str(at).encode())
+    came = _collect(subscriber, MANY, pause_s=0.01)
+    assert [one.payload for one in came] == [str(at).encode() for at in range(MANY)]
+
+
+def test_group_ends_with_its_window_or_its_size(subscriber: Subscriber, broker: Any, connect: Any):
+    assert subscriber.collect(most=5, window_s=0, patience_s=0.01) == []
+    field = connect(broker.host, broker.port)
+    for at in range(8):
+        field.publish(TOPIC, str(at).encode())
+    sizes = [len(subscriber.collect(most=5, window_s=0.3, patience_s=2)) for _ in range(2)]
+    assert sizes == [5, 3]
+
+
+def test_unacknowledged_message_comes_again_on_the_next_connection(
+    subscriber: Subscriber, broker: Any, connect: Any, until: Callable[..., None]
+):
+    field = connect(broker.host, broker.port)
+    field.publish(TOPIC, b"one")
+    (first,) = subscriber.collect(most=1, window_s=0, patience_s=5)
+    taker = Subscriber(Link(broker.host, broker.port, "ingest"))  # the same client id: the broker ends our connection
+    taker.open()
+    (again,) = taker.collect(most=1, window_s=0, patience_s=5)
+    assert again.payload == first.payload
+    taker.close()
+
+
+def test_close_ends_a_thread_that_waits_for_room(broker: Any, connect: Any, until: Callable[..., None]):
+    opened = Subscriber(Link(broker.host, broker.port, "ingest-2"))
+    opened.open()
+    until(lambda: opened.connected)
+    field = connect(broker.host, broker.port)
+    for _ in range(MANY):
+        field.publish(TOPIC, b"x")
+    _collect(opened, 100)  # acknowledgements make the broker send more than fits
+    time.sleep(0.2)
+    closer = threading.Thread(target=opened.close)
+    closer.start()
+    closer.join(5)
+    assert not closer.is_alive()
+
+
+def test_nothing_is_published_without_a_connection():
+    assert not Subscriber(Link("127.0.0.1", 1, "ingest")).publish("t", b"x")

@@ -1,0 +1,174 @@
+"""People at their browsers: a real Chromium, a real server, no JavaScript."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from cloud.web.page import lot_path
+from tests.cloud.web import world
+
+pytestmark = pytest.mark.browser
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+Browser, BrowserPage = playwright_api.Browser, playwright_api.Page
+
+WIDE, PHONE = 1280, 390
+LOT = lot_path(world.GTIN, world.FAILED)
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+          "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A running Chromium: the distribution's, or playwright's own."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with playwright_api.sync_playwright() as playwright:
+        program = program or playwright.chromium.executable_path
+        if not Path(program).exists():
+            missing = "no Chromium: install the distribution's `chromium` or run `playwright install chromium`"
+            if os.environ.get("CI") == "true":
+                pytest.fail(missing)
+            pytest.skip(missing)
+        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def address(app: FastAPI) -> Iterator[str]:
+    """Where the application is served."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, args=([listener],), name="web")
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not server.started:
+            assert time.monotonic() < deadline, "the web server does not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def open_browser(chromium: Browser, address: str) -> Iterator[Callable[..., BrowserPage]]:
+    """Opens a window of its own, signed in when a login is given."""
+    contexts = []
+
+    def window(login: str | None = None, *, width: int = WIDE) -> BrowserPage:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, java_script_enabled=False, base_url=address
+        )
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        if login:
+            page.goto("/sign-in")
+            fill_in_sign_in(page, login, world.PASSWORD)
+        return page
+
+    yield window
+    for context in contexts:
+        context.close()
+
+
+def fill_in_sign_in(page: BrowserPage, login: str, password: str) -> None:
+    page.get_by_label("Tên đăng nhập").fill(login)
+    page.get_by_label("Mật khẩu").fill(password)
+    page.get_by_role("button", name="Đăng nhập").click()
+
+
+def has_sideways_scroll(page: BrowserPage) -> bool:
+    """Whether anything sticks out of the window (the browser is asked; the page itself runs no script)."""
+    widest: int = page.evaluate("document.documentElement.scrollWidth")
+    return widest > page.viewport_size["width"]
+
+
+def test_operator_and_official_bring_a_lot_to_approval(open_browser: Callable[..., BrowserPage]) -> None:
+    operator, official = open_browser("operator"), open_browser("official")
+
+    operator.get_by_label("Tìm lô").fill("251009-a")
+    operator.get_by_role("button", name="Tìm").click()
+    operator.get_by_role("link", name="Sầu riêng Ri6 Đắk Lắk").click()
+    assert "Lô hàng không đạt" in operator.locator(".sentence").inner_text()
+    operator.get_by_role("button", name="Nộp để xem xét").click()
+    assert "Chờ xem xét" in operator.locator(".review").inner_text()
+
+    official.goto("/")
+    official.get_by_role("link", name="chờ xem xét").click()
+    official.get_by_role("link", name="Sầu riêng Ri6 Đắk Lắk").click()
+    assert official.locator("figure.journey svg.chart-wide").is_visible()
+    official.get_by_label("Lý do trả lại").fill("Thiếu số liệu đêm 10/10, xin giải trình.")
+    official.get_by_role("button", name="Trả lại").click()
+    assert "Đã trả lại" in official.locator(".review-state").inner_text()
+
+    operator.goto(LOT)
+    assert "Thiếu số liệu đêm 10/10" in operator.locator(".history").inner_text()
+    operator.get_by_role("button", name="Nộp lại").click()
+
+    official.goto(LOT)
+    official.get_by_role("button", name="Phê duyệt").click()
+    assert "Đã phê duyệt" in official.locator(".review-state").inner_text()
+    assert official.locator(".history li").count() == 4
+
+
+def test_wrong_password_is_told_and_can_be_corrected(open_browser: Callable[..., BrowserPage]) -> None:
+    page = open_browser()
+    page.goto(LOT)
+    fill_in_sign_in(page, "official", "wrong password")
+    assert "không đúng" in page.get_by_role("alert").inner_text()
+    assert page.get_by_label("Tên đăng nhập").input_value() == "official"
+    fill_in_sign_in(page, "official", world.PASSWORD)
+    assert page.url.endswith(LOT)
+
+
+@pytest.mark.parametrize("path", ["/", LOT, "/nowhere", LOT + "?lang=en"])
+def test_a_phone_shows_everything_without_sideways_scroll(open_browser: Callable[..., BrowserPage], path: str) -> None:
+    page = open_browser("official", width=PHONE)
+    page.goto(path)
+    assert not has_sideways_scroll(page)
+
+
+def test_each_width_gets_the_chart_drawn_for_it(open_browser: Callable[..., BrowserPage]) -> None:
+    for width, shown, hidden in ((PHONE, "narrow", "wide"), (WIDE, "wide", "narrow")):
+        page = open_browser("official", width=width)
+        page.goto(LOT)
+        assert page.locator(f"svg.chart-{shown}").first.is_visible()
+        assert not page.locator(f"svg.chart-{hidden}").first.is_visible()
+
+
+def test_print_has_the_wide_chart_and_no_buttons(open_browser: Callable[..., BrowserPage]) -> None:
+    page = open_browser("official")
+    page.goto(LOT)
+    page.emulate_media(media="print")
+    assert page.locator("svg.chart-wide").first.is_visible()
+    assert not page.get_by_role("button", name="Đăng xuất").is_visible()
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_keyboard_reaches_content_and_language_first(open_browser: Callable[..., BrowserPage]) -> None:
+    page = open_browser("official")
+    page.goto(LOT)
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Chuyển đến nội dung chính"
+
+
+def test_english_is_one_click_away_and_stays(open_browser: Callable[..., BrowserPage]) -> None:
+    page = open_browser("official")
+    page.goto(LOT)
+    page.get_by_role("link", name="English").click()
+    assert "The lot is not compliant." in page.locator(".sentence").inner_text()
+    page.get_by_role("link", name="← All lots").click()
+    assert page.get_by_role("heading", name="Lots to look at").is_visible()
+    page.get_by_role("button", name="Sign out").click()
+    assert page.get_by_role("heading", name="Sign in").is_visible()

@@ -1,0 +1,233 @@
+"""Links that fail without saying so, TLS, and brokers that say no."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.x509.oid import NameOID
+
+from edge.uplink.base import TlsOptions, UplinkMisconfigured, UplinkOptions
+from edge.uplink.mqtt import tls_context
+from tests.edge.uplink.conftest import run_gateway
+from tests.edge.uplink.fake_cloud import FakeCloud
+
+
+class Line:
+    """A cable in front of the broker; `cut` swallows everything without closing anything."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.cut = False
+        self.accepted = 0
+        self._broker_port = port
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        self._writers += [writer, far_writer]
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if not self.cut:
+                    writer.write(data)
+                    await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def line_to(port: int) -> AsyncIterator[Line]:
+    line = Line(port)
+    server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
+    line.port = server.sockets[0].getsockname()[1]
+    try:
+        yield line
+    finally:
+        server.close()
+        await line.close()
+
+
+async def test_a_silent_link_is_noticed_and_nothing_is_lost(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
+    async with line_to(broker.port) as line:
+        async with run_gateway(tmp_path, line.port, keepalive_s=1) as gateway:
+            await gateway.produce(3)
+            await gateway.all_released()
+            line.cut = True
+            began = time.monotonic()
+            await gateway.produce(3)
+            await gateway.until(lambda: not gateway.uplink.state().connected)
+            noticed_s = time.monotonic() - began
+            line.cut = False
+            await gateway.all_released()
+        assert line.accepted >= 2
+    assert noticed_s < 4, "two and a bit keepalives of 1 s; 9 s at the default of 4 s"
+    assert len(cloud.packs) == 6
+
+
+async def test_a_loop_is_never_blocked_by_a_broker_that_accepts_and_says_nothing(tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        async with run_gateway(tmp_path, deaf.getsockname()[1]) as gateway:
+            slowest = 0.0
+            for _ in range(40):
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                slowest = max(slowest, time.monotonic() - began)
+            await gateway.produce(1)
+            assert not gateway.uplink.state().connected
+        assert slowest < 0.3
+
+
+class TlsBroker:
+    """A mosquitto that asks for certificates and takes the name from them."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port, self.folder = port, folder
+        self.ca_key, self.ca = _authority("test authority")
+        self._write("ca.pem", self.ca)
+        self.issue("server")
+        self.issue("gw-1")
+        (folder / "acl").write_text("pattern readwrite coldproof/v1/%u/#\n")
+        (folder / "mosquitto.conf").write_text(
+            f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\nrequire_certificate true\n"
+            f"use_identity_as_username true\nacl_file {folder}/acl\ncafile {folder}/ca.pem\n"
+            f"certfile {folder}/server.pem\nkeyfile {folder}/server.key\n"
+        )
+        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
+        assert program is not None, "mosquitto is missing"
+        command = [program, "-c", str(folder / "mosquitto.conf")]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def issue(self, name: str) -> TlsOptions:
+        key = generate_private_key(SECP256R1())
+        self._write(f"{name}.pem", _certificate(name, key, self.ca.subject, self.ca_key, authority=False))
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (self.folder / f"{name}.key").write_bytes(pem)
+        return self.options(name)
+
+    def options(self, name: str) -> TlsOptions:
+        at = self.folder
+        return TlsOptions(str(at / "ca.pem"), str(at / f"{name}.pem"), str(at / f"{name}.key"))
+
+    def _write(self, name: str, certificate: x509.Certificate) -> None:
+        (self.folder / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _authority(name: str) -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
+    key = generate_private_key(SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return key, _certificate(name, key, subject, key, authority=True)
+
+
+def _certificate(
+    name: str, key: EllipticCurvePrivateKey, issuer: x509.Name, signer: EllipticCurvePrivateKey, *, authority: bool
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+
+
+@pytest.fixture
+def tls_broker(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[TlsBroker]:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    running = TlsBroker(folder, free_port())
+    yield running
+    running.process.terminate()
+    running.process.wait(10)
+
+
+async def test_tls_with_certificates_connects(tmp_path: Path, tls_broker: TlsBroker) -> None:
+    async with run_gateway(tmp_path, tls_broker.port, tls=tls_broker.options("gw-1")) as gateway:
+        await gateway.produce(1)
+        await gateway.until(lambda: gateway.uplink.state().counts.get("packs_sent", 0) == 1)
+        assert gateway.buffer.state().unsent_packs == 1
+
+
+async def test_a_certificate_of_another_gateway_is_told_by_the_broker_and_shown(
+    tmp_path: Path, tls_broker: TlsBroker
+) -> None:
+    async with run_gateway(tmp_path, tls_broker.port, tls=tls_broker.issue("gw-2")) as gateway:
+        await gateway.produce(1)
+        await gateway.until(lambda: "authorized" in gateway.uplink.state().last_error.lower())
+        assert gateway.uplink.state().counts["refused_by_broker"] >= 1
+        assert gateway.buffer.state().unsent_packs == 1
+
+
+async def test_a_broker_of_another_authority_is_not_trusted(tmp_path: Path, tls_broker: TlsBroker) -> None:
+    other = tmp_path / "other-ca.pem"
+    other.write_bytes(_authority("other")[1].public_bytes(serialization.Encoding.PEM))
+    await asyncio.sleep(0.2)
+    async with run_gateway(tmp_path, tls_broker.port, tls=TlsOptions(ca=str(other))) as gateway:
+        await gateway.until(lambda: "certificate verify failed" in gateway.uplink.state().last_error)
+
+
+async def test_a_broker_that_lets_nobody_in_is_shown(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    config = tmp_path / "mosquitto.conf"
+    port = free_port()
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\nuser root\n")
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
+    assert program is not None
+    running = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        async with run_gateway(tmp_path, port) as gateway:
+            await gateway.until(lambda: "refused the connection" in gateway.uplink.state().last_error)
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def test_unreadable_certificates_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_text("nothing")
+    for options in (TlsOptions(ca=str(tmp_path / "no.pem")), TlsOptions(ca=str(tmp_path / "bad.pem"))):
+        with pytest.raises(UplinkMisconfigured, match=options.ca):
+            tls_context(options)
+
+
+@pytest.mark.parametrize(
+    "named", [{"host": ""}, {"port": 0}, {"window": 5000}, {"retry_s": 0}, {"backfill_readings_per_s": 0}]
+)
+def test_senseless_options_are_refused_by_name(named: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(named))):
+        UplinkOptions(**({"host": "h", "cloud_key": "k"} | named))
+
+
+def test_certificate_and_key_belong_together() -> None:
+    with pytest.raises(ValueError, match="both or none"):
+        TlsOptions(certificate="only.pem")

@@ -1,0 +1,203 @@
+"""The whole house around a recorded log: devices on pseudo-terminals, a gateway on a stepped clock, broker and cloud.
+
+The gateway and its devices live in the caller's event loop, the cloud is a process of its own. The clock stands
+still until everything that was given at an instant is on the gateway's disk: what is read, and when it was observed,
+does not depend on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Engine, func, select
+
+from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.db.tables import event, scan, tail
+from cloud.keys import load_or_create
+from cloud.registry import keys as gateway_keys
+from cloud.registry import load as registry_load
+from cloud.registry.document import Document, check
+from coldproof.demo.broker import LocalBroker
+from coldproof.demo.stage import Stage
+from edge import agent
+from edge import keys as edge_keys
+from edge.buffer.sqlite import SqliteBuffer
+from edge.clock import SteppedClock
+from edge.config import load_config
+from firmware_sim.devices.scanner import SerialScanner
+from firmware_sim.gateway_config import gateway_configs
+from firmware_sim.machinery import running
+from firmware_sim.scenario import ModbusRtu, Scenario
+from tests.journeys.cold_store import GATEWAY, Scanned
+from wire.observation import Observation
+
+STUCK_S = 60.0  # for one instant of the log, which takes milliseconds
+ARRIVAL_S = 60.0  # for the last packs to be in the cloud and their scans to be events
+READY_S = 60.0
+
+
+@contextmanager
+def cloud(folder: Path, broker: LocalBroker, web_port: int, document: Document) -> Iterator[Engine]:
+    """A serving cloud that knows the site and its gateway; gives its database."""
+    home = folder / "cloud"
+    load_or_create(home)
+    engine = open_engine(sqlite_url(home / "cloud.db"))
+    try:
+        migrate(engine)
+        check(document)
+        edge_keys.load_or_make(folder / "data", GATEWAY, simulated=True)
+        with writing(engine) as conn:
+            registry_load.load(conn, document)
+            half = gateway_keys.read_public_half(folder / "data" / edge_keys.PUBLIC_NAME)
+            gateway_keys.add_gateway(conn, half, time.time_ns() // 1_000_000)
+        config = folder / "cloud.toml"
+        config.write_text(f'[cloud]\ndata_dir = "cloud"\n[broker]\nport = {broker.port}\n[web]\nport = {web_port}\n')
+        with Stage(folder) as stage:
+            stage.start("cloud", "cloud", "serve", str(config))
+            stage.wait_for("cloud", lambda: _is_well(web_port), within_s=READY_S)
+            yield engine
+    finally:
+        engine.dispose()
+
+
+class Accepted:
+    """How many observations the gateway's buffer has on its disk; its file is locked, so the buffer is asked."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = asyncio.Event()
+
+    def buffer(self, *args: Any, **kwargs: Any) -> SqliteBuffer:
+        """The gateway's buffer as it is, but counted."""
+        return _CountedBuffer(self, *args, **kwargs)
+
+    def add(self, count: int) -> None:
+        """Observations were committed."""
+        self._count += count
+        self._changed.set()
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many are on the disk; more than that is an error."""
+        while self._count < count:
+            self._changed.clear()
+            await self._changed.wait()
+        assert self._count == count, f"{self._count} observations are on the disk, the devices gave {count}"
+
+
+class _CountedBuffer(SqliteBuffer):
+    def __init__(self, accepted: Accepted, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._accepted = accepted
+
+    async def append(self, observations: Sequence[Observation]) -> None:
+        await super().append(observations)
+        self._accepted.add(len(observations))
+
+
+async def play(
+    scenario: Scenario,
+    folder: Path,
+    broker: LocalBroker,
+    *,
+    log_folder: Path,
+    rows_ms: Sequence[int],
+    said: list[Scanned],
+) -> None:
+    """Play the rows of the log and the scans between them through devices and gateway, and let it leave in order."""
+    clock = SteppedClock(rows_ms[0])
+
+    def now_ms() -> float:
+        return clock.stamp().observed_at_ms
+
+    devices = running(scenario, folder, files=log_folder, now_ms=now_ms, origin_ms=rows_ms[0], seed=1)
+    async with devices as machinery, asyncio.TaskGroup() as tasks:
+        buses = [tasks.create_task(bus.serve(), name=f"bus {name}") for name, bus in machinery.buses.items()]
+        tables = gateway_configs(scenario, machinery.places)[GATEWAY]
+        config = load_config(_write_gateway(folder, tables, broker.port))
+        stop, accepted = agent.Stop(), Accepted()
+        with patch.object(agent, "SqliteBuffer", accepted.buffer):
+            gateway = tasks.create_task(agent.run(config, clock, stop=stop), name="gateway")
+            await _walk(clock, scenario, accepted, machinery.scanners, rows_ms, said)
+        stop.ask()
+        await gateway
+        for bus in buses:
+            bus.cancel()
+
+
+def wait_for_arrival(engine: Engine, *, readings: int, events: int) -> None:
+    """Wait until the cloud has that many readings and made that many events of its scans, and no more."""
+    deadline = time.monotonic() + ARRIVAL_S
+    while (have := _have(engine)) != (readings, events, events):
+        assert time.monotonic() < deadline, f"(readings, scans, events): {have}, expected {readings}, {events} twice"
+        assert have[0] <= readings, "more readings than the devices gave"
+        time.sleep(0.05)
+
+
+async def _walk(
+    clock: SteppedClock,
+    scenario: Scenario,
+    accepted: Accepted,
+    scanners: dict[str, SerialScanner],
+    rows_ms: Sequence[int],
+    said: list[Scanned],
+) -> None:
+    pollers = [device for device in scenario.device if isinstance(device, ModbusRtu)]
+    per_row = sum(len(device.points) for device in pollers)
+    rows = set(rows_ms)
+    scans_at = {at_ms: list(group) for at_ms, group in groupby(said, key=lambda one: one.at_ms)}
+    expected = 0
+    for at_ms in sorted(rows | scans_at.keys()):
+        clock.move_to(at_ms)
+        async with asyncio.timeout(STUCK_S):
+            if at_ms in rows:
+                expected += per_row
+                await accepted.reach(expected)
+                await clock.all_asleep(len(pollers))
+            for one in scans_at.get(at_ms, ()):
+                await scanners[one.scanner].send(one.code, "C1")
+                expected += 1
+                await accepted.reach(expected)
+
+
+def _write_gateway(folder: Path, devices: Sequence[dict[str, object]], broker_port: int) -> Path:
+    head = {
+        "gateway": {"name": GATEWAY, "data_dir": "data"},
+        "uplink": {"host": "127.0.0.1", "port": broker_port, "cloud_key": "cloud/cloud-public.json"},
+        "buffer": {"commit_window_ms": 5, "min_free_bytes": 0},
+        "seal": {"after_s": 1.0, "max_readings": 500},
+    }
+    tables = [f"[{name}]\n{_assignments(table)}" for name, table in head.items()]
+    tables += [f"[[device]]\n{_assignments(device)}" for device in devices]
+    path = folder / "gateway.toml"
+    path.write_text("\n".join(tables), encoding="utf-8")
+    return path
+
+
+def _assignments(table: dict[str, object]) -> str:
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+
+
+def _have(engine: Engine) -> tuple[int, int, int]:
+    with reading(engine) as conn:
+        rows = conn.scalar(select(func.coalesce(func.sum(tail.c.count), 0)))
+        return rows or 0, *(conn.scalar(select(func.count()).select_from(table)) or 0 for table in (scan, event))
+
+
+def _is_well(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2):
+            return True
+    except urllib.error.HTTPError:  # it answers, and is not connected to the broker yet
+        return False
+    except OSError:
+        return False

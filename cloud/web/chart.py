@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil
 
 from cloud.web.formats import Language, clock_time, local, number, short_day, unit_sign
+from cloud.web.ink import BAND, GRID, INK, LIMIT, LINE, MUTED, OUT, VEIL, patterns, text
 from cloud.web.scale import Axis, time_ticks, value_domain, value_ticks
-from cloud.web.trace import Piece, envelope
-
-INK, MUTED, GRID = "#1c2733", "#4d5b69", "#dfe5ea"
-LINE, BAND, LIMIT = "#0b4f6c", "#e3f1e6", "#2e7d4a"
-OUT, OUT_FILL = "#a4161a", "#f6d9d9"
-GAP, VEIL = "#5f6b76", "#eceff2"
+from cloud.web.trace import Piece, envelope, merged
 
 _LETTER_PX = 6.6  # mean width of a letter at 12 px in the system fonts, to see whether a label fits
 _MOST_MARKS = 8  # labelled extremes on one chart; more would hide the line, and all stand in the table
@@ -99,7 +96,7 @@ def draw(chart: Chart, frame: Frame) -> str:
         head,
         f'<title id="{name}-title">{escape(chart.title)}</title>',
         f'<desc id="{name}-desc">{escape(chart.description)}</desc>',
-        f"<defs>{_patterns(name)}{_clips(plot, name)}</defs>",
+        f"<defs>{patterns(name)}{_clips(plot, name)}</defs>",
         plot.box(chart.from_ms, chart.to_ms, "#ffffff"),
         _band(plot),
         _veil(plot),
@@ -131,24 +128,15 @@ class _Plot:
 
     def box(self, from_ms: int, to_ms: int, fill: str) -> str:
         """A rectangle over the whole height; a short time is still one and a half pixels wide."""
-        left = self.x.at(from_ms)
-        width = max(1.5, self.x.at(to_ms) - left)
+        return self.strip(self.x.at(from_ms), self.x.at(to_ms), fill)
+
+    def strip(self, left: float, right: float, fill: str) -> str:
+        """The same between two pixels."""
+        width = max(1.5, right - left)
         return (
             f'<rect x="{left:.1f}" y="{self.frame.top}" width="{width:.1f}" '
             f'height="{self.bottom - self.frame.top}" fill="{fill}"/>'
         )
-
-
-def _patterns(name: str) -> str:
-    return (
-        f'<pattern id="{name}-gap" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        f'<rect width="7" height="7" fill="#ffffff"/><path d="M0 0V7" stroke="{GAP}" stroke-width="2"/></pattern>'
-        f'<pattern id="{name}-out" width="8" height="8" patternUnits="userSpaceOnUse">'
-        f'<rect width="8" height="8" fill="{OUT_FILL}"/><circle cx="2" cy="2" r="1.3" fill="{OUT}"/>'
-        f'<circle cx="6" cy="6" r="1.3" fill="{OUT}"/></pattern>'
-        f'<pattern id="{name}-short" width="8" height="8" patternUnits="userSpaceOnUse">'
-        f'<rect width="8" height="8" fill="#fbf0dc"/><circle cx="4" cy="4" r="1" fill="#7a4b00"/></pattern>'
-    )
 
 
 def _clips(plot: _Plot, name: str) -> str:
@@ -183,12 +171,12 @@ def _veil(plot: _Plot) -> str:
 
 
 def _gaps(plot: _Plot, name: str) -> str:
+    """Hatched areas; those less than a pixel apart are one, so that there are never more of them than pixels."""
     found = ""
-    for from_ms, to_ms in plot.chart.gaps:
-        found += plot.box(from_ms, to_ms, f"url(#{name}-gap)")
-        left, right = plot.x.at(from_ms), plot.x.at(to_ms)
+    for left, right in merged((int(plot.x.at(start)), ceil(plot.x.at(end)) + 1) for start, end in plot.chart.gaps):
+        found += plot.strip(left, right - 1, f"url(#{name}-gap)")
         if right - left > len(plot.chart.gap_words) * _LETTER_PX + 16:
-            found += _text((left + right) / 2, plot.frame.top + 16, plot.chart.gap_words, anchor="middle", halo=5)
+            found += text((left + right) / 2, plot.frame.top + 16, plot.chart.gap_words, anchor="middle", halo=5)
     return found
 
 
@@ -208,8 +196,8 @@ def _grid(plot: _Plot) -> str:
         y = plot.y.at(tick)
         parts.append(f'<path d="M{frame.left} {y:.1f}H{plot.right}" stroke="{GRID}"/>')
         label = number(tick, chart.language, decimals=0 if whole else 1)
-        parts.append(_text(frame.left - 6, y + 4, label, anchor="end"))
-    parts.append(_text(frame.left - 6, frame.top - 12, unit_sign(chart.unit), anchor="end", fill=MUTED))
+        parts.append(text(frame.left - 6, y + 4, label, anchor="end"))
+    parts.append(text(frame.left - 6, frame.top - 12, unit_sign(chart.unit), anchor="end", fill=MUTED))
     step, times = time_ticks(chart.from_ms, chart.to_ms, most=frame.time_labels)
     days_seen: set[str] = set()
     for at_ms in times:
@@ -218,9 +206,9 @@ def _grid(plot: _Plot) -> str:
         parts.append(f'<path d="M{x:.1f} {frame.top}V{plot.bottom + 4}" stroke="{MUTED if midnight else GRID}" '
                      f'stroke-width="{0.7 if midnight else 1}"/>')  # fmt: skip
         if step < 86_400_000:
-            parts.append(_text(x, plot.bottom + 17, clock_time(at_ms), anchor="middle", fill=MUTED))
+            parts.append(text(x, plot.bottom + 17, clock_time(at_ms), anchor="middle", fill=MUTED))
         if day not in days_seen:
-            parts.append(_text(x, plot.bottom + (32 if step < 86_400_000 else 17), day, anchor="middle", weight="600"))
+            parts.append(text(x, plot.bottom + (32 if step < 86_400_000 else 17), day, anchor="middle", weight="600"))
             days_seen.add(day)
     return "".join(parts)
 
@@ -234,7 +222,7 @@ def _limits(plot: _Plot) -> str:
         found += f'<path d="M{plot.frame.left} {y:.1f}H{plot.right}" stroke="{LIMIT}" stroke-dasharray="6 3"/>'
         words = f"{number(limit, plot.chart.language, decimals=0 if limit == int(limit) else 1)} "
         words += unit_sign(plot.chart.unit)
-        found += _text(plot.right + 5, y + 4, words, fill="#1b6e3c", weight="600")
+        found += text(plot.right + 5, y + 4, words, fill="#1b6e3c", weight="600")
     return found
 
 
@@ -272,7 +260,7 @@ def _sections(plot: _Plot) -> str:
         elif len(words) > room:
             words = words[: room - 1].rstrip() + "…"
         if right - left >= 12:
-            found += _text((left + right) / 2, plot.frame.top - 9, words, anchor="middle", weight="600")
+            found += text((left + right) / 2, plot.frame.top - 9, words, anchor="middle", weight="600")
     return found
 
 
@@ -291,15 +279,5 @@ def _marks(plot: _Plot) -> str:
         label_x = min(max(x, plot.frame.left + 24), plot.right - 24)
         found += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="#ffffff" stroke="{OUT}" stroke-width="2"/>'
         label_y = max(plot.frame.top + 10, y - 8) if above else min(plot.bottom - 4, y + 17)
-        found += _text(label_x, label_y, words, anchor="middle", fill=OUT, weight="700", halo=4)
+        found += text(label_x, label_y, words, anchor="middle", fill=OUT, weight="700", halo=4)
     return found
-
-
-def _text(
-    x: float, y: float, words: str, *, anchor: str = "start", fill: str = INK, weight: str = "400", halo: int = 0
-) -> str:
-    edge = f' stroke="#ffffff" stroke-width="{halo}" paint-order="stroke" stroke-linejoin="round"' if halo else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-weight="{weight}"{edge}>'
-        f"{escape(words)}</text>"
-    )

@@ -138,6 +138,12 @@ def rule_sentence(rule: Rule | None, excursion: Excursion, unit: str, words: Wor
     return words(f"rule.{rule.direction}_for", threshold=threshold, duration=span)
 
 
+def measurement(name: str, words: Wording) -> str:
+    """What is measured, in words; a name without any stands as it is."""
+    key = f"measurement.{name}"
+    return words(key) if key in words else name
+
+
 def reason_sentence(reason: Reason, place_names: Mapping[str, str], words: Wording) -> str:
     """A reason in words; with `place` among its parameters the sentence begins with the place's name."""
     shown = {name: _shown(name, value, reason, words) for name, value in reason.params.items()}
@@ -152,8 +158,7 @@ def reason_sentence(reason: Reason, place_names: Mapping[str, str], words: Wordi
 def _shown(name: str, value: str | float, reason: Reason, words: Wording) -> str:
     language = words.language
     if isinstance(value, str):
-        key = f"measurement.{value}"
-        return words(key) if _SHOWN.get(name) == "measurement" and key in words else value
+        return measurement(value, words) if _SHOWN.get(name) == "measurement" else value
     forms: dict[str | None, Callable[[], str]] = {
         "quantity": lambda: formats.quantity(value, str(reason.params.get("unit", "")), language),
         "span": lambda: formats.span(round(value * 1000), language),

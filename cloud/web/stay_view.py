@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 
 from markupsafe import Markup
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from cloud.evidence.model import Excursion, Gap, SeriesEvidence, Stay
 from cloud.evidence.profile import Profile
+from cloud.evidence.series import DEFAULT_GAP_FACTOR
 from cloud.registry import query as registry
 from cloud.telemetry.query import ReadingRow, readings
 from cloud.web import formats, phrase
@@ -84,22 +85,15 @@ def view_stay(
     profile = registry.profile_at(conn, profile_name, stay.from_ms)
     name = page.named(stay.place_name, stay.place_name_en)
     around_ms = max(int((stay.until_ms - stay.from_ms) * _AROUND), 1)
+    section = Section(number, name, stay.from_ms, stay.until_ms)
     series = []
     for index, one in enumerate(stay.series):
         rows = _rows(conn, stay.place, one, stay.from_ms - around_ms, stay.until_ms + around_ms)
         readings_by_pack.update(row.pack_id for row in rows if stay.from_ms <= row.observed_ms < stay.until_ms)
-        section = Section(number, name, stay.from_ms, stay.until_ms)
-        series.append(
-            _view_series(
-                page,
-                one,
-                rows,
-                section=section,
-                profile=profile,
-                around_ms=around_ms,
-                name=f"stay-{number}-{index + 1}",
-            )
-        )
+        line = _line(one, rows, profile)
+        chart = _chart(page, one, line, section=section, profile=profile, around_ms=around_ms)
+        figure = drawn(replace(chart, name=f"stay-{number}-{index + 1}"))
+        series.append(_view_series(page, one, cut(line, stay.from_ms, stay.until_ms), figure=figure, profile=profile))
     names = {stay.place: name}
     reasons = [phrase.reason_sentence(reason, names, page.words) for reason in stay.reasons]
     return StayView(number, stay, name, reasons, phrase.limits(profile, page.words), series)
@@ -128,50 +122,47 @@ def _value(row: ReadingRow, unit: str) -> float | None:
         return None
 
 
-def _view_series(
-    page: Page,
-    one: SeriesEvidence,
-    rows: Sequence[ReadingRow],
-    *,
-    section: Section,
-    profile: Profile | None,
-    around_ms: int,
-    name: str,
-) -> SeriesView:
-    words = page.words
-    step_ms = int(one.log_interval_s * 1000 * (profile.gap_factor if profile else 2.0))
+def _line(one: SeriesEvidence, rows: Sequence[ReadingRow], profile: Profile | None) -> list[Piece]:
+    step_ms = int(one.log_interval_s * 1000 * (profile.gap_factor if profile else DEFAULT_GAP_FACTOR))
     gaps = [(gap.from_ms, gap.to_ms) for gap in one.gaps]
-    values = [_value(row, one.unit) for row in rows]
-    line = pieces(Trace([row.observed_ms for row in rows], values, step_ms, gaps))
-    is_temperature = one.measurement == phrase.TEMPERATURE
-    measurement = (
-        words(f"measurement.{one.measurement}") if f"measurement.{one.measurement}" in words else one.measurement
-    )
-    chart = Chart(
-        name=name,
-        title=words("chart.title", measurement=measurement, place=section.name, sensor=one.sensor),
+    return pieces(Trace([row.observed_ms for row in rows], [_value(row, one.unit) for row in rows], step_ms, gaps))
+
+
+def _chart(
+    page: Page, one: SeriesEvidence, line: list[Piece], *, section: Section, profile: Profile | None, around_ms: int
+) -> Chart:
+    limits = profile if one.measurement == phrase.TEMPERATURE else None
+    measurement = phrase.measurement(one.measurement, page.words)
+    return Chart(
+        name="chart",
+        title=page.words("chart.title", measurement=measurement, place=section.name, sensor=one.sensor),
         description=describe(page, one),
         language=page.language,
         unit=one.unit,
         from_ms=section.from_ms - around_ms,
         to_ms=section.to_ms + around_ms,
         lines=line,
-        low=profile.low if profile and is_temperature else None,
-        high=profile.high if profile and is_temperature else None,
+        low=limits.low if limits else None,
+        high=limits.high if limits else None,
         excesses=excesses(one),
-        gaps=gaps,
+        gaps=[(gap.from_ms, gap.to_ms) for gap in one.gaps],
         sections=[section],
-        gap_words=words("chart.gap"),
+        gap_words=page.words("chart.gap"),
     )
-    inside = cut(line, section.from_ms, section.to_ms)
-    by_day = section.to_ms - section.from_ms > _DAYS_BY_HOUR * _DAY_MS
+
+
+def _view_series(
+    page: Page, one: SeriesEvidence, inside: list[Piece], *, figure: Markup, profile: Profile | None
+) -> SeriesView:
     rules = {rule.name: rule for rule in profile.rules} if profile else {}
+    lasts_ms = inside[-1].times[-1] - inside[0].times[0] if inside else 0
+    by_day = lasts_ms > _DAYS_BY_HOUR * _DAY_MS
     return SeriesView(
         evidence=one,
-        measurement=measurement,
-        figure=drawn(chart),
+        measurement=phrase.measurement(one.measurement, page.words),
+        figure=figure,
         excursions=[
-            ExcursionRow(each, phrase.rule_sentence(rules.get(each.rule), each, one.unit, words))
+            ExcursionRow(each, phrase.rule_sentence(rules.get(each.rule), each, one.unit, page.words))
             for each in one.excursions
         ],
         gaps=list(one.gaps),

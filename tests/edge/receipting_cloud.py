@@ -81,8 +81,15 @@ class ReceiptingCloud:
             seqs = {seq for stream, seq in self.packs if stream == pack.stream}
         if self.silent:
             return
-        through = next(seq for seq in range(1, len(seqs) + 2) if seq not in seqs) - 1
-        beyond = [(seq, seq) for seq in sorted(seqs) if seq > through][:200]
+        settled = _ranges(seqs)
+        through = settled[0][1] if settled[0][0] == 1 else 0
+        beyond = settled[through > 0 :][: receipt.RANGES_MAX]
         words = receipt.Receipt(self.gateway, pack.stream, through, beyond, [], int(time.time() * 1000))
         sealed = receipt.seal(words, key=self.key, kid=cose.key_id(self.key.public_key()))
         client.publish(topics.down_receipt(self.gateway), sealed, qos=1)
+
+
+def _ranges(seqs: set[int]) -> list[tuple[int, int]]:
+    firsts = sorted(seq for seq in seqs if seq - 1 not in seqs)
+    lasts = sorted(seq for seq in seqs if seq + 1 not in seqs)
+    return list(zip(firsts, lasts, strict=True))

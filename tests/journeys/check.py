@@ -44,8 +44,12 @@ def check_repeated_hour(conn: Connection, rows: Sequence[Row], channels: Mapping
 
 def check_lots(
     conn: Connection, lots: Sequence[Lot], rows: Sequence[Row], channels: Mapping[str, str], limits: Limits, now_ms: int
-) -> None:
-    """Every stay of every lot, and every probe in it: numbers and excursions are what the rows say."""
+) -> int:
+    """Every stay of every lot, and every probe in it: numbers and excursions are what the rows say.
+
+    Returns how many excursions were critical for long enough.
+    """
+    critical = 0
     for lot in lots:
         evidence = lot_evidence(conn, gtin(lot.product), lot.name, now_ms)
         assert evidence is not None
@@ -54,10 +58,11 @@ def check_lots(
         expected = [(gln(visit.room), visit.at_ms, end) for visit, end in zip(lot.visits, ends, strict=True)]
         assert [(stay.place, stay.from_ms, stay.to_ms) for stay in evidence.stays] == expected
         for stay, visit in zip(evidence.stays, lot.visits, strict=True):
-            _check_stay(stay, visit.room, rows, channels, _judged_by(lot, visit.room, limits))
+            critical += _check_stay(stay, visit.room, rows, channels, _judged_by(lot, visit.room, limits))
+    return critical
 
 
-def _check_stay(stay: Stay, room: Room, rows: Sequence[Row], channels: Mapping[str, str], sides: Sides) -> None:
+def _check_stay(stay: Stay, room: Room, rows: Sequence[Row], channels: Mapping[str, str], sides: Sides) -> int:
     probes = {channels[probe]: probe for probe in room.probes}
     assert {series.channel for series in stay.series} == probes.keys()
     critical = 0
@@ -67,6 +72,7 @@ def _check_stay(stay: Stay, room: Room, rows: Sequence[Row], channels: Mapping[s
         critical += _check_excursions(series, stay, rows, probe, sides)
     if stay.custody:
         assert (stay.verdict == "fail") == (critical > 0)
+    return critical
 
 
 def _check_numbers(series: SeriesEvidence, stay: Stay, rows: Sequence[Row], probe: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cloud.registry.document import (
     BindingEntry,
@@ -24,7 +24,7 @@ from firmware_sim.place import Ambient, Offset
 from firmware_sim.scenario import Bus, Device, Gateway, ModbusRtu, RecordedPoint, Scanner, Scenario
 from standards.gs1.check_digit import check_digit
 from tests.journeys.alarm_file import Limit, Side
-from tests.journeys.saveris import PROBES, STEP_MS, VALUES, ZONE
+from tests.journeys.saveris import PROBES, RAW_TIME_FORMAT, RAW_VALUES, STEP_MS, VALUES, ZONE
 from tests.journeys.site_rule import changes, rules_at, sides_of
 
 GATEWAY = "gw-cold-store"
@@ -150,6 +150,30 @@ def one_module() -> tuple[Scenario, dict[str, str]]:
     )
     channels = {probe: f"module/{point}" for point, probe in zip(points, PROBES, strict=True)}
     return _scenario([Bus("line", baudrate=115_200, paced=False)], [module]), channels
+
+
+def failing_probes() -> tuple[Scenario, dict[str, str]]:
+    """The deep freezer's probes from the vendor's raw export: one says that it fails, the other refuses to answer."""
+    line = f"line-{DEEPFREEZER.name}"
+    told_by: list[tuple[str, str, Literal["sentinel", "exception"]]] = [
+        ("deepfreezer_1", "c", "sentinel"),
+        ("deepfreezer_2", "d", "exception"),
+    ]
+    devices: list[Device] = [
+        ModbusRtu(
+            name=probe,
+            gateway=GATEWAY,
+            bus=line,
+            unit_id=unit_id,
+            profile="pt100",
+            points={"air": RecordedPoint(RAW_VALUES, column, ["date", "hour"], ZONE, RAW_TIME_FORMAT)},
+            interval_s=STEP_MS / 1000,
+            timeout_s=POLL_TIMEOUT_S,
+            failure=failure,
+        )
+        for unit_id, (probe, column, failure) in enumerate(told_by, 1)
+    ]
+    return _scenario([Bus(line, paced=False)], devices), {probe: f"{probe}/air" for probe in PROBES}
 
 
 def registry(channels: Mapping[str, str], limits: Mapping[Side, Sequence[Limit]]) -> Document:

@@ -12,7 +12,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -110,16 +110,20 @@ async def play(
     broker: LocalBroker,
     *,
     log_folder: Path,
-    rows_ms: Sequence[int],
+    rows: Mapping[int, int],
     said: list[Scanned],
 ) -> None:
-    """Play the rows of the log and the scans between them through devices and gateway, and let it leave in order."""
-    clock = SteppedClock(rows_ms[0])
+    """Play rows of a log and the scans between them through devices and gateway, and let it leave in order.
+
+    rows: the instant of each row → how many observations the gateway makes of it; a poll of every device.
+    """
+    start_ms = min(rows)
+    clock = SteppedClock(start_ms)
 
     def now_ms() -> float:
         return clock.stamp().observed_at_ms
 
-    devices = running(scenario, folder, files=log_folder, now_ms=now_ms, origin_ms=rows_ms[0], seed=1)
+    devices = running(scenario, folder, files=log_folder, now_ms=now_ms, origin_ms=start_ms, seed=1)
     async with devices as machinery, asyncio.TaskGroup() as tasks:
         buses = [tasks.create_task(bus.serve(), name=f"bus {name}") for name, bus in machinery.buses.items()]
         tables = gateway_configs(scenario, machinery.places)[GATEWAY]
@@ -127,7 +131,7 @@ async def play(
         stop, accepted = agent.Stop(), Accepted()
         with patch.object(agent, "SqliteBuffer", accepted.buffer):
             gateway = tasks.create_task(agent.run(config, clock, stop=stop), name="gateway")
-            await _walk(clock, scenario, accepted, machinery.scanners, rows_ms, said)
+            await _walk(clock, scenario, accepted, machinery.scanners, rows, said)
         stop.ask()
         await gateway
         for bus in buses:
@@ -148,21 +152,19 @@ async def _walk(
     scenario: Scenario,
     accepted: Accepted,
     scanners: dict[str, SerialScanner],
-    rows_ms: Sequence[int],
+    rows: Mapping[int, int],
     said: list[Scanned],
 ) -> None:
-    pollers = [device for device in scenario.device if isinstance(device, ModbusRtu)]
-    per_row = sum(len(device.points) for device in pollers)
-    rows = set(rows_ms)
+    pollers = sum(isinstance(device, ModbusRtu) for device in scenario.device)
     scans_at = {at_ms: list(group) for at_ms, group in groupby(said, key=lambda one: one.at_ms)}
     expected = 0
-    for at_ms in sorted(rows | scans_at.keys()):
+    for at_ms in sorted(rows.keys() | scans_at.keys()):
         clock.move_to(at_ms)
         async with asyncio.timeout(STUCK_S):
             if at_ms in rows:
-                expected += per_row
+                expected += rows[at_ms]
+                await clock.all_asleep(pollers)
                 await accepted.reach(expected)
-                await clock.all_asleep(len(pollers))
             for one in scans_at.get(at_ms, ()):
                 await scanners[one.scanner].send(one.code, "C1")
                 expected += 1

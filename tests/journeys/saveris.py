@@ -21,6 +21,8 @@ FOLDER = Path("real") / "coldstore_saveris"
 VALUES = "values_2021-06-24_2021-11-30.csv"
 ALARMS = "alarms_2021-06-24_2021-11-30.csv"
 RAW_VALUES = "raw_export_head_values.csv"
+RAW_TIME_FORMAT = "%d/%m/%y %H:%M:%S"
+BROKEN = "###"  # the vendor's sign, in the raw export only
 ZONE = "America/Chicago"  # how that was found: docs/cold-store.md
 SUMMER = timezone(timedelta(hours=-5))  # that zone's offset at the first row
 STEP_MS = 15 * 60_000
@@ -57,6 +59,18 @@ def read_rows(path: Path) -> list[Row]:
         Row(first_ms + index * STEP_MS, line["date"], {probe: Decimal(line[probe]) for probe in PROBES})
         for index, line in enumerate(lines)
     ]
+
+
+def read_raw_cells(path: Path, column: str) -> dict[int, str]:
+    """The cells of a column in the raw export's rows of whole quarters of an hour, by instant."""
+    cells = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for line in csv.DictReader(file):
+            wall = datetime.strptime(f"{line['date']} {line['hour']}", RAW_TIME_FORMAT).replace(tzinfo=SUMMER)
+            at_ms = int(wall.timestamp()) * 1000
+            if at_ms % STEP_MS == 0 and line[column]:
+                cells[at_ms] = line[column]
+    return cells
 
 
 def between(rows: Sequence[Row], from_ms: int, until_ms: int) -> list[Row]:

@@ -30,7 +30,7 @@ from tests.journeys.cold_store import (
 )
 from tests.journeys.document import documented_counts
 from tests.journeys.house import cloud, play, wait_for_arrival
-from tests.journeys.saveris import STEP_MS, Row, between
+from tests.journeys.saveris import PROBES, STEP_MS, Row, between
 
 pytestmark = [pytest.mark.conformance, pytest.mark.journey]
 
@@ -54,13 +54,13 @@ async def test_fourteen_days_around_the_end_of_summer_time_are_told_exactly(
     inside = between(rows, *window)
     with cloud(tmp_path, broker, free_port(), cold_store.registry(channels, limits(alarms))) as engine:
         said = cold_store.scans(lots)
-        rows_ms = [row.at_ms for row in inside]
-        await play(scenario, tmp_path, broker, log_folder=log_folder, rows_ms=rows_ms, said=said)
-        wait_for_arrival(engine, readings=10 * len(inside), events=len(said))
+        played = {row.at_ms: len(PROBES) for row in inside}
+        await play(scenario, tmp_path, broker, log_folder=log_folder, rows=played, said=said)
+        wait_for_arrival(engine, readings=len(PROBES) * len(inside), events=len(said))
         with reading(engine) as conn:
             check_record(conn, inside, channels)
             check_repeated_hour(conn, rows, channels)
-            check_lots(conn, lots, inside, channels, limits(alarms), FOURTEEN_DAYS_UNTIL)
+            assert check_lots(conn, lots, inside, channels, limits(alarms), FOURTEEN_DAYS_UNTIL)
 
 
 @pytest.mark.slow
@@ -79,13 +79,13 @@ async def test_the_whole_log_is_told_exactly(
     scenario, channels = cold_store.one_module()
     with cloud(tmp_path, broker, free_port(), cold_store.registry(channels, limits(alarms))) as engine:
         said = cold_store.scans(lots)
-        rows_ms = [row.at_ms for row in rows]
-        await play(scenario, tmp_path, broker, log_folder=log_folder, rows_ms=rows_ms, said=said)
-        wait_for_arrival(engine, readings=10 * len(rows), events=len(said))
+        played = {row.at_ms: len(PROBES) for row in rows}
+        await play(scenario, tmp_path, broker, log_folder=log_folder, rows=played, said=said)
+        wait_for_arrival(engine, readings=len(PROBES) * len(rows), events=len(said))
         with reading(engine) as conn:
             check_record(conn, rows, channels)
             check_repeated_hour(conn, rows, channels)
-            check_lots(conn, lots, rows, channels, limits(alarms), until_ms)
+            assert check_lots(conn, lots, rows, channels, limits(alarms), until_ms)
             found = excursions(conn, GATEWAY, channels, alarms, (first_ms, until_ms))
         assert compare(found, alarms, recoveries) == documented_counts()
 

@@ -88,7 +88,8 @@ async def _serve_devices(ports: Path) -> None:
         for device in range(DEVICES):
             sources = {f"probe-{at + 1}": source(device, at) for at in range(REGISTERS)}
             unit = Unit(1, f"dev-{device}", GATEWAY, profile, sources)
-            probe = TcpProbe(unit, link=Link(f"dev-{device}", random.Random(device)), log=log, now_ms=lambda: time.time() * 1000)
+            link = Link(f"dev-{device}", random.Random(device))
+            probe = TcpProbe(unit, link=link, log=log, now_ms=lambda: time.time() * 1000)
             probes.append(await probe.__aenter__())
         ports.write_bytes(msgspec.json.encode([probe.port for probe in probes]))
         await asyncio.Event().wait()

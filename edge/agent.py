@@ -1,7 +1,7 @@
 """The gateway's composition root: builds everything from the configuration and keeps it running in one TaskGroup.
 
-Leaving in order: on `Stop.ask` the devices are closed, what they gave is committed and sealed, and the uplink gets
-DELIVER_S to bring it away; whatever then remains lies safe in the buffer. At most DRAIN_S in all.
+Leaving in order: on `Stop.ask` each device ends its exchange (FINISH_S at most) and is closed, what it gave is
+committed and sealed, and the uplink gets DELIVER_S to bring it away; whatever then remains lies safe in the buffer. At most DRAIN_S in all.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from edge.uplink.base import UplinkMisconfigured
 from edge.uplink.uplink import Uplink
 
 BUFFER_NAME = "buffer.sqlite"
+FINISH_S = 3.0
 DELIVER_S = 5.0
-DRAIN_S = 15.0  # closing devices takes up to 5 s, delivering 5 s, the last commit and the farewell the rest
+DRAIN_S = 20.0  # finishing 3 s, closing devices up to 5 s, delivering 5 s, the last commit and the farewell the rest
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LOOK_S = 0.05
 FULL_PAUSE_S = 5.0  # until a full buffer is asked to seal again
@@ -139,8 +140,7 @@ class _Gateway:
                 log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
                 await stop.wait()
                 log.info("gateway is leaving: name=%s", self._config.name)
-                for task in tending:
-                    task.cancel()
+                await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
             sealing.cancel()
             await asyncio.wait([sealing])  # a seal under way ends first: two at a time would be one too many
             await self._deliver(buffer, uplink)
@@ -149,14 +149,14 @@ class _Gateway:
         with contextlib.suppress(OSError):  # told while it ran
             write_health(self._config.data_dir, msgspec.structs.replace(look(), running=False))
 
-    def _start_devices(self, devices: asyncio.TaskGroup, intake: Intake) -> list[asyncio.Task[None]]:
+    def _start_devices(self, devices: asyncio.TaskGroup, intake: Intake) -> list[tuple[Supervisor, asyncio.Task[None]]]:
         links = Links()
-        tasks = []
+        started = []
         for device in self._config.devices:
             supervisor = self._supervisor(device, links, intake)
             self._supervisors.append(supervisor)
-            tasks.append(devices.create_task(supervisor.run(), name=f"device {device.name}"))
-        return tasks
+            started.append((supervisor, devices.create_task(supervisor.run(), name=f"device {device.name}")))
+        return started
 
     def _supervisor(self, device: DeviceConfig, links: Links, intake: Intake) -> Supervisor:
         rng = random.Random(f"{self._config.name} {device.name} {os.getpid()}")  # noqa: S311 - spreads retries
@@ -222,6 +222,17 @@ class _Gateway:
             intake=intake.state,
             devices=[supervisor.state for supervisor in self._supervisors],
         )
+
+
+async def _end(supervisor: Supervisor, task: asyncio.Task[None]) -> None:
+    """Cancel a supervisor between two exchanges, so that no answer is lost on the way; soon in any case."""
+    try:
+        async with asyncio.timeout(FINISH_S):
+            while supervisor.busy:
+                await supervisor.idle()
+    except TimeoutError:
+        log.warning("an exchange is cut off by the stop: task=%s", task.get_name())
+    task.cancel()
 
 
 def _clock(config: GatewayConfig) -> Clock:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 
@@ -86,11 +86,22 @@ class Supervisor:
         self._polled = isinstance(driver, PollDriver)
         self._due_ms = clock.stamp().monotonic_ms
         self._absent = False  # the last failure was that it could not be opened
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def state(self) -> DeviceState:
         """How the device is now."""
         return self._record.snapshot(probing=self._record.failures_in_a_row >= self._patience.failures)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange or hand-over is under way: cancelling now would lose what the device has given."""
+        return not self._idle.is_set()
+
+    async def idle(self) -> None:
+        """Return when none is."""
+        await self._idle.wait()
 
     async def run(self) -> None:
         """Keep the device going until cancelled. Raises only what ends the gateway (BufferUnusable)."""
@@ -122,7 +133,8 @@ class Supervisor:
         async with self._opened():
             if isinstance(driver, PollDriver):
                 while True:
-                    await self._poll(driver)
+                    with self._at_work():
+                        await self._poll(driver)
                     await self._next_slot()
             assert isinstance(driver, ListenDriver)  # a driver is one of the two
             await self._listen(driver)
@@ -183,7 +195,16 @@ class Supervisor:
 
     async def _accept(self, observations: Sequence[Observation]) -> None:
         self._record.seen(observations)
-        await self._accept_in_buffer(observations)
+        with self._at_work():
+            await self._accept_in_buffer(observations)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
 
     def _pause_s(self) -> float:
         patience = self._patience

@@ -242,7 +242,7 @@ product = Table(
     Column("profile", Text, nullable=False),
 )
 
-#: Limits of a product group, versioned; `body` is evidence/profile.py's Profile as JSON.
+#: Limits of a product group, versioned; `body` is registry/profile.py's Profile as JSON.
 profile = Table(
     "profile",
     metadata,

@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, and_, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Engine, Select, and_, func, insert, literal, select, tuple_, update
 
 from cloud.clock import Now
 from cloud.db.engine import reading, writing
@@ -138,10 +138,19 @@ class ScanFollower:
 
 
 def _waiting(conn: Connection) -> list[_Stream]:
-    """Streams that are settled further than they are worked through, in a fixed order."""
+    """Streams that are settled further than they are worked through, in a fixed order.
+
+    Never beyond the highest pack there is: a loss with unknown end settles all that follows, and yet a pack of the
+    declared part may turn up with a card that was thought dead.
+    """
     done = {row.part: row.position for row in conn.execute(_cursors())}
-    rows = conn.execute(select(settled).where(settled.c.first_seq == 1).order_by(settled.c.gateway, settled.c.stream))
-    streams = [_Stream(row.gateway, row.stream, 0, row.last_seq) for row in rows]
+    highest = select(func.max(pack.c.seq)).where(pack.c.gateway == settled.c.gateway, pack.c.stream == settled.c.stream)
+    rows = conn.execute(
+        select(settled.c.gateway, settled.c.stream, settled.c.last_seq, highest.scalar_subquery().label("highest"))
+        .where(settled.c.first_seq == 1)
+        .order_by(settled.c.gateway, settled.c.stream)
+    )
+    streams = [_Stream(row.gateway, row.stream, 0, min(row.last_seq, row.highest or 0)) for row in rows]
     streams = [_Stream(one.gateway, one.stream, done.get(one.part, 0), one.through) for one in streams]
     return [one for one in streams if one.done < one.through]
 

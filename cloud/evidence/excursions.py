@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.evidence.model import Excursion
-from cloud.evidence.profile import Profile, Rule
 from cloud.evidence.statistics import Course, Window, stands_until
+from cloud.registry.profile import Profile, Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,8 @@ from sqlalchemy import Connection, select
 
 from cloud.db.tables import profile as profile_table
 from cloud.evidence.excursions import Limits
-from cloud.evidence.profile import Profile, Rule
+from cloud.registry.profile import UNITS, Profile, Rule
 from standards.units import convert
-
-#: What is measured → the Rec 20 unit in which evidence speaks of it.
-UNITS = {"Temperature": "CEL", "RelativeHumidity": "P1"}
 
 
 def limits(conn: Connection, name: str, from_ms: int, until_ms: int) -> Limits | None:

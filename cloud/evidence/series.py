@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloud.evidence.excursions import Limits, find
-from cloud.evidence.limits import UNITS
+from cloud.registry.profile import UNITS
 from cloud.evidence.model import SeriesEvidence
 from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import Course, Span, Window, share, summarise

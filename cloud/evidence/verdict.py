@@ -25,7 +25,7 @@ import msgspec
 
 from cloud.evidence.excursions import rules_for
 from cloud.evidence.model import Excursion, Reason, SeriesEvidence, Stay
-from cloud.evidence.profile import Profile
+from cloud.registry.profile import Profile
 
 PASS, REMARKS, FAIL, INSUFFICIENT = "pass", "pass_with_remarks", "fail", "insufficient_data"
 NOT_ASSESSED = "not_assessed"

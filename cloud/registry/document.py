@@ -11,10 +11,10 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from cloud.evidence.profile import Profile, Rule
 from cloud.registry.keys import RegistryError
+from cloud.registry.profile import UNITS, Profile, Rule
 from standards.gs1.check_digit import has_valid_check_digit
-from standards.units import is_unit
+from standards.units import is_unit, unit
 from wire.observation import is_channel
 from wire.topics import is_gateway_name
 
@@ -151,6 +151,7 @@ def _check_profile(profile: ProfileEntry, where: str) -> None:
     _require(band_stands, f"{where}.low", "not below high")
     _require(0 <= profile.min_coverage <= 1, f"{where}.min_coverage", "allowed: 0 to 1")
     _require(1 <= profile.gap_factor <= 100, f"{where}.gap_factor", "allowed: 1 to 100")
+    _check_kinds(profile.places, where)
     for at, rule in enumerate(profile.rules):
         _check_rule(rule, f"{where}.rules[{at}]")
     _refuse_doubles(f"{where}.rules", profile.rules, lambda one: one.name)
@@ -160,11 +161,16 @@ def _check_rule(rule: Rule, where: str) -> None:
     _require(bool(rule.name), f"{where}.name", "is empty")
     _require(rule.direction in {"above", "below"}, f"{where}.direction", "allowed: above, below")
     _require(rule.severity in {"critical", "warning"}, f"{where}.severity", "allowed: critical, warning")
-    known = {"Temperature", "RelativeHumidity"}
-    _require(rule.measurement in known, f"{where}.measurement", f"allowed: {', '.join(sorted(known))}")
+    _require(rule.measurement in UNITS, f"{where}.measurement", f"allowed: {', '.join(UNITS)}")
     _require(rule.duration_s >= 0, f"{where}.duration_s", "below 0")
     _require(is_unit(rule.unit), f"{where}.unit", f"{rule.unit!r} is not a Rec 20 code we know")
-    _require(set(rule.places) <= set(KINDS), f"{where}.places", f"allowed: {', '.join(KINDS)}")
+    meant, given = unit(UNITS[rule.measurement]).quantity, unit(rule.unit).quantity
+    _require(given == meant, f"{where}.unit", f"{rule.unit} measures {given}, {rule.measurement} is {meant}")
+    _check_kinds(rule.places, where)
+
+
+def _check_kinds(places: list[str], where: str) -> None:
+    _require(set(places) <= set(KINDS), f"{where}.places", f"allowed: {', '.join(KINDS)}")
 
 
 def _is_gln(number: str) -> bool:

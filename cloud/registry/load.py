@@ -10,9 +10,9 @@ from sqlalchemy import Column, Connection, Table, and_, func, insert, or_, selec
 
 from cloud import strict_toml
 from cloud.db import tables
-from cloud.evidence.profile import Profile
 from cloud.registry.document import BindingEntry, Document, ProfileEntry, check, gtin14, instant_ms
 from cloud.registry.keys import RegistryError
+from cloud.registry.profile import Profile
 
 
 def read_file(path: Path) -> Document:

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, or_, select
 
 from cloud.db import tables
-from cloud.evidence.profile import Profile
+from cloud.registry.profile import Profile
 
 
 class Gateway(msgspec.Struct, frozen=True):

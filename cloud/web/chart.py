@@ -247,21 +247,32 @@ def _path(plot: _Plot, piece: Piece) -> str:
 
 
 def _sections(plot: _Plot) -> str:
-    """Hand-over lines, and the stay's number and name over the plot as far as they fit."""
-    found = ""
-    for section in plot.chart.sections:
+    """Hand-over lines, and the stay's number and name over the plot as far as they fit.
+
+    Parts of a lot may be at several places at once: where labels would cover each other, the later one is left out.
+    """
+    found, taken_to = "", float(plot.frame.left)
+    for section in sorted(plot.chart.sections, key=lambda section: (section.from_ms, section.number)):
         left, right = plot.x.at(section.from_ms), plot.x.at(section.to_ms)
         for x in (left, right):
             found += f'<path d="M{x:.1f} {plot.frame.top - 22}V{plot.bottom}" stroke="{INK}" stroke-width="1.2"/>'
-        words = f"{section.number} · {section.name}"
-        room = int((right - left - 10) / _LETTER_PX)
-        if room < min(len(words), 8):
-            words = str(section.number)
-        elif len(words) > room:
-            words = words[: room - 1].rstrip() + "…"
-        if right - left >= 12:
-            found += text((left + right) / 2, plot.frame.top - 9, words, anchor="middle", weight="600")
+        words = _fitting(section, right - max(left, taken_to))
+        if words:
+            middle, half = (max(left, taken_to) + right) / 2, len(words) * _LETTER_PX / 2
+            found += text(middle, plot.frame.top - 9, words, anchor="middle", weight="600")
+            taken_to = middle + half + _LETTER_PX
     return found
+
+
+def _fitting(section: Section, room_px: float) -> str:
+    """Number and name, shortened, or the number alone, or nothing."""
+    words = f"{section.number} · {section.name}"
+    room = int((room_px - 10) / _LETTER_PX)
+    if room >= len(words):
+        return words
+    if room >= 8:
+        return words[: room - 1].rstrip() + "…"
+    return str(section.number) if room_px >= 12 else ""
 
 
 def _marks(plot: _Plot) -> str:

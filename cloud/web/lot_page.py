@@ -19,8 +19,8 @@ from cloud.db.engine import reading
 from cloud.evidence import versions
 from cloud.evidence.lot import lot_events, lot_evidence
 from cloud.evidence.model import LotEvidence, Stay
-from cloud.evidence.profile import Profile
 from cloud.registry import query as registry
+from cloud.registry.profile import Profile
 from cloud.review.submissions import APPROVED, SUBMITTED, Submission, submission
 from cloud.web import phrase
 from cloud.web.chart import Chart, Section

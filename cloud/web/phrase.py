@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from cloud.evidence.model import Excursion, LotEvidence, Reason, SeriesEvidence, Stay
-from cloud.evidence.profile import Profile, Rule
+from cloud.registry.profile import Profile, Rule
 from cloud.web import formats
 from cloud.web.trace import merged
 from cloud.web.wording import Wording

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from cloud.evidence.model import Excursion, Gap, SeriesEvidence, Stay
-from cloud.evidence.profile import Profile
 from cloud.evidence.series import DEFAULT_GAP_FACTOR
 from cloud.registry import query as registry
+from cloud.registry.profile import Profile
 from cloud.telemetry.query import ReadingRow, readings
 from cloud.web import formats, phrase
 from cloud.web.chart import FRAMES, Chart, Excess, Section, draw

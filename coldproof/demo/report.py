@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import msgspec
-from cloud.evidence.lot import lot_evidence
 from sqlalchemy import Connection, func, select
 
 from cloud.db.tables import event
+from cloud.evidence.lot import lot_evidence
 from cloud.evidence.model import LotEvidence, SeriesEvidence, Stay
 from coldproof.demo.account import Account
 

@@ -296,6 +296,19 @@ async def test_cancelled_supervisor_closes_its_device() -> None:
     assert bench.driver.closed == 1
 
 
+async def test_exchange_under_way_is_told_so_that_nobody_cuts_it_off() -> None:
+    answered = asyncio.Event()
+    bench = Bench(lambda clock: FakeDevice(clock, [answered.wait]))
+    async with bench.running() as task:
+        assert bench.supervisor.busy
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(bench.supervisor.idle(), 0.02)
+        answered.set()
+        await asyncio.wait_for(bench.supervisor.idle(), 1)
+        assert (bench.supervisor.busy, len(bench.recorded)) == (False, 1)
+        task.cancel()
+
+
 async def test_unusable_buffer_ends_the_gateway() -> None:
     bench = Bench()
     bench.refusal = BufferUnusable("newer schema")

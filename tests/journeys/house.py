@@ -172,7 +172,7 @@ async def _walk(
 
 
 def _write_gateway(folder: Path, devices: Sequence[dict[str, object]], broker_port: int) -> Path:
-    head = {
+    head: dict[str, dict[str, object]] = {
         "gateway": {"name": GATEWAY, "data_dir": "data"},
         "uplink": {"host": "127.0.0.1", "port": broker_port, "cloud_key": "cloud/cloud-public.json"},
         "buffer": {"commit_window_ms": 5, "min_free_bytes": 0},
@@ -190,9 +190,12 @@ def _assignments(table: dict[str, object]) -> str:
 
 
 def _have(engine: Engine) -> tuple[int, int, int]:
+    """(readings, scans, events) in the cloud."""
     with reading(engine) as conn:
-        rows = conn.scalar(select(func.coalesce(func.sum(tail.c.count), 0)))
-        return rows or 0, *(conn.scalar(select(func.count()).select_from(table)) or 0 for table in (scan, event))
+        values = conn.scalar(select(func.coalesce(func.sum(tail.c.count), 0)))
+        scans = conn.scalar(select(func.count()).select_from(scan))
+        events = conn.scalar(select(func.count()).select_from(event))
+    return values or 0, scans or 0, events or 0
 
 
 def _is_well(port: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -40,7 +41,8 @@ class Row(NamedTuple):
     values: dict[str, Decimal]
 
 
-class Plain(NamedTuple):
+@dataclass(frozen=True)
+class Plain:
     """What the readings of one probe say about one stay, calculated plainly."""
 
     count: int

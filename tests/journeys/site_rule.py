@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cloud.evidence.excursions import Limits
-from cloud.evidence.profile import Profile, Rule
+from cloud.registry.profile import Profile, Rule
 from tests.journeys.alarm_file import Limit, Side
 
 WORK_S, CRITICAL_S = 45 * 60, 60 * 60

@@ -1,4 +1,4 @@
-"""The demonstration as a newcomer runs it: every process real, both faults, then an operator and an official at work."""
+"""The demonstration as a newcomer runs it: real processes, both faults, then an operator and an official at work."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jsonschema_rs
+import msgspec
 import pytest
 from sqlalchemy import Engine, func, select
 
@@ -149,6 +150,16 @@ def test_a_declared_loss_does_not_hold_up_later_scans(engine: Engine, site: Gate
     store(engine, site, declaring)
     assert follow(engine) == 2
     assert follow(engine) == 0
+
+
+def test_a_pack_behind_a_loss_of_unknown_end_is_still_worked_through(engine: Engine, site: Gateway) -> None:
+    fresh_card = msgspec.structs.replace(
+        site.pack(1, losses=[Loss(site.stream, 1, None, None, "lost", "card broke")]), stream=b"n" * 16
+    )
+    store(engine, site, site.seal(fresh_card))
+    assert follow(engine) == 0
+    store(engine, site, site.envelope(3, at_line(carton())))
+    assert follow(engine) == 1
 
 
 def test_working_through_again_doubles_nothing(engine: Engine, site: Gateway) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.evidence.excursions import Limits, find
-from cloud.evidence.profile import Profile, Rule
 from cloud.evidence.statistics import Course, Window
+from cloud.registry.profile import Profile, Rule
 
 MINUTE = 60_000
 

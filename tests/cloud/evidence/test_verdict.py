@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 
 from cloud.evidence.model import Excursion, Gap, Reason, SeriesEvidence, Stay
-from cloud.evidence.profile import Profile, Rule
 from cloud.evidence.verdict import lot_verdict, measurements_for, stay_verdict
+from cloud.registry.profile import Profile, Rule
 
 WARM = Rule("warm", "above", 8.0, 600, "critical")
 PROFILE = Profile("chilled", 1, "Hàng mát", "Chilled", "test", 2.0, 8.0, [WARM])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -152,6 +153,28 @@ def test_hostile_names_stay_text(frame: Frame) -> None:
     tags = {element.tag.removeprefix(SVG) for element in ET.fromstring(svg).iter()}
     assert "script" not in tags
     assert "style=" not in svg
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame.name)
+def test_names_of_stays_at_the_same_time_do_not_cover_each_other(frame: Frame) -> None:
+    hours = [(0, 6), (0, 9), (1, 6), (5, 9), (9, 10)]
+    sections = [
+        Section(n, f"Kho {n}", START_MS + a * HOUR_MS, START_MS + b * HOUR_MS) for n, (a, b) in enumerate(hours)
+    ]
+    root = ET.fromstring(draw(chart([], sections=sections), frame))
+    labels = [
+        one for one in root.iter(f"{SVG}text") if re.match(r"\d( ·|$)", one.text or "") and one.get("y") == "21.0"
+    ]
+    spans = sorted((float(one.attrib["x"]), len(one.text or "") * 6.0) for one in labels)
+    assert spans
+    for (x, width), (next_x, next_width) in pairwise(spans):
+        assert x + width / 2 <= next_x - next_width / 2
+
+
+def test_many_short_gaps_are_never_more_shapes_than_pixels() -> None:
+    gaps = [(START_MS + at * 1000, START_MS + at * 1000 + 500) for at in range(36_000)]
+    svg = draw(chart([], gaps=gaps), WIDE)
+    assert svg.count('fill="url(#stay-1-wide-gap)"') <= WIDE.width
 
 
 def test_an_empty_and_an_instant_chart_can_be_drawn() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cloud.evidence.model import Excursion, Gap, LotEvidence, Reason, SeriesEvidence, Stay
-from cloud.evidence.profile import Profile, Rule
+from cloud.registry.profile import Profile, Rule
 from cloud.web import phrase
 from cloud.web.wording import wording
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+#: What is measured → the Rec 20 unit in which evidence and the band speak of it.
+UNITS = {"Temperature": "CEL", "RelativeHumidity": "P1"}
+
 
 class Rule(msgspec.Struct, frozen=True):
     """Out of limits when a reading is beyond `threshold` in `direction` for at least `duration_s` in one go.
@@ -24,8 +27,9 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """One version of the limits. The chart's band is [low, high]; either may be None.
+    """One version of the limits. The chart's band is [low, high] in CEL; either may be None.
 
+    places: kinds of place the band holds for, empty = all.
     min_coverage: the share of a stay that must be covered by readings (0–1), below it the data do not suffice.
     gap_factor: a silence longer than this many log intervals is a gap.
     """
@@ -40,3 +44,4 @@ class Profile(msgspec.Struct, frozen=True):
     rules: list[Rule] = []
     min_coverage: float = 0.9
     gap_factor: float = 2.0
+    places: list[str] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloud.evidence.excursions import Limits, find
-from cloud.registry.profile import UNITS
 from cloud.evidence.model import SeriesEvidence
 from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import Course, Span, Window, share, summarise
+from cloud.registry.profile import UNITS
 from cloud.registry.query import Binding
 from cloud.telemetry.query import ReadingRow
 from standards.units import UnitError, convert

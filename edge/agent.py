@@ -1,7 +1,8 @@
 """The gateway's composition root: builds everything from the configuration and keeps it running in one TaskGroup.
 
 Leaving in order: on `Stop.ask` each device ends its exchange (FINISH_S at most) and is closed, what it gave is
-committed and sealed, and the uplink gets DELIVER_S to bring it away; whatever then remains lies safe in the buffer. At most DRAIN_S in all.
+committed and sealed, and the uplink gets DELIVER_S to bring it away; whatever then remains lies safe in the
+buffer. At most DRAIN_S in all.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,8 +52,9 @@ class Plain:
     mean: Fraction
 
 
+@cache
 def read_rows(path: Path) -> list[Row]:
-    """Every row of a values file, in order."""
+    """Every row of a values file, in order; read once for all tests, which leave it as it is."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     first = datetime.fromisoformat(lines[0]["date"]).replace(tzinfo=SUMMER)

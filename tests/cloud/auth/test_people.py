@@ -19,7 +19,7 @@ PASSWORD = "mật khẩu đủ dài"
 def people(engine: Engine) -> Engine:
     """A database with one person."""
     with writing(engine) as conn:
-        add_person(conn, "an", "Lê An", "official", PASSWORD, 1)
+        add_person(conn, "an", "Người dùng thử", "official", PASSWORD, 1)
     return engine
 
 
@@ -27,7 +27,7 @@ def test_right_password_gives_the_person(people: Engine) -> None:
     with reading(people) as conn:
         found = verify(conn, "an", PASSWORD)
     assert found is not None
-    assert (found.login, found.name, found.role) == ("an", "Lê An", "official")
+    assert (found.login, found.name, found.role) == ("an", "Người dùng thử", "official")
 
 
 def test_one_password_may_be_typed_in_either_unicode_spelling(people: Engine) -> None:

@@ -18,7 +18,7 @@ NOW_MS = 1_760_000_000_000
 def token(engine: Engine) -> str:
     """The token of somebody who has just signed in."""
     with writing(engine) as conn:
-        add_person(conn, "an", "Lê An", "official", "a long enough password", NOW_MS)
+        add_person(conn, "an", "Người dùng thử", "official", "a long enough password", NOW_MS)
         return sessions.start(conn, "an", NOW_MS)
 
 

@@ -66,7 +66,7 @@ _BINDINGS = [
 
 def registry() -> str:
     """The registry document of the site."""
-    parts = [f'[[party]]\ngln = "{PARTY}"\nname = "Hợp tác xã Sầu riêng Krông Búk"\n']
+    parts = [f'[[party]]\ngln = "{PARTY}"\nname = "Hợp tác xã mẫu"\n']
     for gln, name, name_en, kind in _PLACES:
         parts.append(
             f'[[place]]\ngln = "{gln}"\nname = "{name}"\nname_en = "{name_en}"\nkind = "{kind}"\nparty = "{PARTY}"\n'
@@ -105,9 +105,9 @@ def build(engine: Engine) -> None:
     with writing(engine) as conn:
         for gateway in (store, truck):
             add_gateway(conn, gateway.public_half, START_MS)
-        add_person(conn, "operator", "Trần Vận Hành", "operator", PASSWORD, START_MS)
-        add_person(conn, "official", "Lê Thẩm Định", "official", PASSWORD, START_MS)
-        add_person(conn, "official2", "Phạm Kiểm Tra", "official", PASSWORD, START_MS)
+        add_person(conn, "operator", "Nhân viên vận hành", "operator", PASSWORD, START_MS)
+        add_person(conn, "official", "Cán bộ thẩm định 1", "official", PASSWORD, START_MS)
+        add_person(conn, "official2", "Cán bộ thẩm định 2", "official", PASSWORD, START_MS)
     rng = random.Random(SEED)
     deliver(engine, store, [*_store_scans(), *_store_readings(rng)])
     deliver(engine, truck, [*_truck_scans(), *_truck_readings(rng)])

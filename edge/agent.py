@@ -143,7 +143,6 @@ class _Gateway:
                 log.info("gateway is leaving: name=%s", self._config.name)
                 await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
             sealing.cancel()
-            await asyncio.wait([sealing])  # a seal under way ends first: two at a time would be one too many
             await self._deliver(buffer, uplink)
             carrying.cancel()
             watching.cancel()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coldproof.demo.broker import LocalBroker
 
 ROOT = Path(__file__).parent.parent
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def _free_port() -> int:
@@ -42,3 +54,21 @@ def broker(tmp_path: Path) -> Iterator[LocalBroker]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A running Chromium: the distribution's, or playwright's own. Without one: a failure in CI, a skip elsewhere."""
+    from playwright.sync_api import sync_playwright
+
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    with sync_playwright() as playwright:
+        program = next(filter(None, found), None) or playwright.chromium.executable_path
+        if not Path(program).exists():
+            missing = "no browser: install Debian's `chromium`, or run `playwright install chromium`"
+            if os.environ.get("CI") == "true":
+                pytest.fail(missing)
+            pytest.skip(missing)
+        browser = playwright.chromium.launch(executable_path=program, args=_CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -45,3 +45,7 @@ class Profile(msgspec.Struct, frozen=True):
     min_coverage: float = 0.9
     gap_factor: float = 2.0
     places: list[str] = []
+
+    def band_holds(self, kind: str) -> bool:
+        """Whether the band is meant for this kind of place."""
+        return not self.places or kind in self.places

@@ -52,12 +52,16 @@ class Excess:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stay on the time axis: a number that stands in the timeline too, and a name where there is room for it."""
+    """A stay on the time axis: a number that stands in the timeline too, and a name where there is room for it.
+
+    limited: whether the chart's limits hold here.
+    """
 
     number: int
     name: str
     from_ms: int
     to_ms: int
+    limited: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,14 @@ class _Plot:
         self.x = Axis(self.from_ms, self.to_ms, frame.left, self.right)
         self.y = Axis(low, high, self.bottom, frame.top)
 
+    @property
+    def limited(self) -> list[tuple[float, float]]:
+        """From which to which pixel the limits hold: everywhere, or over the stays they are meant for."""
+        if all(section.limited for section in self.chart.sections):
+            return [(self.frame.left, self.right)]
+        spans = merged((one.from_ms, one.to_ms) for one in self.chart.sections if one.limited)
+        return [(self.x.at(start), self.x.at(end)) for start, end in spans]
+
     def box(self, from_ms: int, to_ms: int, fill: str) -> str:
         """A rectangle over the whole height; a short time is still one and a half pixels wide."""
         return self.strip(self.x.at(from_ms), self.x.at(to_ms), fill)
@@ -141,13 +153,14 @@ class _Plot:
 
 def _clips(plot: _Plot, name: str) -> str:
     """The areas beyond the limits: the line is drawn again there, thicker and in red."""
-    top, left, width = plot.frame.top, plot.frame.left, plot.right - plot.frame.left
-    rects = ""
-    if plot.chart.high is not None:
-        rects += f'<rect x="{left}" y="{top}" width="{width}" height="{plot.y.at(plot.chart.high) - top:.1f}"/>'
-    if plot.chart.low is not None:
-        low = plot.y.at(plot.chart.low)
-        rects += f'<rect x="{left}" y="{low:.1f}" width="{width}" height="{plot.bottom - low:.1f}"/>'
+    top, rects = plot.frame.top, ""
+    for left, right in plot.limited:
+        across = f'x="{left:.1f}" width="{right - left:.1f}"'
+        if plot.chart.high is not None:
+            rects += f'<rect {across} y="{top}" height="{plot.y.at(plot.chart.high) - top:.1f}"/>'
+        if plot.chart.low is not None:
+            low = plot.y.at(plot.chart.low)
+            rects += f'<rect {across} y="{low:.1f}" height="{plot.bottom - low:.1f}"/>'
     return f'<clipPath id="{name}-beyond">{rects}</clipPath>'
 
 
@@ -156,8 +169,10 @@ def _band(plot: _Plot) -> str:
         return ""
     top = plot.frame.top if plot.chart.high is None else plot.y.at(plot.chart.high)
     bottom = plot.bottom if plot.chart.low is None else plot.y.at(plot.chart.low)
-    left, width = plot.frame.left, plot.right - plot.frame.left
-    return f'<rect x="{left}" y="{top:.1f}" width="{width}" height="{bottom - top:.1f}" fill="{BAND}"/>'
+    return "".join(
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" fill="{BAND}"/>'
+        for left, right in plot.limited
+    )
 
 
 def _veil(plot: _Plot) -> str:
@@ -219,7 +234,8 @@ def _limits(plot: _Plot) -> str:
         if limit is None:
             continue
         y = plot.y.at(limit)
-        found += f'<path d="M{plot.frame.left} {y:.1f}H{plot.right}" stroke="{LIMIT}" stroke-dasharray="6 3"/>'
+        d = "".join(f"M{left:.1f} {y:.1f}H{right:.1f}" for left, right in plot.limited)
+        found += f'<path d="{d}" stroke="{LIMIT}" stroke-dasharray="6 3"/>'
         words = f"{number(limit, plot.chart.language, decimals=0 if limit == int(limit) else 1)} "
         words += unit_sign(plot.chart.unit)
         found += text(plot.right + 5, y + 4, words, fill="#1b6e3c", weight="600")

@@ -178,13 +178,14 @@ def _journey(page: Page, evidence: LotEvidence, stays: Sequence[StayView], profi
         excesses=[each for _, one in series for each in excesses(one.evidence)],
         gaps=[(gap.from_ms, gap.to_ms) for _, one in series for gap in one.gaps]
         + [(stay.from_ms, stay.until_ms) for stay in blind],
-        sections=[_section(view, end) for view in stays if view.stay.from_ms < end],
+        sections=[_section(view, end, profile) for view in stays if view.stay.from_ms < end],
         gap_words=page.words("chart.gap"),
     )
     return drawn(chart)
 
 
-def _section(view: StayView, end_ms: int) -> Section:
+def _section(view: StayView, end_ms: int, profile: Profile | None) -> Section:
     stay: Stay = view.stay
     until_ms = stay.until_ms if stay.custody else stay.to_ms or end_ms
-    return Section(view.number, view.place_name, stay.from_ms, min(until_ms, end_ms))
+    limited = profile is not None and profile.band_holds(stay.kind)
+    return Section(view.number, view.place_name, stay.from_ms, min(until_ms, end_ms), limited=limited)

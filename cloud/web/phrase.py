@@ -41,11 +41,10 @@ def verdict_sentence(evidence: LotEvidence, profile: Profile | None, words: Word
             stays=words.counted("sentence.stays", len(custody)),
         )
     )
-    lows, highs = [one.min for _, one in watched], [one.max for _, one in watched]
-    low, high = (
-        min((v for v in lows if v is not None), default=None),
-        max((v for v in highs if v is not None), default=None),
-    )
+    limited = [one for stay, one in watched if profile is not None and profile.band_holds(stay.kind)]
+    told = limited or [one for _, one in watched]
+    low = min((one.min for one in told if one.min is not None), default=None)
+    high = max((one.max for one in told if one.max is not None), default=None)
     if low is not None and high is not None:
         unit = next(one.unit for _, one in watched if one.count)
         allowed = words("sentence.allowed", limits=limits(profile, words)) if limits(profile, words) else ""

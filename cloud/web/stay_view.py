@@ -85,7 +85,8 @@ def view_stay(
     profile = registry.profile_at(conn, profile_name, stay.from_ms)
     name = page.named(stay.place_name, stay.place_name_en)
     around_ms = max(int((stay.until_ms - stay.from_ms) * _AROUND), 1)
-    section = Section(number, name, stay.from_ms, stay.until_ms)
+    limited = profile is not None and profile.band_holds(stay.kind)
+    section = Section(number, name, stay.from_ms, stay.until_ms, limited=limited)
     series = []
     for index, one in enumerate(stay.series):
         rows = _rows(conn, stay.place, one, stay.from_ms - around_ms, stay.until_ms + around_ms)
@@ -96,7 +97,7 @@ def view_stay(
         series.append(_view_series(page, one, cut(line, stay.from_ms, stay.until_ms), figure=figure, profile=profile))
     names = {stay.place: name}
     reasons = [phrase.reason_sentence(reason, names, page.words) for reason in stay.reasons]
-    return StayView(number, stay, name, reasons, phrase.limits(profile, page.words), series)
+    return StayView(number, stay, name, reasons, phrase.limits(profile, page.words) if limited else "", series)
 
 
 def _rows(conn: Connection, place: str, one: SeriesEvidence, from_ms: int, to_ms: int) -> list[ReadingRow]:
@@ -131,7 +132,7 @@ def _line(one: SeriesEvidence, rows: Sequence[ReadingRow], profile: Profile | No
 def _chart(
     page: Page, one: SeriesEvidence, line: list[Piece], *, section: Section, profile: Profile | None, around_ms: int
 ) -> Chart:
-    limits = profile if one.measurement == phrase.TEMPERATURE else None
+    limits = profile if one.measurement == phrase.TEMPERATURE and section.limited else None
     measurement = phrase.measurement(one.measurement, page.words)
     return Chart(
         name="chart",

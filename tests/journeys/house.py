@@ -39,6 +39,7 @@ from firmware_sim.gateway_config import gateway_configs
 from firmware_sim.machinery import running
 from firmware_sim.scenario import ModbusRtu, Scenario
 from tests.journeys.cold_store import GATEWAY, Scanned
+from tests.journeys.saveris import STEP_MS
 from wire.observation import Observation
 
 STUCK_S = 60.0  # for one instant of the log, which takes milliseconds
@@ -157,8 +158,11 @@ async def _walk(
 ) -> None:
     pollers = sum(isinstance(device, ModbusRtu) for device in scenario.device)
     scans_at = {at_ms: list(group) for at_ms, group in groupby(said, key=lambda one: one.at_ms)}
-    expected = 0
+    expected, start_ms = 0, min(rows)
     for at_ms in sorted(rows.keys() | scans_at.keys()):
+        assert at_ms in rows or (at_ms - start_ms) % STEP_MS, (
+            f"{at_ms}: the devices are polled then, and no row is told"
+        )
         clock.move_to(at_ms)
         async with asyncio.timeout(STUCK_S):
             if at_ms in rows:

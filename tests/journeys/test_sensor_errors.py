@@ -36,7 +36,8 @@ async def test_a_broken_probe_is_a_sensor_error_and_never_a_number(
     assert (times[-1] - times[0], len(broken)) == ((ROWS - 1) * STEP_MS, 7)
 
     scenario, channels = cold_store.failing_probes()
-    lot = Lot(1, "deep-frozen", (Visit(times[0], DEEPFREEZER), Visit(times[-1] + STEP_MS, CUSTOMER)))
+    leaves_ms = times[-1] + STEP_MS - 60_000
+    lot = Lot(1, "deep-frozen", (Visit(times[0], DEEPFREEZER), Visit(leaves_ms, CUSTOMER)))
     said = cold_store.scans([lot])
     played = {at_ms: 1 + (at_ms in whole) for at_ms in times}
     played[times[SILENT_AT]] += 1
@@ -46,7 +47,7 @@ async def test_a_broken_probe_is_a_sensor_error_and_never_a_number(
         with reading(engine) as conn:
             told = readings(conn, GATEWAY, "deepfreezer_1/air", 0, times[-1] + 1)
             kept = readings(conn, GATEWAY, "deepfreezer_2/air", 0, times[-1] + 1)
-            evidence = lot_evidence(conn, cold_store.gtin(lot.product), lot.name, times[-1] + STEP_MS)
+            evidence = lot_evidence(conn, cold_store.gtin(lot.product), lot.name, leaves_ms)
 
     numbers = [(at_ms, Decimal(says_so[at_ms]), Quality.OK) for at_ms in whole]
     errors = [(at_ms, None, Quality.SENSOR_ERROR) for at_ms in broken]
@@ -62,7 +63,7 @@ async def test_a_broken_probe_is_a_sensor_error_and_never_a_number(
     assert (first.sensor_errors, second.count, second.sensor_errors) == (len(broken), len(whole), 0)
     assert first.gaps == [Gap(times[0], whole[0], "sensor_error")]
     assert second.gaps == [Gap(times[0], whole[0], "stale")]
-    assert first.coverage == len(whole) / ROWS
+    assert first.coverage == (leaves_ms - whole[0]) / (leaves_ms - times[0])
     reasons = {reason.code: reason.params for reason in evidence.stays[0].reasons}
     assert reasons["sensor_errors"] == {"channel": "deepfreezer_1/air", "count": len(broken)}
     assert evidence.verdict == "insufficient_data"

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from playwright.sync_api import Browser
+from playwright.sync_api import Page as BrowserPage
 
 from cloud.web.page import lot_path
 from tests.cloud.web import world
-
-try:
-    from playwright.sync_api import Browser, sync_playwright
-    from playwright.sync_api import Page as BrowserPage
-except ImportError:
-    if os.environ.get("CI") == "true":
-        raise
-    pytest.skip("playwright is not installed: `make setup` installs it", allow_module_level=True)
 
 pytestmark = pytest.mark.browser
 
 WIDE, PHONE = 1280, 390
 LOT = lot_path(world.GTIN, world.FAILED)
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-          "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A running Chromium: the distribution's, or playwright's own."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        program = program or playwright.chromium.executable_path
-        if not Path(program).exists():
-            missing = "no Chromium: install the distribution's `chromium` or run `playwright install chromium`"
-            if os.environ.get("CI") == "true":
-                pytest.fail(missing)
-            pytest.skip(missing)
-        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from cloud.web.chart import FRAMES, NARROW, WIDE, Chart, Excess, Frame, Section, draw
+from cloud.web.ink import BAND
 from cloud.web.scale import Axis, value_domain
 from cloud.web.trace import Trace, pieces
 
@@ -130,6 +131,19 @@ def test_limits_are_lines_with_numbers_and_a_band_between() -> None:
 @pytest.mark.parametrize(("low", "high"), [(None, -18.0), (2.0, None), (None, None)])
 def test_limits_may_be_missing(low: float | None, high: float | None) -> None:
     ET.fromstring(draw(chart(steady(range(600)), low=low, high=high), WIDE))
+
+
+def test_limits_are_drawn_over_the_stays_they_hold_for_only() -> None:
+    hall = Section(1, "Phòng đóng gói", START_MS, START_MS + 2 * HOUR_MS, limited=False)
+    room = Section(2, "Kho lạnh", START_MS + 2 * HOUR_MS, START_MS + 10 * HOUR_MS)
+    made = chart(steady(range(600)), sections=[hall, room])
+    svg = ET.fromstring(draw(made, WIDE))
+    begins = Axis(START_MS, START_MS + 10 * HOUR_MS, WIDE.left, WIDE.width - WIDE.right).at(room.from_ms)
+    [band] = [each for each in svg.iter(f"{SVG}rect") if each.get("fill") == BAND]
+    assert float(band.attrib["x"]) == pytest.approx(begins, abs=0.06)
+    beyond = svg.findall(f".//{SVG}clipPath[@id='stay-1-wide-beyond']/{SVG}rect")
+    assert len(beyond) == 2
+    assert all(float(each.attrib["x"]) == pytest.approx(begins, abs=0.06) for each in beyond)
 
 
 def test_words_for_screen_readers_are_there_and_linked() -> None:

@@ -63,6 +63,16 @@ def test_verdict_sentence_tells_everything_that_counts() -> None:
     )
 
 
+def test_the_range_is_told_for_the_places_the_limits_hold_for() -> None:
+    made = evidence(excursions=[], gaps=[], verdict="pass")
+    [room] = made.stays
+    hall = msgspec.structs.replace(room, kind="packing", series=[msgspec.structs.replace(room.series[0], max=21.0)])
+    both = msgspec.structs.replace(made, stays=[hall, room])
+    assert "from 2.1 to 21.0" in plain(phrase.verdict_sentence(both, PROFILE, EN))
+    for_rooms = msgspec.structs.replace(PROFILE, places=["storage"])
+    assert "from 2.1 to 9.6 °C (allowed 2–8 °C)" in plain(phrase.verdict_sentence(both, for_rooms, EN))
+
+
 def test_a_clean_lot_is_said_to_be_clean() -> None:
     sentence = phrase.verdict_sentence(evidence(excursions=[], gaps=[], verdict="pass", coverage=1.0), PROFILE, EN)
     assert plain(sentence).startswith("The lot is compliant. Watched for 100 % of")

@@ -154,17 +154,18 @@ async def _connected(bus: Bus, name: str, timeout_s: float) -> Bus:
     try:
         async with asyncio.timeout(timeout_s):
             opened = await client.connect()
+        why = "" if opened else f"cannot be opened; is {name} the right place, switched on, and free?"
     except TimeoutError:
-        opened = False
+        why = f"cannot be opened within {timeout_s:g} s; is it switched on and reachable?"
     except (ModbusException, OSError, ValueError) as error:  # ValueError: settings the port does not know
         bus.close()
         raise DeviceUnavailable(f"{name}: {error}") from error
     except asyncio.CancelledError:
         bus.close()
         raise
-    if not opened:
+    if why:
         bus.close()
-        raise DeviceUnavailable(f"{name}: cannot be opened within {timeout_s:g} s; is it connected, and free?")
+        raise DeviceUnavailable(f"{name}: {why}")
     return bus
 
 

@@ -18,6 +18,7 @@ from wire.simtime import SharedSimTime
 
 STEP_MS = 2  # wall minus monotonic moves by rounding only, unless somebody stepped the wall clock
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_LIBC = ctypes.CDLL(None)
 
 
 class Clock(Protocol):
@@ -125,5 +126,5 @@ def _wall_minus_monotonic_ms() -> int:
 def _is_synchronised() -> bool:
     """Ask the kernel (adjtimex(2) with modes = 0 reads only)."""
     buffer = ctypes.create_string_buffer(256)  # struct timex has 208 bytes on 64-bit Linux
-    state: int = ctypes.CDLL(None).adjtimex(buffer)
+    state: int = _LIBC.adjtimex(buffer)
     return 0 <= state < TIME_ERROR

@@ -44,7 +44,7 @@ def test_every_class_of_agreement_and_disagreement_has_the_count_in_the_document
 def test_every_alarm_carries_a_reading_of_the_probe_it_names(alarms: list[Alarm]) -> None:
     at_a_row = [alarm for alarm in alarms if alarm.at_ms]
     assert all(alarm.candidates for alarm in at_a_row)
-    text = DOCUMENT.read_text(encoding="utf-8")
+    text = " ".join(DOCUMENT.read_text(encoding="utf-8").split())
     assert f"{len(alarms):,} alarms raised" in text
     assert f"{len(at_a_row):,} of them" in text
 

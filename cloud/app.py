@@ -110,7 +110,7 @@ class _Follower:
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
-                worked = self._scans.run_once()
+                worked = self._scans.run_once(stop)
                 self.state = "ok"
             except DatabaseUnavailable as error:
                 if self.state == "ok":

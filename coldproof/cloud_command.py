@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,8 +25,9 @@ from cloud.keys import PUBLIC_FILE, load_or_create
 from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
 from cloud.registry import query as registry_query
+from coldproof.outcome import printable, told
 
-app = typer.Typer(no_args_is_help=True, help="Run the cloud and look after it.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the cloud and look after it.")
 gateway_app = typer.Typer(no_args_is_help=True, help="Gateways the cloud accepts packs from.")
 registry_app = typer.Typer(no_args_is_help=True, help="Parties, places, read points, sensors, limits, products.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be accepted.")
@@ -53,7 +53,7 @@ def serve_command(
 ) -> None:
     """Run ingest, scan rules and pages in one process, until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with _told():
+    with told():
         config = _with_options(_config(file, data_dir), broker=broker, web=web, simulated_time=simulated_time)
         typer.echo(f"pages: {config.public_url}  broker: {config.broker.host}:{config.broker.port}")
         serve(config)
@@ -62,14 +62,14 @@ def serve_command(
 @app.command()
 def migrate(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Bring the database to this program's schema."""
-    with _told(), _database(_config(config, data_dir)):
+    with told(), _database(_config(config, data_dir)):
         typer.echo("database: up to date")
 
 
 @app.command()
 def key(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Print the public half of the cloud's key, for `cloud_key` of the gateways; made on the first call."""
-    with _told():
+    with told():
         folder = _config(config, data_dir).data_dir
         typer.echo(load_or_create(folder).public_half.decode(), nl=False)
         typer.echo(f"also in {folder / PUBLIC_FILE}", err=True)
@@ -78,7 +78,7 @@ def key(config: ConfigOption = None, data_dir: DataOption = None) -> None:
 @gateway_app.command("add")
 def gateway_add(file: Path, config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Accept packs of the gateway whose public half is in FILE."""
-    with _told():
+    with told():
         settings = _config(config, data_dir)
         half = registry_keys.read_public_half(file)
         now = open_clock(settings)
@@ -90,7 +90,7 @@ def gateway_add(file: Path, config: ConfigOption = None, data_dir: DataOption = 
 @gateway_app.command("list")
 def gateway_list(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Print the gateways, one per line."""
-    with _told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+    with told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
         for one in registry_query.gateways(conn):
             typer.echo(f"{one.name}\t{'simulated' if one.simulated else 'real'}\tadded {_time(one.added_ms)}")
 
@@ -98,7 +98,7 @@ def gateway_list(config: ConfigOption = None, data_dir: DataOption = None) -> No
 @registry_app.command("load")
 def registry_load_command(file: Path, config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Load a registry document, all of it or nothing; loading it again changes nothing."""
-    with _told():
+    with told():
         document = registry_load.read_file(file)
         try:
             with _database(_config(config, data_dir)) as engine, writing(engine) as conn:
@@ -116,16 +116,16 @@ def quarantine_list(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """Print the newest entries, newest first, one per line."""
-    with _told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+    with told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
         for one in quarantine.entries(conn, limit):
-            when = _time(one.received_ms)
-            typer.echo(f"{one.id}\t{when}\t{one.times}×\t{one.reason}\t{one.topic or '(only counted)'}\t{one.detail}")
+            columns = (one.id, _time(one.received_ms), f"{one.times}×", one.reason)
+            typer.echo("\t".join([*map(str, columns), printable(one.topic) or "(only counted)", printable(one.detail)]))
 
 
 @quarantine_app.command("show")
 def quarantine_show(entry_id: int, config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Print one entry as JSON, its raw bytes in base64."""
-    with _told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+    with told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
         one = quarantine.entry(conn, entry_id)
         if one is None:
             raise CloudError(f"quarantine: no entry {entry_id}; `coldproof cloud quarantine list` shows what there is")
@@ -141,9 +141,9 @@ def person_add(
     data_dir: DataOption = None,
 ) -> None:
     """Add a person with a generated password, which is printed once and kept nowhere."""
-    with _told():
+    with told():
         settings = _config(config, data_dir)
-        password = secrets.token_urlsafe(12)
+        password = people.new_password()
         now = open_clock(settings)
         with _database(settings) as engine, writing(engine) as conn:
             added = people.add_person(conn, login, name or login, role, password, now())
@@ -189,16 +189,6 @@ def _database(config: CloudConfig) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """An error we raise on purpose becomes one line and exit status 1."""
-    try:
-        yield
-    except CloudError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _time(at_ms: int) -> str:

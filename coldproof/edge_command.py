@@ -22,7 +22,7 @@ from wire.simtime import SharedSimTime, SimTimeError
 
 UNUSABLE = 2  # exit status: the input needs a person
 
-app = typer.Typer(no_args_is_help=True, help="The gateway: run, check, key, status.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: run, check, key, status.")
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The gateway's configuration (TOML).")]
 

@@ -16,7 +16,7 @@ from cloud import config as cloud_config
 from cloud.app import open_clock
 from cloud.config import CloudConfig
 from cloud.db.engine import open_engine, reading
-from cloud.errors import CloudError, Fatal, Rejected
+from cloud.errors import Fatal, Rejected
 from cloud.evidence.lot import known_lots, lot_evidence
 from cloud.evidence.model import LotEvidence, SeriesEvidence, Stay
 from cloud.registry import query as registry
@@ -25,11 +25,12 @@ from cloud.web import formats, phrase
 from cloud.web.api import travelling
 from cloud.web.formats import Language
 from cloud.web.wording import LANGUAGES, Wording, wording
+from coldproof.outcome import told
 from standards.gs1 import digital_link
 from standards.gs1.application_identifier import Gs1Error
 from standards.gs1.check_digit import has_valid_check_digit
 
-app = typer.Typer(no_args_is_help=True, help="Look at lots.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look at lots.")
 
 LotArgument = Annotated[
     str, typer.Argument(metavar="LOT", help="GTIN/LOT, a GS1 Digital Link, or a lot number that stands once.")
@@ -53,7 +54,7 @@ def show(
     lang: Annotated[str, typer.Option("--lang", help="vi or en.")] = "vi",
 ) -> None:
     """Show a lot: verdict, reasons, stays and their numbers."""
-    with _told():
+    with told():
         language = _language(lang)
         settings = _settings(config, data_dir, database)
         now_ms = open_clock(settings)()
@@ -170,13 +171,3 @@ def _database(url: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """An error we raise on purpose becomes one line and exit status 1."""
-    try:
-        yield
-    except CloudError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error

@@ -31,7 +31,9 @@ class _LazyGroup(typer.core.TyperGroup):
             loaded = importlib.import_module(module)
         except ModuleNotFoundError as error:
             return _missing(cmd_name, str(error.name), extra)
-        return typer.main.get_command(loaded.app)
+        command = typer.main.get_command(loaded.app)
+        command.name = cmd_name
+        return command
 
 
 def _missing(name: str, library: str, extra: str) -> Any:
@@ -40,7 +42,7 @@ def _missing(name: str, library: str, extra: str) -> Any:
     advice = f"needs the library {library!r}: pip install 'coldproof[{extra}]'"
 
     @stand_in.command(
-        name, help=f"({advice})", context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+        name, help=f"({advice})".replace("[", r"\["), context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
     )
     def say() -> None:
         sys.exit(f"coldproof {name} {advice}")

@@ -127,7 +127,7 @@ class _Gateway:
             devices=self._words,
             version=self._version,
         )
-        intake = Intake(buffer)
+        intake = Intake(buffer, window_ms=self._config.buffer.commit_window_ms)
 
         def look() -> Health:
             return self._health(buffer, uplink, intake)
@@ -168,6 +168,7 @@ class _Gateway:
             interval_s=device.interval_s,
             put=intake.put,
             accept=intake.accept,
+            room=intake.room,
             clock=self._clock,
             rng=rng,
             log=own_log,

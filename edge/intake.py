@@ -2,6 +2,8 @@
 
 A poller that waited for each commit could not keep an interval shorter than the commit window. So `put` returns
 at once, while at most UNDER_WAY_MAX appends wait for their commit; then it waits too, and the pollers with it.
+When the disk stalls, pollers wait in `room` before they ask their device again: what a kill can cost stays one
+commit window of readings and the replies under way, however long the disk takes.
 Observations that the buffer refuses are counted and shown: they are not recorded, and nobody may think they were.
 """
 
@@ -42,9 +44,14 @@ class IntakeState(msgspec.Struct, frozen=True):
 class Intake:
     """Lives around the drivers: leaving it waits until everything handed in is accepted or refused."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, window_ms: int = 250) -> None:
+        """window_ms: the buffer's commit window."""
         self._store = store
-        self._room = asyncio.Semaphore(UNDER_WAY_MAX)
+        self._window_s = window_ms / 1000
+        self._under_way: dict[int, float] = {}  # number of an append → loop time of its start, oldest first
+        self._begun = 0
+        self._settled = asyncio.Event()
+        self._slots = asyncio.Semaphore(UNDER_WAY_MAX)
         self._appends = asyncio.TaskGroup()
         self._accepted = 0
         self._refused = 0
@@ -79,15 +86,26 @@ class Intake:
             self._last_error = ""
         self._accepted += len(observations)
 
+    async def room(self) -> None:
+        """Return when nothing has been waiting for the disk for longer than a commit window."""
+        loop = asyncio.get_running_loop()
+        while self._under_way and loop.time() - next(iter(self._under_way.values())) > self._window_s:
+            self._settled.clear()
+            await self._settled.wait()
+
     async def put(self, observations: Sequence[Observation]) -> None:
         """Return when they are on their way to the disk, in order."""
-        await self._room.acquire()
-        self._appends.create_task(self._append(observations), name="append")
+        await self._slots.acquire()
+        self._begun += 1
+        self._under_way[self._begun] = asyncio.get_running_loop().time()
+        self._appends.create_task(self._append(observations, self._begun), name="append")
 
-    async def _append(self, observations: Sequence[Observation]) -> None:
+    async def _append(self, observations: Sequence[Observation], number: int) -> None:
         try:
             await self.accept(observations)
         except (BufferFull, ObservationRefused):
             pass  # counted and told by accept
         finally:
-            self._room.release()
+            del self._under_way[number]
+            self._slots.release()
+            self._settled.set()

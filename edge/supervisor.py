@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
@@ -58,7 +58,10 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class Supervisor:
-    """Keeps one device going for as long as it runs. `put` hands readings in, `accept` waits for the disk."""
+    """Keeps one device going for as long as it runs.
+
+    `put` hands readings in, `accept` waits for the disk; a device is polled only when `room` has returned.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Supervisor:
         interval_s: float | None,
         put: Emit,
         accept: Emit,
+        room: Callable[[], Awaitable[None]],
         clock: Clock,
         rng: random.Random,
         log: logging.Logger | None = None,
@@ -78,6 +82,7 @@ class Supervisor:
         self._interval_ms = None if interval_s is None else max(1, round(interval_s * 1000))
         self._put = put
         self._accept_in_buffer = accept
+        self._room = room
         self._clock = clock
         self._rng = rng
         self._log = log or logging.getLogger(__name__)
@@ -133,6 +138,7 @@ class Supervisor:
         async with self._opened():
             if isinstance(driver, PollDriver):
                 while True:
+                    await self._room()
                     with self._at_work():
                         await self._poll(driver)
                     await self._next_slot()

@@ -7,6 +7,7 @@ reader sees one moment of the database, however long it reads; a database newer 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,15 +43,20 @@ class DatabaseUnsupported(Fatal):
     """The URL names no database this version can use."""
 
 
+class DatabaseUnreachable(Fatal):
+    """The file of the database cannot be made or opened."""
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of an SQLite file."""
     return f"sqlite:///{path}"
 
 
 def open_engine(url: str) -> Engine:
-    """An engine on `url`; nothing is opened before the first use. Raises DatabaseUnsupported.
+    """An engine on `url`. Raises DatabaseUnsupported, or DatabaseUnreachable when the file can't be opened.
 
-    A missing folder of an SQLite file is made. The caller calls `engine.dispose()` in the end.
+    A missing file is made with its folder, for its owner's eyes only: it holds password hashes. The caller calls
+    `engine.dispose()` in the end.
     """
     try:
         parsed = make_url(url)
@@ -61,9 +67,13 @@ def open_engine(url: str) -> Engine:
             f"database {parsed.render_as_string()!r}: this version stores in an SQLite file only; "
             "write sqlite:////absolute/path.db"
         )
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    _make_file(Path(parsed.database))
     engine = create_engine(
-        parsed, connect_args={"check_same_thread": False}, pool_size=POOL_SIZE, max_overflow=POOL_SIZE
+        parsed,
+        connect_args={"check_same_thread": False},
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        hide_parameters=True,  # an error is logged; the values of its statement are nobody's business
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
@@ -107,6 +117,15 @@ def migrate(engine: Engine) -> None:
                 )
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
+
+
+def _make_file(path: Path) -> None:
+    """Make the file unless it is there; SQLite gives its companions (-wal, -shm) the same rights."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DatabaseUnreachable(f"database {path}: {error.strerror}; check the rights of file and folder") from error
 
 
 def _alembic_config() -> Config:

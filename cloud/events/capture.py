@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select
 
 from cloud.db.tables import event as event_table
 from cloud.db.tables import event_item
-from cloud.events.instant import to_ms
+from cloud.instant import to_ms
 from cloud.ledger.log import append
 from standards.epcis.json_form import to_json
 from standards.epcis.model import AggregationEvent, Event

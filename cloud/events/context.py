@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
-from sqlalchemy import Connection, Select, insert, select, tuple_, update
+from sqlalchemy import Connection, Select, select, tuple_
 
-from cloud.db.tables import cursor, event, event_item, pack, scan
+from cloud.db.cursor import advance, position, stream_part
+from cloud.db.tables import event, event_item, pack, scan
 from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id
 
 _AT_ONCE = 500  # values in one IN list
@@ -33,11 +34,8 @@ def open_cartons(conn: Connection, seen: SeenScan) -> dict[str, int]:
 
 def close_pallet(conn: Connection, seen: SeenScan) -> None:
     """Note that this scan closed a pallet: the next one begins after it."""
-    for name, position in (("seq", seen.seq), ("ordinal", seen.ordinal)):
-        part = f"{_line(seen)}/{name}"
-        where = (cursor.c.follower == "pallets", cursor.c.part == part)
-        if conn.execute(update(cursor).where(*where).values(position=position)).rowcount == 0:
-            conn.execute(insert(cursor).values(follower="pallets", part=part, position=position))
+    advance(conn, "pallets", f"{_line(seen)}/seq", seen.seq)
+    advance(conn, "pallets", f"{_line(seen)}/ordinal", seen.ordinal)
 
 
 def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bool:
@@ -68,19 +66,18 @@ class _Told(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def _stream_origin(seen: SeenScan) -> str:
-    return f"scan:{seen.gateway}/{seen.stream.hex()}/"
+    return f"scan:{stream_part(seen.gateway, seen.stream)}/"
 
 
 def _line(seen: SeenScan) -> str:
-    return f"{seen.gateway}/{seen.stream.hex()}/{seen.channel}"
+    return f"{stream_part(seen.gateway, seen.stream)}/{seen.channel}"
 
 
 def _closed_at(conn: Connection, seen: SeenScan) -> tuple[int, int]:
     """(seq, ordinal) of the scan that closed the last pallet; before everything when there was none."""
-    parts = [f"{_line(seen)}/seq", f"{_line(seen)}/ordinal"]
-    query = select(cursor.c.part, cursor.c.position).where(cursor.c.follower == "pallets", cursor.c.part.in_(parts))
-    found = {row.part: row.position for row in conn.execute(query)}
-    return found.get(parts[0], 0), found.get(parts[1], -1)
+    seq = position(conn, "pallets", f"{_line(seen)}/seq")
+    ordinal = position(conn, "pallets", f"{_line(seen)}/ordinal")
+    return (0, -1) if seq is None or ordinal is None else (seq, ordinal)
 
 
 def _between(seen: SeenScan, closed: tuple[int, int]) -> Select[tuple[int, int]]:

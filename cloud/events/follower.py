@@ -2,7 +2,9 @@
 
 Scans are worked through per (gateway, stream) by (seq, ordinal), and only up to where the stream is settled: a later
 scan waits for earlier packs, so that the events don't depend on the order in which packs arrived. A batch of packs, its
-events, findings and the cursor are one transaction: a kill repeats a batch or doesn't, and never halves it.
+events, findings and the cursor are one transaction: a kill repeats a batch or doesn't, and never halves it. A pack
+that was declared lost and came nevertheless sends the cursor back (ingest does it): what was worked through is known by
+its event or finding, and stays as it is.
 
 Where a pallet begins is remembered per channel and stream as well. A pallet begun in one stream is not finished in
 another: streams have no order between them.
@@ -11,14 +13,16 @@ another: streams have no order between them.
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, and_, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Engine, and_, func, insert, literal, select, tuple_
 
 from cloud.clock import Now
+from cloud.db.cursor import advance, position, positions, stream_part
 from cloud.db.engine import reading, writing
-from cloud.db.tables import cursor, pack, scan, scan_finding, settled
+from cloud.db.tables import pack, scan, scan_finding, settled
 from cloud.events.capture import capture, kind_of
 from cloud.events.context import close_pallet, is_repeated, open_cartons, origin_of
 from cloud.events.rules import (
@@ -37,7 +41,7 @@ from standards.epcis.model import AggregationEvent, Event
 from standards.gs1 import digital_link
 from wire.observation import Quality
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 FOLLOWER = "scans"
 # Both bound how long one transaction holds the write lock: about half a second.
@@ -56,7 +60,7 @@ class _Stream:
 
     @property
     def part(self) -> str:
-        return f"{self.gateway}/{self.stream.hex()}"
+        return stream_part(self.gateway, self.stream)
 
 
 class _Position(NamedTuple):
@@ -78,19 +82,24 @@ class ScanFollower:
         self._now = now
         self._zone = zone
 
-    def run_once(self) -> int:
-        """Work through every scan that can be; returns how many that were. Raises DatabaseUnavailable."""
+    def run_once(self, stop: threading.Event | None = None) -> int:
+        """Work through every scan that can be; returns how many that were. Raises DatabaseUnavailable.
+
+        stop: once it is set, the batch in hand is the last one.
+        """
+        stop = stop or threading.Event()
         with reading(self._engine) as conn:
             waiting = _waiting(conn)
-        return sum(self._work_through(stream) for stream in waiting)
+        return sum(self._work_through(stream, stop) for stream in waiting)
 
-    def _work_through(self, stream: _Stream) -> int:
+    def _work_through(self, stream: _Stream, stop: threading.Event) -> int:
         processed, done = 0, stream.done
         after = _Position(done, _END)
-        while done < stream.through:
+        while done < stream.through and not stop.is_set():
             with writing(self._engine) as conn:
-                # Looked at again under the lock: somebody else may have been here.
-                after = max(after, _Position(_done(conn, stream), _END))
+                stands_at = position(conn, FOLLOWER, stream.part) or 0
+                if stands_at != done:  # somebody else has been here, or a late pack sends us back
+                    after = _Position(stands_at, _END)
                 last = _last_of_batch(conn, stream, after.seq)
                 batch = _scans(conn, stream, after, last)
                 for seen in batch:
@@ -100,14 +109,14 @@ class ScanFollower:
                     _Position(last, _END) if len(batch) < SCANS_AT_ONCE else _Position(batch[-1].seq, batch[-1].ordinal)
                 )
                 done = after.seq if after.ordinal == _END else after.seq - 1  # a pack is done when its last scan is
-                _advance(conn, stream, done)
+                advance(conn, FOLLOWER, stream.part, done)
         return processed
 
     def _take(self, conn: Connection, seen: SeenScan) -> None:
         known = kind_of(conn, event_id(seen))
         outcome = self._judge(conn, seen) if known is None else None
         if isinstance(outcome, Finding):
-            log.info("scan is no event", extra={"scan": origin_of(seen), "reason": outcome.reason})
+            _log.info("scan %s is no event: %s", origin_of(seen), outcome.reason)
             _keep(conn, seen, outcome)
         elif outcome is not None:
             capture(conn, outcome, origin=origin_of(seen), now_ms=self._now())
@@ -143,7 +152,7 @@ def _waiting(conn: Connection) -> list[_Stream]:
     Never beyond the highest pack there is: a loss with unknown end settles all that follows, and yet a pack of the
     declared part may turn up with a card that was thought dead.
     """
-    done = {row.part: row.position for row in conn.execute(_cursors())}
+    done = positions(conn, FOLLOWER)
     highest = select(func.max(pack.c.seq)).where(pack.c.gateway == settled.c.gateway, pack.c.stream == settled.c.stream)
     rows = conn.execute(
         select(settled.c.gateway, settled.c.stream, settled.c.last_seq, highest.scalar_subquery().label("highest"))
@@ -153,14 +162,6 @@ def _waiting(conn: Connection) -> list[_Stream]:
     streams = [_Stream(row.gateway, row.stream, 0, min(row.last_seq, row.highest or 0)) for row in rows]
     streams = [_Stream(one.gateway, one.stream, done.get(one.part, 0), one.through) for one in streams]
     return [one for one in streams if one.done < one.through]
-
-
-def _cursors() -> Select[tuple[str, int]]:
-    return select(cursor.c.part, cursor.c.position).where(cursor.c.follower == FOLLOWER)
-
-
-def _done(conn: Connection, stream: _Stream) -> int:
-    return conn.scalar(_cursors().with_only_columns(cursor.c.position).where(cursor.c.part == stream.part)) or 0
 
 
 def _last_of_batch(conn: Connection, stream: _Stream, done: int) -> int:
@@ -201,12 +202,6 @@ def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> li
         )
         for row in conn.execute(query)
     ]
-
-
-def _advance(conn: Connection, stream: _Stream, done: int) -> None:
-    where = and_(cursor.c.follower == FOLLOWER, cursor.c.part == stream.part)
-    if conn.execute(update(cursor).where(where).values(position=done)).rowcount == 0:
-        conn.execute(insert(cursor).values(follower=FOLLOWER, part=stream.part, position=done))
 
 
 def _keep(conn: Connection, seen: SeenScan, finding: Finding) -> None:

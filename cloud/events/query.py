@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Select, select
 
-from cloud.db.tables import event, event_item, scan_finding
+from cloud.db.tables import event, event_item, scan, scan_finding
 from standards.epcis.json_form import parse_event
 from standards.epcis.model import AggregationEvent, Event
 
@@ -43,6 +43,8 @@ class ScanFinding(msgspec.Struct, frozen=True):
     reason: str
     detail: str
     observed_ms: int
+    gateway: str
+    channel: str
 
 
 def by_id(conn: Connection, event_id: str) -> CapturedEvent | None:
@@ -93,8 +95,11 @@ def unbuilt_pallets(conn: Connection, limit: int = 100) -> list[str]:
 
 def findings(conn: Connection, limit: int = 100) -> list[ScanFinding]:
     """The newest scans that are not events, newest first."""
-    query = select(scan_finding).order_by(
-        scan_finding.c.observed_ms.desc(), scan_finding.c.pack_id.desc(), scan_finding.c.ordinal.desc()
+    same = (scan.c.pack_id == scan_finding.c.pack_id) & (scan.c.ordinal == scan_finding.c.ordinal)
+    query = (
+        select(scan_finding, scan.c.gateway, scan.c.channel)
+        .join_from(scan_finding, scan, same)
+        .order_by(scan_finding.c.observed_ms.desc(), scan_finding.c.pack_id.desc(), scan_finding.c.ordinal.desc())
     )
     return [_finding(row) for row in conn.execute(query.limit(limit))]
 
@@ -124,4 +129,6 @@ def _captured(row: Row[Any]) -> CapturedEvent:
 
 def _finding(row: Row[Any]) -> ScanFinding:
     reason, _, detail = row.reason.partition(": ")
-    return ScanFinding(row.pack_id, row.ordinal, row.code, reason, detail, row.observed_ms)
+    return ScanFinding(
+        row.pack_id, row.ordinal, row.code, reason, detail, row.observed_ms, gateway=row.gateway, channel=row.channel
+    )

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cloud.events.instant import from_ms
+from cloud.instant import from_ms
 from standards.epcis.model import AggregationEvent, Event, Identified, ObjectEvent, QuantityElement
 from standards.gs1 import digital_link
 from standards.gs1.application_identifier import Gs1Error

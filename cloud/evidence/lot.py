@@ -11,7 +11,6 @@ from sqlalchemy import Connection, select
 
 from cloud.db.tables import event_item
 from cloud.events import query as events
-from cloud.events.instant import to_ms
 from cloud.events.query import CapturedEvent
 from cloud.evidence.limits import limits
 from cloud.evidence.model import LotEvidence, Stay
@@ -20,6 +19,7 @@ from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import share
 from cloud.evidence.stays import Journey, Presence, follow
 from cloud.evidence.verdict import lot_verdict, stay_verdict
+from cloud.instant import to_ms
 from cloud.registry import query as registry
 from cloud.registry.query import Binding, Place, Product
 from standards.gs1 import digital_link
@@ -31,36 +31,26 @@ def lot_evidence(conn: Connection, gtin: str, lot: str, now_ms: int) -> LotEvide
 
     gtin: 8 to 14 digits. Events and readings from after `now_ms` are left out.
     """
+    found = evidence_with_events(conn, gtin, lot, now_ms)
+    return None if found is None else found[0]
+
+
+def evidence_with_events(
+    conn: Connection, gtin: str, lot: str, now_ms: int
+) -> tuple[LotEvidence, list[CapturedEvent]] | None:
+    """`lot_evidence` and `lot_events` at once, at the cost of one of them."""
     captured = _captured(conn, gtin, lot, now_ms)
     if not captured:
         return None
-    gtin = gtin.zfill(14)
     journey = _follow(captured, digital_link.lot(gtin, lot))
-    product = registry.product(conn, gtin)
-    sources = _sources(conn, journey, now_ms)
-    stays = [_stay(conn, one, product, sources[one.place], now_ms) for one in journey.presences]
-    verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin)
-    return LotEvidence(
-        gtin=gtin,
-        lot=lot,
-        product_name="" if product is None else product.name,
-        product_name_en="" if product is None else product.name_en,
-        profile="" if product is None else product.profile,
-        profile_version=_version(conn, product, stays),
-        simulated=_is_simulated(conn, journey, captured, stays),
-        stays=stays,
-        verdict=verdict,
-        reasons=reasons,
-    )
+    moving = _moving(captured, journey)
+    return _evidence(conn, journey, moving, gtin=gtin.zfill(14), lot=lot, now_ms=now_ms), moving
 
 
 def lot_events(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[CapturedEvent]:
     """The events that made or moved this lot, in order; not those of its pallets before or after it was inside."""
-    captured = {one.event_id: one for one in _captured(conn, gtin, lot, now_ms)}
-    if not captured:
-        return []
-    journey = _follow(list(captured.values()), digital_link.lot(gtin, lot))
-    return [captured[event_id] for event_id in journey.event_ids]
+    captured = _captured(conn, gtin, lot, now_ms)
+    return _moving(captured, _follow(captured, digital_link.lot(gtin, lot))) if captured else []
 
 
 def known_lots(conn: Connection) -> list[tuple[str, str]]:
@@ -76,6 +66,32 @@ def known_lots(conn: Connection) -> list[tuple[str, str]]:
         if gtin is not None and lot is not None:
             found.append((gtin, lot))
     return found
+
+
+def _moving(captured: Sequence[CapturedEvent], journey: Journey) -> list[CapturedEvent]:
+    by_id = {one.event_id: one for one in captured}
+    return [by_id[event_id] for event_id in journey.event_ids]
+
+
+def _evidence(
+    conn: Connection, journey: Journey, moving: Sequence[CapturedEvent], *, gtin: str, lot: str, now_ms: int
+) -> LotEvidence:
+    product = registry.product(conn, gtin)
+    sources = _sources(conn, journey, now_ms)
+    stays = [_stay(conn, one, product, sources[one.place], now_ms) for one in journey.presences]
+    verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin)
+    return LotEvidence(
+        gtin=gtin,
+        lot=lot,
+        product_name="" if product is None else product.name,
+        product_name_en="" if product is None else product.name_en,
+        profile="" if product is None else product.profile,
+        profile_version=_version(conn, product, stays),
+        simulated=_is_simulated(conn, moving, stays),
+        stays=stays,
+        verdict=verdict,
+        reasons=reasons,
+    )
 
 
 def _captured(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[CapturedEvent]:
@@ -165,10 +181,9 @@ def _version(conn: Connection, product: Product | None, stays: Sequence[Stay]) -
     return 0 if profile is None else profile.version
 
 
-def _is_simulated(conn: Connection, journey: Journey, captured: Sequence[CapturedEvent], stays: Sequence[Stay]) -> bool:
+def _is_simulated(conn: Connection, moving: Sequence[CapturedEvent], stays: Sequence[Stay]) -> bool:
     """Whether any gateway that scanned this lot or measured its stays is, or ever was, a simulated one."""
     simulated = {one.name for one in registry.gateways(conn) if one.simulated}
-    moved = set(journey.event_ids)
-    scanned = {one.gateway for one in captured if one.event_id in moved}
+    scanned = {one.gateway for one in moving}
     measuring = {series.gateway for stay in stays for series in stay.series}
     return bool(simulated & (scanned | measuring))

@@ -65,6 +65,19 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
     return Measured(evidence, found.covered)
 
 
+def number_in(row: ReadingRow, unit: str) -> float | None:
+    """The number of a reading in `unit`, None where there is none to trust, or none that can be in this unit."""
+    if row.quality is not Quality.OK:
+        return None
+    value = row.value_float
+    if value is None or row.unit == unit:
+        return value
+    try:
+        return convert(value, row.unit, unit)
+    except UnitError:
+        return None
+
+
 def _window(binding: Binding, stay: Span, limits: Limits | None, *, is_open: bool) -> Window:
     from_ms, until_ms = stay
     ends_ms = until_ms if binding.valid_to_ms is None else min(until_ms, binding.valid_to_ms)
@@ -86,7 +99,7 @@ def _course(rows: list[ReadingRow], window: Window, unit: str) -> tuple[Course, 
     carry_ms: int | None = None
     unsynced = 0
     for row in rows:
-        value = _number(row, unit) if row.quality is Quality.OK else None
+        value = number_in(row, unit)
         if row.observed_ms < window.from_ms:
             carry_ms = carry_ms if value is None else row.observed_ms
         elif value is not None:
@@ -98,17 +111,3 @@ def _course(rows: list[ReadingRow], window: Window, unit: str) -> tuple[Course, 
         elif row.quality is not Quality.TEST:
             errors.append(row.observed_ms)
     return Course(times, values, carry_ms, errors, stale), unsynced
-
-
-def _number(row: ReadingRow, unit: str) -> float | None:
-    """The reading as the float nearest to its decimal, in `unit`; division of integers rounds once, correctly."""
-    if row.mantissa is None:
-        return None
-    scale: int = 10 ** abs(row.exponent)
-    value = row.mantissa / scale if row.exponent < 0 else float(row.mantissa * scale)
-    if row.unit == unit:
-        return value
-    try:
-        return convert(value, row.unit, unit)
-    except UnitError:
-        return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from cloud.evidence.statistics import Span
+from cloud.evidence.statistics import Span, merged
 from cloud.telemetry.query import ReadingRow, readings
 
 
@@ -20,7 +20,7 @@ class ReadingsOnce:
     def __init__(self, conn: Connection, spans: Iterable[Span]) -> None:
         """spans: all stays that will be asked for; asking in order of their start is what saves the work."""
         self._conn = conn
-        self._spans = _merged(spans)
+        self._spans = merged(spans)
         self._held: dict[tuple[str, str], tuple[Span, list[ReadingRow]]] = {}
 
     def between(self, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
@@ -37,13 +37,3 @@ class ReadingsOnce:
 
 def _observed_ms(row: ReadingRow) -> int:
     return row.observed_ms
-
-
-def _merged(spans: Iterable[Span]) -> list[Span]:
-    joined: list[Span] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined

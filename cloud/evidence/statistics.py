@@ -10,7 +10,7 @@ window may cover the window's start, and only that: it enters neither count, min
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -85,6 +85,17 @@ def share(covered: Sequence[Span], from_ms: int, until_ms: int) -> float:
             total += end - start
             reached = end
     return total / (until_ms - from_ms)
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The same spans in order, those that overlap or touch made one."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def stands_until(course: Course, window: Window) -> list[int]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from cloud.events.instant import to_ms
+from cloud.instant import to_ms
 from standards.epcis.model import AggregationEvent, Event, ObjectEvent
 
 
@@ -106,13 +106,9 @@ class _Tracker:
 
     def apply(self, event: Event) -> bool:
         """Take in one event; whether it concerned the lot."""
-        before = self._holders()
-        if isinstance(event, ObjectEvent):
-            named = set(event.epc_list or [])
-            mentioned = self._object(event)
-        else:
-            named = {event.parent_id or "", *event.child_epcs}
-            mentioned = self._aggregation(event)
+        named = _units_named(event)
+        before = self._holders() if named else set()
+        mentioned = self._object(event) if isinstance(event, ObjectEvent) else self._aggregation(event)
         return mentioned or bool(named & (before | self._holders()))
 
     def presences(self) -> list[Presence]:
@@ -130,7 +126,8 @@ class _Tracker:
                 self.place_of[epc] = None
             elif place is not None:
                 self.place_of[epc] = place
-        self._settle(at_ms)
+        if event.epc_list:
+            self._settle(at_ms)
         amounts = [one.quantity for one in event.quantity_list if one.epc_class == self.lot]
         for amount in amounts:
             if event.action == "ADD":
@@ -248,6 +245,13 @@ class _Tracker:
 def _units(quantity: float | None) -> float:
     """An amount left open means all there is."""
     return math.inf if quantity is None else quantity
+
+
+def _units_named(event: Event) -> set[str]:
+    """The units an event names one by one: what was seen, or a parent and what is in it."""
+    if isinstance(event, ObjectEvent):
+        return set(event.epc_list or [])
+    return {event.parent_id or "", *event.child_epcs}
 
 
 def _place_of(event: Event) -> str | None:

@@ -70,12 +70,12 @@ class ReceiptSchedule:
 
     def due(self, now_s: float) -> list[Stream]:
         """The streams that may have theirs now, in key order."""
-        return sorted(stream for stream in self._owed if self._not_before.get(stream, now_s) <= now_s)
+        self._not_before = {stream: at for stream, at in self._not_before.items() if at > now_s}
+        return sorted(self._owed - self._not_before.keys())
 
     def sent(self, stream: Stream, now_s: float) -> None:
         """Its receipt went out."""
         self._owed.discard(stream)
-        self._not_before = {name: at for name, at in self._not_before.items() if at > now_s}
         self._not_before[stream] = now_s + self._interval_s
 
     def wait_s(self, now_s: float, at_most_s: float) -> float:

@@ -1,7 +1,8 @@
 """A group of arrivals becomes one transaction: packs, readings, scans, settled ranges, leaves, refusals.
 
 Invariants: what `record` returned for is on the disk; a pack is stored once, whatever came how often; the first
-envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind.
+envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind; who follows a
+stream by seq is sent back to a pack that came after its seq was settled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from cloud.db import tables
+from cloud.db.cursor import send_back
 from cloud.db.engine import reading, writing
 from cloud.errors import Rejected
 from cloud.ingest import quarantine, settled
@@ -162,14 +164,23 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
     ]
     conn.execute(insert(tables.pack), rows)
     telemetry.record(conn, [(first_id + at, one.pack) for at, (_, one) in enumerate(accepted)])
-    news: dict[Stream, list[Range]] = {}
-    for _, one in accepted:
-        for stream, seqs in settled.settles(one.pack):
-            news.setdefault(stream, []).append(seqs)
-    settled.settle(conn, news)
+    _settle(conn, [one for _, one in accepted])
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:
         mark_simulated(conn, simulated)
+
+
+def _settle(conn: Connection, accepted: Sequence[Candidate]) -> None:
+    """Settle what the packs say, and send followers back to those that had been declared lost and came nevertheless."""
+    news: dict[Stream, list[Range]] = {}
+    for one in accepted:
+        for stream, seqs in settled.settles(one.pack):
+            news.setdefault(stream, []).append(seqs)
+    settled_before = set(settled.settle(conn, news))
+    for one in accepted:
+        gateway, stream_id, seq = one.identity
+        if ((gateway, stream_id), (seq, seq)) in settled_before:
+            send_back(conn, gateway, stream_id, seq)
 
 
 def _store_conflict(conn: Connection, arrival: Arrival, candidate: Candidate) -> bool:

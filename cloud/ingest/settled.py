@@ -34,16 +34,21 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
 def settles(pack: Pack) -> list[tuple[Stream, Range]]:
     """What an accepted pack settles: itself, and the losses it declares in any stream of its gateway."""
     own: list[tuple[Stream, Range]] = [((pack.gateway, pack.stream), (pack.seq, pack.seq))]
-    return own + [((pack.gateway, loss.stream), _lost(loss)) for loss in pack.losses if loss.first_seq <= INT64_MAX]
+    return own + [((pack.gateway, loss.stream), _lost(loss)) for loss in pack.losses]
 
 
-def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> None:
-    """Add ranges per stream, in the caller's write transaction; streams are taken in key order."""
+def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> list[tuple[Stream, Range]]:
+    """Add ranges per stream, in the caller's write transaction; returns those that were settled already.
+
+    Streams are taken in key order.
+    """
+    before: list[tuple[Stream, Range]] = []
     stale: list[tuple[str, bytes, int]] = []
     fresh: list[dict[str, object]] = []
     for (gateway, stream), added in sorted(news.items()):
         merged = merge(added)
         touched = _touched(conn, gateway, stream, merged)
+        before += [((gateway, stream), one) for one in added if any(a <= one[0] and one[1] <= b for a, b in touched)]
         stale += [(gateway, stream, first) for first, _ in touched]
         fresh += [
             {"gateway": gateway, "stream": stream, "first_seq": first, "last_seq": last}
@@ -54,6 +59,7 @@ def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> None:
         conn.execute(delete(settled).where(row.in_(stale[at : at + ROWS_PER_DELETE])))
     if fresh:
         conn.execute(insert(settled), fresh)
+    return before
 
 
 def ranges(conn: Connection, gateway: str, stream: bytes, limit: int) -> list[Range]:
@@ -80,5 +86,4 @@ def _touched(conn: Connection, gateway: str, stream: bytes, added: list[Range]) 
 
 def _lost(loss: Loss) -> Range:
     """An unknown end is open: whoever knew it is gone, and nothing will come to close the hole."""
-    last = INT64_MAX if loss.last_seq is None else min(loss.last_seq, INT64_MAX)
-    return loss.first_seq, last
+    return loss.first_seq, INT64_MAX if loss.last_seq is None else loss.last_seq

@@ -87,7 +87,7 @@ class IngestWorker:
 
     def _patience_s(self) -> float:
         """How long a quiet line may be listened to: until the next receipt is due, if receipts can go at all."""
-        if not self._subscriber.connected:
+        if not (self._subscriber.connected and self.database_ok):
             return PATIENCE_S
         return max(PAUSE_MIN_S, self._schedule.wait_s(time.monotonic(), PATIENCE_S))
 
@@ -148,6 +148,7 @@ class IngestWorker:
         except DatabaseUnavailable as error:
             self._become(str(error), ok=False)
             return
+        self._become("ok", ok=True)
         for stream, receipt in zip(streams, fresh, strict=True):
             if not self._subscriber.publish(down_receipt(receipt.gateway), receipts.seal(receipt, self._key)):
                 return

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
@@ -23,6 +24,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 GTIN_LENGTHS = (8, 12, 13, 14)
 KINDS = ("packing", "storage", "vehicle", "customer")
+VERSION_MAX = 1_000_000  # what is beyond was meant as something else, a date perhaps
 T = TypeVar("T")
 
 
@@ -100,11 +102,6 @@ def gtin14(gtin: str) -> str:
     return gtin.zfill(14)
 
 
-def instant_ms(instant: datetime) -> int:
-    """An aware instant as UTC milliseconds."""
-    return round(instant.timestamp() * 1000)
-
-
 def check(document: Document) -> None:
     """Hold a document against every rule it alone can break. Raises RegistryError with the path."""
     for at, party in enumerate(document.party):
@@ -146,7 +143,9 @@ def _check_channel(gateway: str, channel: str, where: str) -> None:
 
 def _check_profile(profile: ProfileEntry, where: str) -> None:
     _require(bool(profile.name) and len(profile.name) <= 80, f"{where}.name", "must have 1 to 80 characters")
-    _require(profile.version >= 1, f"{where}.version", "starts at 1")
+    _require(1 <= profile.version <= VERSION_MAX, f"{where}.version", f"allowed: 1 to {VERSION_MAX}")
+    for name, limit in (("low", profile.low), ("high", profile.high)):
+        _require(limit is None or math.isfinite(limit), f"{where}.{name}", "not a finite number")
     band_stands = profile.low is None or profile.high is None or profile.low < profile.high
     _require(band_stands, f"{where}.low", "not below high")
     _require(0 <= profile.min_coverage <= 1, f"{where}.min_coverage", "allowed: 0 to 1")
@@ -162,6 +161,7 @@ def _check_rule(rule: Rule, where: str) -> None:
     _require(rule.direction in {"above", "below"}, f"{where}.direction", "allowed: above, below")
     _require(rule.severity in {"critical", "warning"}, f"{where}.severity", "allowed: critical, warning")
     _require(rule.measurement in UNITS, f"{where}.measurement", f"allowed: {', '.join(UNITS)}")
+    _require(math.isfinite(rule.threshold), f"{where}.threshold", "not a finite number: no reading is beyond it")
     _require(rule.duration_s >= 0, f"{where}.duration_s", "below 0")
     _require(is_unit(rule.unit), f"{where}.unit", f"{rule.unit!r} is not a Rec 20 code we know")
     meant, given = unit(UNITS[rule.measurement]).quantity, unit(rule.unit).quantity

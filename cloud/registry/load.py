@@ -10,7 +10,8 @@ from sqlalchemy import Column, Connection, Table, and_, func, insert, or_, selec
 
 from cloud import strict_toml
 from cloud.db import tables
-from cloud.registry.document import BindingEntry, Document, ProfileEntry, check, gtin14, instant_ms
+from cloud.instant import to_ms
+from cloud.registry.document import BindingEntry, Document, ProfileEntry, check, gtin14
 from cloud.registry.keys import RegistryError
 from cloud.registry.profile import Profile
 
@@ -79,7 +80,7 @@ def _put(conn: Connection, table: Table, key: list[str], row: dict[str, object])
 def _put_profile(conn: Connection, entry: ProfileEntry, where: str) -> None:
     names = (field for field in Profile.__struct_fields__)
     body = msgspec.json.encode(Profile(**{name: getattr(entry, name) for name in names})).decode()
-    valid_from_ms = instant_ms(entry.valid_from)
+    valid_from_ms = to_ms(entry.valid_from)
     table = tables.profile
     known = conn.execute(
         select(table).where(table.c.name == entry.name, table.c.version == entry.version)
@@ -95,15 +96,15 @@ def _put_profile(conn: Connection, entry: ProfileEntry, where: str) -> None:
 
 
 def _bind(conn: Connection, entry: BindingEntry) -> None:
-    """Add a binding, or correct the note, sensor or interval of the same one; bindings of a channel never overlap."""
+    """Add a binding, or correct the one that begins at the same instant; bindings of a channel never overlap."""
     table = tables.sensor_binding
-    from_ms = instant_ms(entry.valid_from)
+    from_ms = to_ms(entry.valid_from)
     siblings = and_(
         table.c.gateway == entry.gateway, table.c.channel == entry.channel, table.c.measurement == entry.measurement
     )
     end_ms = conn.scalar(select(func.min(table.c.valid_from_ms)).where(siblings, table.c.valid_from_ms > from_ms))
     if entry.valid_to is not None:
-        asked_ms = instant_ms(entry.valid_to)
+        asked_ms = to_ms(entry.valid_to)
         end_ms = asked_ms if end_ms is None else min(asked_ms, end_ms)
     row = {
         "gateway": entry.gateway,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection
 
-from cloud.events.instant import to_ms
-from cloud.evidence.lot import known_lots, lot_events, lot_evidence
+from cloud.events.query import CapturedEvent
+from cloud.evidence.lot import evidence_with_events, known_lots
 from cloud.evidence.model import LotEvidence, Reason
 from cloud.evidence.verdict import FAIL, INSUFFICIENT
+from cloud.instant import to_ms
 from cloud.review.submissions import APPROVED, SUBMITTED, Submission, submission
 
 
@@ -44,14 +47,13 @@ def list_lots(conn: Connection, now_ms: int) -> list[LotSummary]:
     """
     summaries = []
     for gtin, lot in known_lots(conn):
-        evidence = lot_evidence(conn, gtin, lot, now_ms)
-        if evidence is not None:  # None: everything known of it lies in the future
-            summaries.append(_summary(conn, evidence, submission(conn, gtin, lot), now_ms))
+        found = evidence_with_events(conn, gtin, lot, now_ms)
+        if found is not None:  # None: everything known of it lies in the future
+            summaries.append(_summary(*found, submission(conn, gtin, lot)))
     return sorted(summaries, key=_urgency)
 
 
-def _summary(conn: Connection, evidence: LotEvidence, at: Submission, now_ms: int) -> LotSummary:
-    events = lot_events(conn, evidence.gtin, evidence.lot, now_ms)
+def _summary(evidence: LotEvidence, events: Sequence[CapturedEvent], at: Submission) -> LotSummary:
     times = [to_ms(one.event.event_time) for one in events]
     stay = evidence.stays[-1] if evidence.stays else None
     failing = evidence.verdict in {FAIL, INSUFFICIENT} and at.state != APPROVED

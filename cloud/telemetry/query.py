@@ -47,8 +47,11 @@ class ReadingRow(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def value_float(self) -> float | None:
-        """The number as the nearest float."""
-        return None if self.mantissa is None else float(Decimal(self.mantissa).scaleb(self.exponent))
+        """The number as the float nearest to it; division of integers rounds once, correctly."""
+        if self.mantissa is None:
+            return None
+        scale: int = 10 ** abs(self.exponent)
+        return self.mantissa / scale if self.exponent < 0 else float(self.mantissa * scale)
 
 
 class SeriesSpan(msgspec.Struct, frozen=True):
@@ -72,19 +75,6 @@ def readings(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: 
     return found
 
 
-def last_before(conn: Connection, gateway: str, channel: str, at_ms: int) -> ReadingRow | None:
-    """The last reading of a channel observed before `at_ms`, None when there is none."""
-    query = _tails(gateway, channel).where(tail.c.from_ms < at_ms).order_by(tail.c.to_ms.desc())
-    last: ReadingRow | None = None
-    for row in conn.execute(query):
-        if last is not None and row.to_ms < last.observed_ms:
-            break
-        for reading in _expand(row):
-            if reading.observed_ms < at_ms and (last is None or _order(reading) > _order(last)):
-                last = reading
-    return last
-
-
 def list_series(conn: Connection) -> list[SeriesSpan]:
     """Every series that has readings, by gateway, channel and unit."""
     query = (
@@ -104,17 +94,6 @@ def list_series(conn: Connection) -> list[SeriesSpan]:
         SeriesSpan(row.gateway, row.channel, row.unit, row.readings, row.first_ms, row.last_ms)
         for row in conn.execute(query)
     ]
-
-
-def span(conn: Connection, gateway: str, channel: str) -> tuple[int, int] | None:
-    """When the first and the last reading of a channel were observed, None when there is none."""
-    query = (
-        select(func.min(tail.c.from_ms), func.max(tail.c.to_ms))
-        .join_from(series, tail, tail.c.series_id == series.c.id)
-        .where(series.c.gateway == gateway, series.c.channel == channel)
-    )
-    first, last = conn.execute(query).one()
-    return None if first is None else (first, last)
 
 
 def _tails(gateway: str, channel: str) -> Select[Any]:

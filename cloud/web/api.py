@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -12,9 +12,11 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Response
 from cloud.db.engine import reading
 from cloud.evidence.lot import lot_events, lot_evidence
 from cloud.evidence.model import LotEvidence
+from cloud.instant import from_ms, to_ms
 from cloud.review.worklist import LotSummary, list_lots
 from cloud.telemetry.query import ReadingRow, readings
 from cloud.web import formats
+from cloud.web.checks_page import ChecksView, look
 from cloud.web.form import Refused
 from cloud.web.lot_page import identify
 from cloud.web.page import Page, open_page
@@ -67,8 +69,7 @@ def events(gtin: str, lot: str, page: SignedIn) -> Response:
         captured = lot_events(conn, gtin, lot, now_ms)
     if not captured:
         raise Refused(404, "unknown_lot")
-    created_at = datetime.fromtimestamp(now_ms / 1000, UTC)
-    body = msgspec.json.encode(document([one.event for one in captured], created_at=created_at))
+    body = msgspec.json.encode(document([one.event for one in captured], created_at=from_ms(now_ms)))
     return Response(body, media_type="application/ld+json")
 
 
@@ -97,10 +98,16 @@ def channel_readings(
     if to - from_ > SPAN_MAX:
         raise Refused(413, "too_much")
     with reading(page.site.engine) as conn:
-        rows = readings(conn, gateway, channel, _ms(from_), _ms(to))
+        rows = readings(conn, gateway, channel, to_ms(from_), to_ms(to))
     if len(rows) > READINGS_MAX:
         raise Refused(413, "too_much")
     return _json([_reading(row) for row in rows])
+
+
+@router.get("/checks", responses=_answers("ChecksView"))
+def checks(page: SignedIn) -> Response:
+    """Gateways as last heard, the newest scans that became no event, the newest refused messages."""
+    return _json(look(page))
 
 
 def problem(page: Page, status: int, code: str) -> Response:
@@ -118,7 +125,7 @@ def problem(page: Page, status: int, code: str) -> Response:
 def describe(app: FastAPI) -> None:
     """Put the nouns of the answers into the OpenAPI document, as they travel."""
     _, schemas = msgspec.json.schema_components(
-        [LotEvidence, LotSummary, ReadingJson], ref_template="#/components/schemas/{name}"
+        [LotEvidence, LotSummary, ReadingJson, ChecksView], ref_template="#/components/schemas/{name}"
     )
     nouns = {name: _travelling_schema(schema) for name, schema in schemas.items()}
     made = app.openapi
@@ -176,7 +183,3 @@ def _json(value: object) -> Response:
 def _reading(row: ReadingRow) -> ReadingJson:
     value = None if row.value is None else format(row.value, "f")
     return ReadingJson(row.observed_ms, value, row.unit, row.quality.name.lower(), row.clock.name.lower())
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil
 
+from cloud.evidence.statistics import merged
 from cloud.web.formats import Language, clock_time, local, number, short_day, unit_sign
 from cloud.web.ink import BAND, GRID, INK, LIMIT, LINE, MUTED, OUT, VEIL, patterns, text
 from cloud.web.scale import Axis, time_ticks, value_domain, value_ticks
-from cloud.web.trace import Piece, envelope, merged
+from cloud.web.trace import Piece, envelope
 
 _LETTER_PX = 6.6  # mean width of a letter at 12 px in the system fonts, to see whether a label fits
 _MOST_MARKS = 8  # labelled extremes on one chart; more would hide the line, and all stand in the table

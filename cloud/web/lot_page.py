@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from cloud.auth.people import find_person
 from cloud.db.engine import reading
 from cloud.evidence import versions
-from cloud.evidence.lot import lot_events, lot_evidence
+from cloud.evidence.lot import evidence_with_events
 from cloud.evidence.model import LotEvidence, Stay
 from cloud.registry import query as registry
 from cloud.registry.profile import Profile
@@ -93,9 +93,10 @@ def lot_page(gtin: str, lot: str, page: Annotated[Page, Depends(open_page)]) -> 
 
 def _view(conn: Connection, page: Page, gtin: str, lot: str) -> LotView:
     now_ms = page.site.now()
-    current = lot_evidence(conn, gtin, lot, now_ms)
-    if current is None:
+    found = evidence_with_events(conn, gtin, lot, now_ms)
+    if found is None:
         raise Refused(404, "unknown_lot")
+    current, events = found
     frozen = _asked_version(conn, page, gtin, lot)
     evidence = frozen.evidence if frozen else current
     names = {one.gln: page.named(one.name, one.name_en) for one in registry.places(conn)}
@@ -116,7 +117,7 @@ def _view(conn: Connection, page: Page, gtin: str, lot: str) -> LotView:
         reasons=[phrase.reason_sentence(reason, names, page.words) for reason in evidence.reasons],
         journey=_journey(page, evidence, stays, profile),
         stays=stays,
-        moments=moments([one.event for one in lot_events(conn, gtin, lot, now_ms)], digital_link.lot(gtin, lot)),
+        moments=moments([one.event for one in events], digital_link.lot(gtin, lot)),
         place_names=names,
         review=_review(conn, page, current, frozen),
         proof=proof_of(conn, counted),

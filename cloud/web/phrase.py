@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from cloud.evidence.model import Excursion, LotEvidence, Reason, SeriesEvidence, Stay
+from cloud.evidence.statistics import merged
 from cloud.registry.profile import Profile, Rule
 from cloud.web import formats
-from cloud.web.trace import merged
 from cloud.web.wording import Wording
 
 TEMPERATURE = "Temperature"

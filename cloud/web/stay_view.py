@@ -12,7 +12,7 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from cloud.evidence.model import Excursion, Gap, SeriesEvidence, Stay
-from cloud.evidence.series import DEFAULT_GAP_FACTOR
+from cloud.evidence.series import DEFAULT_GAP_FACTOR, number_in
 from cloud.registry import query as registry
 from cloud.registry.profile import Profile
 from cloud.telemetry.query import ReadingRow, readings
@@ -20,7 +20,6 @@ from cloud.web import formats, phrase
 from cloud.web.chart import FRAMES, Chart, Excess, Section, draw
 from cloud.web.page import Page
 from cloud.web.trace import Piece, Trace, cut, pieces
-from standards.units import UnitError, convert
 from wire.observation import Quality
 
 _AROUND = 0.03  # share of a stay shown before and after it, so that a hand-over is seen as one
@@ -112,21 +111,10 @@ def _rows(conn: Connection, place: str, one: SeriesEvidence, from_ms: int, to_ms
     return [row for row in there if row.quality is not Quality.TEST]
 
 
-def _value(row: ReadingRow, unit: str) -> float | None:
-    """The number in the unit of the evidence, None where there is none to trust."""
-    value = row.value_float
-    if row.quality is not Quality.OK or value is None:
-        return None
-    try:
-        return value if row.unit == unit else convert(value, row.unit, unit)
-    except UnitError:
-        return None
-
-
 def _line(one: SeriesEvidence, rows: Sequence[ReadingRow], profile: Profile | None) -> list[Piece]:
     step_ms = int(one.log_interval_s * 1000 * (profile.gap_factor if profile else DEFAULT_GAP_FACTOR))
     gaps = [(gap.from_ms, gap.to_ms) for gap in one.gaps]
-    return pieces(Trace([row.observed_ms for row in rows], [_value(row, one.unit) for row in rows], step_ms, gaps))
+    return pieces(Trace([row.observed_ms for row in rows], [number_in(row, one.unit) for row in rows], step_ms, gaps))
 
 
 def _chart(

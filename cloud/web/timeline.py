@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from cloud.instant import to_ms
 from standards.epcis.model import Event, ObjectEvent, QuantityElement
 
 _SSCC = "/00/"
@@ -47,7 +48,7 @@ def _continues(last: Moment, one: Moment) -> bool:
 
 
 def _moment(event: Event, lot_uri: str) -> Moment:
-    at_ms = round(event.event_time.timestamp() * 1000)
+    at_ms = to_ms(event.event_time)
     where = event.biz_location or event.read_point
     amounts = [one.quantity for one in _quantities(event) if one.epc_class == lot_uri]
     known = [amount for amount in amounts if amount is not None]

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cloud.evidence.statistics import merged
+
 
 class Point(NamedTuple):
     """One reading that has a number."""
@@ -70,17 +72,6 @@ def _breaks(trace: Trace) -> set[int]:
     for start, end in merged(trace.gaps):
         found.update(range(bisect_right(trace.times, start), bisect_left(trace.times, end) + 1))
     return found
-
-
-def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same spans in order, those that overlap or touch made one."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def cut(line: Iterable[Piece], from_ms: int, to_ms: int) -> list[Piece]:

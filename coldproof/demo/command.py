@@ -20,7 +20,7 @@ from coldproof.demo.report import Report
 from coldproof.demo.site import SiteError
 from coldproof.demo.stage import StageError
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SIGN_IN_NAME = "sign-in.txt"
 STEPS = 10  # how often progress is told where there is no terminal to draw a bar in
@@ -119,4 +119,3 @@ def _say_result(console: Console, found: Report, *, json_: bool) -> None:
             f"  {name}: {side.produced} produced at the devices, {side.stored} stored, {side.unaccepted} unaccepted at "
             f"the kill, {side.lost} lost, {side.duplicated} doubled"
         )
-

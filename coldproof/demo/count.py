@@ -43,6 +43,13 @@ def produced(log: Path) -> tuple[Entries, Entries]:
     return values, scans
 
 
+def last_answer_s(log: Path, gateway: str) -> float:
+    """When (host monotonic seconds) a device of this gateway last gave a value; 0 when none ever did."""
+    values, _ = produced(log)
+    own = [entry.host_s for (name, _), entries in values.items() if name == gateway for entry in entries]
+    return max(own, default=0.0)
+
+
 def stored(conn: Connection) -> tuple[Entries, Entries]:
     """(readings, scans) in the record, per channel. Rows that say only that a device is silent are not counted."""
     values: Entries = defaultdict(list)
@@ -67,7 +74,6 @@ def accounts(log: Path, conn: Connection, windows: dict[str, list[Window]]) -> t
     made_values, made_scans = produced(log)
     kept_values, kept_scans = stored(conn)
     return _sum(made_values, kept_values, windows), _sum(made_scans, kept_scans, {})
-
 
 
 def _sum(made: Entries, kept: Entries, windows: dict[str, list[Window]]) -> Account:

@@ -19,7 +19,7 @@ from cloud.review import submissions
 from coldproof.demo import site
 from coldproof.demo.account import Window
 from coldproof.demo.broker import LocalBroker
-from coldproof.demo.count import accounts
+from coldproof.demo.count import accounts, last_answer_s
 from coldproof.demo.pace import PaceMaker
 from coldproof.demo.report import Report, has_arrived, report
 from coldproof.demo.site import SignIn
@@ -157,8 +157,9 @@ class Show:
         status = self._folder / KILLED / "data" / "status.json"
         killed_s = self._stage.kill(KILLED)
         status.unlink(missing_ok=True)
+        last_s = last_answer_s(self._devices / PRODUCED_NAME, KILLED)  # a stalled disk holds up polls, not answers
         window_s = site.COMMIT_WINDOW_MS / 1000 + REPLY_S
-        self._windows.setdefault(KILLED, []).append((killed_s - window_s, killed_s))
+        self._windows.setdefault(KILLED, []).append((min(last_s, killed_s) - window_s, killed_s))
         self._tell.step(f"gateway {KILLED} was killed (SIGKILL) …")
         self._stage.start_again(KILLED)
         self._stage.wait_for(f"gateway {KILLED}", status.exists, within_s=READY_S)

@@ -11,8 +11,8 @@ Invariants (each has a test of its name in tests/edge/buffer/):
 6.  a_seq_is_signed_once            No two envelopes of one (stream, seq) ever leave: the head is on disk beside the
                                     file before a pack is handed out, and a file older than that head (restored,
                                     cloned, torn) goes on in a new stream.
-7.  a_pack_leaves_only_on_a_receipt …or by a declared, signed loss. Receipts are united, in any order; what lies
-                                    beyond our head settles nothing.
+7.  a_pack_leaves_only_on_a_receipt …or by a declared, signed loss. Receipts are united, in any order; one that
+                                    speaks of packs we never handed out settles nothing: a copy of us sent them.
 8.  corrupt_file_is_set_aside       Renamed, named loudly, never deleted; recording goes on in a new stream whose
                                     first pack names the old head and declares the loss.
 9.  newer_schema_refuses_to_start   A program never touches a file it does not understand.
@@ -25,7 +25,7 @@ Errors, named for the reaction of the caller:
     ├── BufferFull           retry later: nothing can be accepted until packs are released or disk is freed
     ├── ObservationRefused   reject: this observation could never be sealed; count it, show it, go on
     ├── StreamUnknown        reject: the letter speaks of a stream this buffer never had
-    ├── ReceiptBeyondHead    reject: the cloud has more of the stream than we, so this buffer is an old copy
+    ├── ReceiptBeyondHead    reject: the cloud has packs of the stream that we never gave, so there is a copy of us
     └── BufferUnusable       fatal: newer schema, another gateway's file, in use, disk failure; exit with the hint
 """
 
@@ -63,7 +63,7 @@ class StreamUnknown(BufferFailure):
 
 
 class ReceiptBeyondHead(BufferFailure):
-    """A verified receipt settles seqs that we never sealed: it settles nothing, and a new stream was begun."""
+    """A verified receipt settles seqs that never left here: it settles nothing, and a new stream was begun."""
 
 
 class BufferUnusable(BufferFailure):
@@ -146,7 +146,11 @@ class BufferState(msgspec.Struct, frozen=True):
 
 
 class Buffer(Protocol):
-    """What the gateway needs of a buffer. Safe to call from any task of one event loop."""
+    """What the gateway needs of a buffer. Safe to call from any task of one event loop.
+
+    Whatever writes raises BufferFull when the disk takes nothing more: nothing of that call was kept, what was
+    there before is whole. Reading packs may write, too: the head file, or the loss of a damaged pack.
+    """
 
     async def append(self, observations: Sequence[Observation]) -> None:
         """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""

@@ -44,7 +44,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         _check(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        if is_corruption(error) or (not sound and _header_is_wrong(error, path)):
+        if not sound and _header_is_wrong(error, path):
             raise CorruptFile(str(error)) from error
         raise translate(error, path) from error
     except BaseException:
@@ -73,15 +73,11 @@ def set_aside_names(path: Path) -> tuple[str, ...]:
     return tuple(sorted(each.name for each in found if not each.name.endswith(("-wal", "-shm"))))
 
 
-def is_corruption(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file itself is damaged."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def translate(error: sqlite3.Error, path: Path) -> BufferFailure:
+def translate(error: sqlite3.Error, path: Path) -> BufferFailure | CorruptFile:
     """Our error for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return CorruptFile(str(error))
     if code == sqlite3.SQLITE_FULL:
         return BufferFull(f"{path}: the disk is full; free some space")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

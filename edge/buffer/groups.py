@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edge.buffer.base import ObservationRefused, SealOptions
+from edge.buffer.file import CorruptFile
 from edge.buffer.seal import admit, pack_group, unpack_group
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Loss
@@ -27,6 +28,11 @@ class Batch(msgspec.Struct, frozen=True):
     observations: list[Observation]
     declarations: list[int]
     losses: list[Loss]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is open any more."""
+        return not self.groups and not self.declarations
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -54,6 +60,7 @@ def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | Non
     """The oldest groups and losses, as many as one transaction takes; empty when nothing is open.
 
     With `check`, groups that break the wire's limits count as damaged: an older program may have admitted them.
+    Raises CorruptFile for a loss that no longer decodes.
     """
     batch = Batch([], [], [], [], [])
     rows = db.execute("SELECT id, observations FROM open_group ORDER BY id LIMIT ?", (GROUPS_PER_SEAL,))
@@ -67,18 +74,23 @@ def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | Non
             log.error("accepted group cannot be sealed, its bytes are kept aside: group=%d error=%s", id_, error)
     for id_, data in db.execute("SELECT id, loss FROM declaration ORDER BY id LIMIT ?", (LOSSES_PER_SEAL,)):
         batch.declarations.append(id_)
-        batch.losses.append(_dated(msgspec.msgpack.decode(data, type=Loss), stamp))
+        batch.losses.append(_loss(data, stamp))
     return batch
 
 
 def drop_batch(db: sqlite3.Connection, batch: Batch) -> None:
-    """Forget what was sealed, keep what was damaged; in the caller's transaction."""
+    """Forget what was sealed, keep what was damaged; in the caller's transaction.
+
+    Raises CorruptFile when something would stay: it would be sealed again, and again.
+    """
     db.executemany(
         "INSERT INTO damaged_group (count, observations) SELECT count, observations FROM open_group WHERE id = ?",
         [(id_,) for id_ in batch.damaged],
     )
-    db.executemany("DELETE FROM open_group WHERE id = ?", [(id_,) for id_ in batch.groups])
-    db.executemany("DELETE FROM declaration WHERE id = ?", [(id_,) for id_ in batch.declarations])
+    for table, ids in (("open_group", batch.groups), ("declaration", batch.declarations)):
+        found = db.executemany(f"DELETE FROM {table} WHERE id = ?", [(id_,) for id_ in ids])  # noqa: S608 - our names
+        if ids and found.rowcount != len(ids):
+            raise CorruptFile(f"{len(ids)} rows of {table} were read, {found.rowcount} of them can be deleted")
 
 
 def look_at_backlog(db: sqlite3.Connection) -> Backlog:
@@ -90,6 +102,10 @@ def look_at_backlog(db: sqlite3.Connection) -> Backlog:
     return Backlog(*row)
 
 
-def _dated(loss: Loss, stamp: Stamp) -> Loss:
+def _loss(data: bytes, stamp: Stamp) -> Loss:
     """A loss gets its latest possible end when it is declared."""
+    try:
+        loss = msgspec.msgpack.decode(data, type=Loss)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptFile(f"a loss to declare no longer decodes: {error}") from error
     return loss if loss.to_ms is not None else msgspec.structs.replace(loss, to_ms=stamp.observed_at_ms)

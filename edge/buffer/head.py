@@ -13,6 +13,7 @@ import msgspec
 from edge.buffer.base import BufferFull
 from edge.durable import replace_file
 from wire.envelope import HASH_BYTES
+from wire.observation import INT64_MAX
 from wire.pack import STREAM_BYTES, StreamHead
 
 HEAD_MAX_BYTES = 4096  # it has about 250
@@ -53,7 +54,8 @@ class HeadFile:
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             log.error("buffer head file is unreadable, going on without it: file=%s error=%s", self._path, error)
             return None
-        if len(chain.stream) != STREAM_BYTES or len(chain.hash) != HASH_BYTES or head.last_seq < 1:
+        in_range = 1 <= head.last_seq <= INT64_MAX and 0 <= head.released_through <= head.last_seq
+        if len(chain.stream) != STREAM_BYTES or len(chain.hash) != HASH_BYTES or not in_range:
             log.error("buffer head file makes no sense, going on without it: file=%s", self._path)
             return None
         self._recorded = chain

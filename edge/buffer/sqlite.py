@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from typing import Self, TypeVar
 
 from edge.buffer.base import (
     BufferFailure,
+    BufferFull,
     BufferOptions,
     BufferState,
     BufferUnusable,
@@ -25,7 +27,7 @@ from edge.buffer.base import (
     SealedPack,
     SealOptions,
 )
-from edge.buffer.file import CorruptFile, free_disk_bytes, is_corruption, open_file, set_aside, translate
+from edge.buffer.file import CorruptFile, free_disk_bytes, open_file, set_aside, translate
 from edge.buffer.seal import admit
 from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
@@ -75,7 +77,7 @@ class SqliteBuffer:
             self._worker.shutdown(wait=False)
             raise
         if self._store.state.open_observations:
-            self._open_since = 0.0  # from before the start: as old as can be
+            self._open_since = -math.inf  # from before the start: as old as can be
         self._committer = asyncio.create_task(self._commit_groups(), name="buffer-commit")
         return self
 
@@ -123,8 +125,12 @@ class SqliteBuffer:
 
     async def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal everything open; the heads of the new packs, oldest first. Raises BufferFull, BufferUnusable."""
-        self._open_since = None
-        heads = await self._run(partial(Store.seal, stamp=stamp))
+        opened_at_s, self._open_since = self._open_since, None
+        try:
+            heads = await self._run(partial(Store.seal, stamp=stamp))
+        except BaseException:
+            self._open_since = self._open_since if opened_at_s is None else opened_at_s  # as overdue as before
+            raise
         if self._store.state.open_observations and self._open_since is None:
             self._open_since = asyncio.get_running_loop().time()
         return heads
@@ -162,38 +168,38 @@ class SqliteBuffer:
     # -- group commit, on the loop --
 
     async def _commit_groups(self) -> None:
-        while not self._closing or self._group:
-            await self._arrived.wait()
-            try:
-                async with asyncio.timeout(self._options.commit_window_ms / 1000):
-                    await self._hurry.wait()
-            except TimeoutError:
-                pass
-            if self._group:
-                await self._commit()
+        try:
+            while not self._closing or self._group:
+                await self._arrived.wait()
+                try:
+                    async with asyncio.timeout(self._options.commit_window_ms / 1000):
+                        await self._hurry.wait()
+                except TimeoutError:
+                    pass
+                if self._group:
+                    await self._commit()
+        finally:  # it may end by a defect while others have come: nobody waits for ever
+            _answer(self._waiting, self._interrupted())
 
     async def _commit(self) -> None:
         group, waiting = self._group, self._waiting
         self._group, self._waiting = [], []
         self._arrived.clear()
         self._hurry.clear()
-        failure: BufferFailure | None = BufferUnusable(f"{self._path}: the commit was interrupted; start again")
+        failure: BufferFailure | None = self._interrupted()
         try:
             await self._run(partial(Store.append, observations=group))
             failure = None
         except BufferFailure as error:
             failure = error
-        finally:  # whatever happened, nobody waits for ever
-            for accepted in waiting:
-                if accepted.done():
-                    continue
-                if failure is None:
-                    accepted.set_result(None)
-                else:
-                    accepted.set_exception(failure)
+        finally:
+            _answer(waiting, failure)
         if failure is None and self._open_since is None:
             self._open_since = asyncio.get_running_loop().time()
         self._changed.set()
+
+    def _interrupted(self) -> BufferUnusable:
+        return BufferUnusable(f"{self._path}: the commit was interrupted; start again")
 
     # -- the file, on the worker thread --
 
@@ -202,12 +208,16 @@ class SqliteBuffer:
 
     def _guarded(self, step: Callable[[Store], T]) -> T:
         try:
-            return step(self._store)
-        except sqlite3.Error as error:
-            if not is_corruption(error):
-                raise translate(error, self._path) from error
+            return self._translated(step)
+        except CorruptFile as error:
             self._store.abandon()
             self._store = self._replace(str(error))
+        try:
+            return self._translated(step)
+        except CorruptFile as error:
+            raise BufferUnusable(f"{self._path}: corrupt again at once ({error}); check the disk") from error
+
+    def _translated(self, step: Callable[[Store], T]) -> T:
         try:
             return step(self._store)
         except sqlite3.Error as error:
@@ -222,6 +232,8 @@ class SqliteBuffer:
             return self._load()
         except CorruptFile as error:
             return self._replace(str(error))
+        except BufferFull as error:
+            raise BufferUnusable(f"{error}; without room the gateway cannot start") from error
 
     def _replace(self, why: str) -> Store:
         try:
@@ -247,9 +259,17 @@ class SqliteBuffer:
             )
         except sqlite3.Error as error:
             connection.close()
-            if is_corruption(error):
-                raise CorruptFile(str(error)) from error
             raise translate(error, self._path) from error
         except BaseException:
             connection.close()
             raise
+
+
+def _answer(waiting: list[asyncio.Future[None]], failure: BufferFailure | None) -> None:
+    """Tell everybody who still waits that the commit is done, or why it is not."""
+    for accepted in waiting:
+        if not accepted.done():
+            if failure is None:
+                accepted.set_result(None)
+            else:
+                accepted.set_exception(failure)

@@ -1,6 +1,7 @@
 """The buffer's records in one SQLite file, for one thread. Every public method is one durable step.
 
-Raises sqlite3.DatabaseError for a corrupt file (the caller sets it aside) and buffer errors for the rest.
+Raises sqlite3.Error as it comes (the caller translates it), CorruptFile for a file that contradicts itself, and
+buffer errors for the rest.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from edge.buffer.base import (
     SealOptions,
     StreamUnknown,
 )
-from edge.buffer.file import disk_bytes, set_aside_names, transaction
+from edge.buffer.file import CorruptFile, disk_bytes, set_aside_names, transaction
 from edge.buffer.groups import Batch, drop_batch, group_row, insert_group, look_at_backlog, next_batch
 from edge.buffer.head import HeadFile
+from edge.buffer.meta import claim_file, use_counter
 from edge.buffer.packs import (
     count_packs,
     held_names,
@@ -33,14 +35,13 @@ from edge.buffer.packs import (
     refused_here,
     times_of,
 )
-from edge.buffer.ranges import Range, contains, size, unite
+from edge.buffer.ranges import Range, contains, gaps, size, unite
 from edge.buffer.seal import Sealed, seal_all
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.stream import (
     Stream,
     Turn,
     begin_stream,
-    claim_file,
     declare,
     load_streams,
     must_turn,
@@ -101,10 +102,12 @@ class Store:
     def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal all open groups and declare what is to be declared, in as many transactions as memory allows."""
         heads: list[StreamHead] = []
-        while fresh := self._seal_some(stamp):
-            heads += fresh
-        self._record_head()
-        self.state = self._look()
+        try:
+            while not (batch := next_batch(self._db, stamp)).empty:
+                heads += self._seal_batch(batch, stamp)
+            self._record_head()
+        finally:
+            self.state = self._look()
         return heads
 
     def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName]) -> list[SealedPack]:
@@ -134,7 +137,7 @@ class Store:
         refused = self._shelve(stream, receipt)
         claimed = [(1, receipt.through)] if receipt.through else []
         claimed += receipt.ranges
-        if any(last > stream.last_seq for _, last in claimed):
+        if any(gaps(stream.handed_out, first, last) for first, last in claimed):
             self._meet_copy(stream, receipt)
         settled = unite(stream.settled, claimed)
         released = 0
@@ -151,17 +154,16 @@ class Store:
 
     def use_command(self, counter: int) -> bool:
         """Use up a command counter; False when it, or a later one, was used before."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'command_counter'").fetchone()
-        if row is not None and counter <= int(row[0]):
-            return False
-        with transaction(self._db):
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('command_counter', ?)", (str(counter).encode(),))
-        return True
+        return use_counter(self._db, counter)
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and close it."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._db.close()
+        """Fold the write-ahead log into the file, if that can be (the next start does it, too), and close it."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("write-ahead log stays beside the buffer file: file=%s error=%s", self._path, error)
+        finally:
+            self._db.close()
 
     def abandon(self) -> None:
         """Close a corrupt file without waiting for its log to be folded in whole."""
@@ -197,16 +199,13 @@ class Store:
                 return stream
         raise StreamUnknown(f"stream {name.hex()}: this buffer never had it")
 
-    def _seal_some(self, stamp: Stamp) -> list[StreamHead]:
-        batch = next_batch(self._db, stamp)
-        if not batch.groups and not batch.losses:
-            return []
+    def _seal_batch(self, batch: Batch, stamp: Stamp) -> list[StreamHead]:
         try:
             packs = self._sign(batch, stamp)
         except WireError as error:
             log.error("accepted observations cannot be sealed together, looking for the cause: %s", error)
             batch = next_batch(self._db, stamp, check=self._seal_options)
-            packs = self._sign(batch, stamp)
+            packs = self._sign_sound(batch, stamp)
         with transaction(self._db):
             insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
             drop_batch(self._db, batch)
@@ -221,6 +220,12 @@ class Store:
             options=self._seal_options,
             losses=batch.losses,
         )
+
+    def _sign_sound(self, batch: Batch, stamp: Stamp) -> list[Sealed]:
+        try:
+            return self._sign(batch, stamp)
+        except WireError as error:  # not for the observations' sake: the stream or a loss has been damaged
+            raise CorruptFile(f"nothing can be sealed on this file any more: {error}") from error
 
     def _move_head(self, packs: list[Sealed]) -> list[StreamHead]:
         stream = self._current
@@ -239,11 +244,12 @@ class Store:
 
     def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
         pack = read_pack(self._db, stream, seq)
-        if pack is not None:
-            return [pack]
-        if not contains(stream.done, seq):
-            self._give_up(stream, seq)
-        return []
+        if pack is None:
+            if contains(stream.unsent, seq):
+                self._give_up(stream, seq)
+            return []
+        stream.handed_out = unite(stream.handed_out, [(seq, seq)])
+        return [pack]
 
     def _give_up(self, stream: Stream, seq: int) -> None:
         reason = "pack was damaged on the gateway's disk"
@@ -253,6 +259,7 @@ class Store:
             declare(self._db, Loss(stream.name, seq, seq, None, "lost", reason))
         self._unsent_observations -= count_packs(self._db, stream, [(seq, seq)])[1]
         stream.shelved[seq] = "damaged"
+        stream.handed_out = unite(stream.handed_out, [(seq, seq)])  # the cloud may settle a declared loss
         self.state = self._look()
 
     def _shelve(self, stream: Stream, receipt: Receipt) -> bool:
@@ -270,13 +277,14 @@ class Store:
         return True
 
     def _meet_copy(self, stream: Stream, receipt: Receipt) -> NoReturn:
-        """The cloud has more of this stream than we: somebody else writes it too, or our file was restored."""
+        """The cloud has packs of this stream that we never gave: a copy of our file writes it, or ours is the copy."""
         if stream is self._current:
-            self._turn(Turn(stream.head, None, "a receipt speaks beyond our head, this buffer is an old copy"))
+            self._turn(Turn(stream.head, None, "a receipt speaks of packs that never left here, there is a copy"))
             self.state = self._look()
+        stream.disputed = True
         raise ReceiptBeyondHead(
-            f"stream {stream.name.hex()}: receipt through {receipt.through} with {len(receipt.ranges)} ranges, "
-            f"our head is {stream.last_seq}: this buffer is an old copy, its packs of that stream wait here"
+            f"stream {stream.name.hex()}: receipt through {receipt.through} with {len(receipt.ranges)} ranges, but of "
+            f"our {stream.last_seq} packs not all have left: a copy of this buffer is in use, or this one is the copy"
         )
 
     def _look(self) -> BufferState:

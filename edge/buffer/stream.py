@@ -10,11 +10,10 @@ import secrets
 import sqlite3
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 
-from edge.buffer.base import BufferUnusable
+from edge.buffer.file import CorruptFile
 from edge.buffer.head import Head
 from edge.buffer.ranges import Range, Ranges, gaps, numbers, unite
 from edge.buffer.seal import Chain
@@ -25,7 +24,11 @@ WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
 
 @dataclass(slots=True)
 class Stream:
-    """One stream: its head, what of it is settled, and what is shelved (kind by seq)."""
+    """One stream: its head, what of it is settled, and what is shelved (kind by seq).
+
+    handed_out: what may have left; of an earlier run of the program, all of it. disputed: a copy of us writes it,
+    too, so that receipts may not mean our packs: each is handed out once, and not again by itself.
+    """
 
     id: int
     name: bytes
@@ -35,6 +38,8 @@ class Stream:
     predecessor: StreamHead | None = None
     settled: Ranges = field(default_factory=list)
     shelved: dict[int, str] = field(default_factory=dict)
+    handed_out: Ranges = field(default_factory=list)
+    disputed: bool = False
 
     @property
     def chain(self) -> Chain:
@@ -91,12 +96,13 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes) -> Turn | No
 
 
 def load_streams(connection: sqlite3.Connection) -> list[Stream]:
-    """Every stream of the file, oldest first."""
+    """Every stream of the file, oldest first. Raises CorruptFile."""
     streams: dict[int, Stream] = {}
     rows = connection.execute("SELECT id, name, kid, last_seq, last_hash, predecessor FROM stream ORDER BY id")
     for id_, name, kid, last_seq, last_hash, predecessor in rows:
-        before = None if predecessor is None else msgspec.msgpack.decode(predecessor, type=StreamHead)
-        streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before)
+        before = None if predecessor is None else _predecessor(predecessor)
+        sealed = [(1, last_seq)] if last_seq else []
+        streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before, handed_out=sealed)
     for id_, first, last in connection.execute("SELECT stream_id, first, last FROM settled ORDER BY 1, 2"):
         streams[id_].settled.append((first, last))
     for id_, seq, kind in connection.execute("SELECT stream_id, seq, kind FROM shelved"):
@@ -141,20 +147,16 @@ def newly_done(stream: Stream, more: list[Range]) -> Ranges:
 
 
 def wanted(stream: Stream, *, newest_first: bool) -> list[int]:
-    """Unsent seqs, as many as one call can want."""
-    return list(islice(numbers(stream.unsent, descending=newest_first), WANTED_MAX))
+    """Unsent seqs, as many as one call can want; of a disputed stream those never handed out."""
+    left = unite(stream.done, stream.handed_out) if stream.disputed else stream.done
+    return list(islice(numbers(gaps(left, 1, stream.last_seq), descending=newest_first), WANTED_MAX))
 
 
-def claim_file(connection: sqlite3.Connection, path: Path, gateway: str) -> None:
-    """Write the gateway's name into a new file, or hold it against the one there. Raises BufferUnusable."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'gateway'").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO meta VALUES ('gateway', ?)", (gateway.encode(),))
-    elif row[0] != gateway.encode():
-        raise BufferUnusable(
-            f"{path}: the buffer of gateway {row[0].decode(errors='replace')}, configured is {gateway}; "
-            "give each gateway a data_dir of its own"
-        )
+def _predecessor(data: bytes) -> StreamHead:
+    try:
+        return msgspec.msgpack.decode(data, type=StreamHead)
+    except msgspec.MsgspecError as error:
+        raise CorruptFile(f"the predecessor of a stream no longer decodes: {error}") from error
 
 
 def _after_lost_file(head: Head) -> Turn:

@@ -96,7 +96,7 @@ class Window:
             del self._flights[name]
 
     def drop(self, name: PackName) -> None:
-        """The pack is no longer there to send."""
+        """The pack is no longer there to send, or no receipt can be hoped for."""
         self._flights.pop(name, None)
 
 

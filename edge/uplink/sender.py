@@ -12,7 +12,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from edge.buffer.base import Buffer, PackName, SealedPack
+from edge.buffer.base import Buffer, BufferFull, PackName, SealedPack
 from edge.uplink.base import BrokerUnavailable, UplinkOptions
 from edge.uplink.lanes import LIVE_PACKS, Pace, Window
 from edge.uplink.mqtt import Connection
@@ -21,6 +21,7 @@ from wire.receipt import Receipt
 BURST = 8  # packs read from the buffer at a time
 REQUESTS_MAX = 256  # ranges that were asked for again and wait
 SHORTEST_WAIT_S = 0.01
+PAUSE_S = 2.0  # after a failure that no news may end: a full disk, a broker that takes nothing more
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Sender:
         self._live_through: PackName = (b"", 0)  # what the live lane has looked at
         self._link: Connection | None = None
         self._wake = asyncio.Event()
+        self._complaint = ""
 
     @property
     def in_flight(self) -> int:
@@ -56,8 +58,15 @@ class Sender:
             if self._link is not None:
                 try:
                     wait_s = await self._round(self._link)
+                    self._complaint = ""
                 except BrokerUnavailable as error:
-                    log.debug("a round of sending ended with its connection: %s", error)
+                    wait_s = PAUSE_S
+                    log.debug("a round of sending ended: %s", error)
+                except BufferFull as error:
+                    wait_s = PAUSE_S
+                    if str(error) != self._complaint:
+                        log.error("sending pauses: %s", error)
+                    self._complaint = str(error)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
@@ -84,6 +93,13 @@ class Sender:
     def land(self, receipt: Receipt) -> None:
         """A receipt was verified and taken into the buffer."""
         self._window.land(receipt)
+        self._wake.set()
+
+    def abandon(self, stream: bytes) -> None:
+        """Receipts of this stream settle nothing: wait for none, or its packs would fill the window for ever."""
+        for name in self._window.names:
+            if name[0] == stream:
+                self._window.drop(name)
         self._wake.set()
 
     def puback(self, mid: int) -> None:

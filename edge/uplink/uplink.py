@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge.buffer.base import Buffer, ReceiptBeyondHead, StreamUnknown
+from edge.buffer.base import Buffer, BufferFull, ReceiptBeyondHead, StreamUnknown
 from edge.clock import Clock
 from edge.keys import Identity
 from edge.uplink.base import (
@@ -178,6 +178,11 @@ class Uplink:
             except LetterRefused as error:
                 self._counts[f"letters_{error.reason}"] += 1
                 log.debug("letter refused: %s", error)
+            except BufferFull as error:  # nothing of it was kept: a receipt comes again, with every pack sent again
+                self._counts["letters_unkept"] += 1
+                if str(error) != self._error:
+                    log.error("letter from the cloud cannot be kept: %s", error)
+                self._error = str(error)
 
     async def _take_receipt(self, payload: bytes) -> None:
         receipt = read_receipt(payload, cloud_key=self._cloud_key, gateway=self._identity.gateway)
@@ -186,6 +191,7 @@ class Uplink:
         except StreamUnknown as error:
             raise LetterRefused("foreign", str(error)) from error
         except ReceiptBeyondHead as error:
+            self._sender.abandon(receipt.stream)
             raise LetterRefused("beyond_head", str(error)) from error
         self._sender.land(receipt)
         self._error = ""

@@ -58,6 +58,15 @@ def test_registry_is_loaded_or_refused_with_file_and_path(tmp_path: Path):
     assert said.startswith(f"error: {file}: product[0].party: no party '1'")
 
 
+def test_what_came_from_outside_commands_no_terminal(tmp_path: Path):
+    _run(tmp_path, "migrate")
+    engine = open_engine(sqlite_url(tmp_path / "data/cloud.db"))
+    with writing(engine) as conn:
+        quarantine.keep(conn, [Refused("coldproof/v1/\x1b[2J/up/pack", b"raw", "malformed", "a\nb", 0)])
+    engine.dispose()
+    assert "coldproof/v1/\ufffd[2J/up/pack\ta\ufffdb" in _run(tmp_path, "quarantine", "list")
+
+
 def test_quarantine_is_listed_and_shown(tmp_path: Path):
     _run(tmp_path, "migrate")
     assert _run(tmp_path, "quarantine", "list") == ""

@@ -92,3 +92,17 @@ async def test_unusable_buffer_ends_it() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await live()
     assert caught.group_contains(BufferUnusable)
+
+
+async def test_at_risk_is_one_window_however_long_the_disk_takes() -> None:
+    store = Store()
+    async with Intake(store, window_ms=50) as intake:
+        await intake.room()
+        await intake.put([SCAN])
+        await asyncio.wait_for(intake.room(), 0.03)
+        await asyncio.sleep(0.06)
+        waiting = asyncio.create_task(intake.room())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        store.gate.set()
+        await asyncio.wait_for(waiting, 1)

@@ -81,12 +81,15 @@ class Bench:
         self.driver = driver(self.clock)
         self.recorded: list[Observation] = []
         self.refusal: Exception | None = None
+        self.disk_keeps_up = asyncio.Event()
+        self.disk_keeps_up.set()
         self.supervisor = Supervisor(
             "room",
             self.driver,  # type: ignore[arg-type]
             interval_s=interval_s,
             put=self.record,
             accept=self.record,
+            room=self.disk_keeps_up.wait,
             clock=self.clock,
             rng=random.Random(1),
             log=logging.getLogger("device.room"),
@@ -378,3 +381,16 @@ def test_fakes_are_what_they_pretend() -> None:
     assert not isinstance(polled, ListenDriver)
     assert isinstance(Listener(clock), ListenDriver)
     assert not isinstance(Listener(clock), PollDriver)
+
+
+async def test_nobody_is_asked_while_the_disk_does_not_keep_up() -> None:
+    bench = Bench()
+    async with bench.running():
+        await bench.clock.all_asleep(1)
+        bench.disk_keeps_up.clear()
+        bench.clock.move_to(START_MS + 60_000)
+        await asyncio.sleep(0.05)
+        assert len(bench.driver.polls) == 1
+        bench.disk_keeps_up.set()
+        await bench.clock.all_asleep(1)
+        assert len(bench.driver.polls) == 2

@@ -8,9 +8,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, insert, select, text
+from sqlalchemy.exc import IntegrityError
 
 from cloud.db import engine as db
-from cloud.db.tables import metadata, party
+from cloud.db.tables import metadata, party, person
 
 
 @pytest.fixture
@@ -29,6 +30,31 @@ def test_connection_is_durable_and_keeps_foreign_keys(engine: Engine):
     with db.reading(engine) as conn:
         found = {name: conn.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")}
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_database_is_for_its_owner_only(engine: Engine, tmp_path: Path):
+    db.migrate(engine)
+    files = sorted((tmp_path / "deep").iterdir())
+    assert [(file.name, file.stat().st_mode & 0o777) for file in files] == [
+        ("cloud.db", 0o600),
+        ("cloud.db-shm", 0o600),
+        ("cloud.db-wal", 0o600),
+    ]
+
+
+def test_place_where_no_file_can_be_is_said(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(db.DatabaseUnreachable, match="check the rights"):
+        db.open_engine(db.sqlite_url(tmp_path / "file" / "cloud.db"))
+
+
+def test_error_does_not_tell_the_values_of_its_statement(engine: Engine):
+    db.migrate(engine)
+    row = {"login": "lan", "name": "Lan", "role": "nobody", "password_hash": "a secret", "added_ms": 1}
+    with pytest.raises(IntegrityError) as caught, db.writing(engine) as conn:
+        conn.execute(insert(person).values(row))
+    assert "known_role" in str(caught.value)
+    assert "a secret" not in str(caught.value)
 
 
 def test_migrated_schema_equals_the_tables(engine: Engine):

@@ -6,22 +6,24 @@ import itertools
 import json
 import multiprocessing
 import random
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema_rs
 import msgspec
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from cloud.db import tables
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
 from cloud.events import follower as follower_module
 from cloud.events import query
 from cloud.events.follower import ScanFollower
-from cloud.events.instant import from_ms
 from cloud.ingest.record import Arrival, record
+from cloud.instant import from_ms
 from cloud.ledger import log as ledger
 from cloud.registry.keys import add_gateway
 from standards.epcis.json_form import document
@@ -160,6 +162,57 @@ def test_a_pack_behind_a_loss_of_unknown_end_is_still_worked_through(engine: Eng
     assert follow(engine) == 0
     store(engine, site, site.envelope(3, at_line(carton())))
     assert follow(engine) == 1
+
+
+def test_a_pack_that_was_declared_lost_and_came_is_worked_through(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(1, at_line(carton(), pallet())))
+    loss = Loss(site.stream, 2, 3, None, "lost", "card broke")
+    store(engine, site, site.seal(site.pack(4, at_line(carton(), pallet(SSCC_2), start=200), losses=[loss])))
+    assert follow(engine) == 4
+    store(engine, site, site.envelope(3, at_line(carton("L3"), start=100)))
+    store(engine, site, site.envelope(2, at_line(pallet(SSCC_1), start=90, channel=DOOR)))
+    follow(engine)
+    with reading(engine) as conn:
+        steps = [one.event.biz_step for one in query.recent(conn)]
+    assert sorted(map(str, steps)) == [*["commissioning"] * 3, *["packing"] * 2, "storing"]
+    assert reasons(engine) == []
+    store(engine, site, site.envelope(5, at_line(carton(), pallet(), start=300)))
+    assert follow(engine) == 2
+    with reading(engine) as conn:
+        [last] = query.recent(conn, 1)
+    assert isinstance(last.event, AggregationEvent)
+    assert [element.quantity for element in last.event.child_quantity_list] == [1]
+
+
+def test_a_late_pack_between_two_batches_is_not_skipped(
+    engine: Engine, site: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "PACKS_AT_ONCE", 1)
+    loss = Loss(site.stream, 2, 2, None, "lost", "card broke")
+    store(engine, site, site.envelope(1, at_line(carton())))
+    store(engine, site, site.seal(site.pack(3, at_line(carton(), start=20), losses=[loss])))
+    store(engine, site, site.envelope(4, at_line(carton(), start=30)))
+    late = site.envelope(2, at_line(carton("L2"), start=10))
+    arriving = iter([[], [late]])  # after the batch of pack 1, and after that of pack 3
+
+    @contextmanager
+    def writing_then_receiving(opened: Engine) -> Iterator[Connection]:
+        with writing(opened) as conn:
+            yield conn
+        store(engine, site, *next(arriving, []))
+
+    monkeypatch.setattr(follower_module, "writing", writing_then_receiving)
+    follow(engine)
+    assert len(told(engine)) == 4
+
+
+def test_a_stop_is_noticed_between_two_batches(engine: Engine, site: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower_module, "PACKS_AT_ONCE", 1)
+    store(engine, site, *[site.envelope(seq, pack) for seq, pack in enumerate(DAY, start=1)])
+    stop = threading.Event()
+    stop.set()
+    assert ScanFollower(engine, now).run_once(stop) == 0
+    assert follow(engine) == 9
 
 
 def test_working_through_again_doubles_nothing(engine: Engine, site: Gateway) -> None:

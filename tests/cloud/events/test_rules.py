@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.events.instant import from_ms
 from cloud.events.rules import (
     REASONS,
     Carton,
@@ -19,6 +18,7 @@ from cloud.events.rules import (
     judge_pallet,
     read_label,
 )
+from cloud.instant import from_ms
 from standards.epcis.json_form import parse_event, to_json
 from standards.epcis.model import AggregationEvent, Event, ObjectEvent, QuantityElement
 from standards.gs1 import digital_link

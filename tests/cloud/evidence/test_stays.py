@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.events.instant import from_ms
 from cloud.evidence.stays import Presence, follow
+from cloud.instant import from_ms
 from standards.epcis.model import (
     AggregationEvent,
     ErrorDeclaration,

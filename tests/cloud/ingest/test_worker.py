@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,12 +81,13 @@ def test_stream_gets_at_most_one_receipt_per_interval(
     gateway: Gateway, broker: Any, ingest: Ingest, connect: Any, until: Until
 ):
     field = connect(broker.host, broker.port)
+    began_s = time.monotonic()
     for envelope in gateway.chain(120):
         field.publish(gateway.topic, envelope)
         threading.Event().wait(0.005)
     until(lambda: field.settled(gateway.stream) == set(range(1, 121)))
-    times = [at_s for at_s, _ in field.receipts]
-    assert all(later - earlier > 0.15 for earlier, later in itertools.pairwise(times))
+    lasted_s = field.receipts[-1][0] - began_s
+    assert 2 <= len(field.receipts) <= lasted_s / 0.2 + 1
 
 
 def test_thousand_poison_messages_do_not_stall_the_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import Engine
 from cloud.db.engine import reading, writing
 from cloud.errors import CloudError
 from cloud.registry import load, query
+from cloud.registry.keys import RegistryError
 
 GOOD = """
 [[party]]
@@ -127,6 +129,14 @@ def test_next_binding_of_a_channel_ends_the_one_before(engine: Engine, tmp_path:
         ("2", OCTOBER_MS + 2 * day_ms, None),
     ]
     assert [one.sensor[-1] for one in second_day] == ["3"]
+
+
+@pytest.mark.parametrize(("was", "becomes"), [("threshold = -15", "threshold = nan"), ("high = -18", "high = inf")])
+def test_limit_that_is_no_number_is_refused(engine: Engine, tmp_path: Path, was: str, becomes: str):
+    assert was in GOOD
+    name = becomes.partition(" ")[0]
+    with pytest.raises(RegistryError, match=rf"{name}: not a finite number"):
+        _load(engine, tmp_path, re.sub(rf"{was}(\.0)?", becomes, GOOD))
 
 
 def test_limits_in_force_at_an_instant(engine: Engine, tmp_path: Path):

@@ -67,16 +67,6 @@ def test_clock_that_steps_back_keeps_both_hours(engine: Engine, gateway: Gateway
     assert [row.mantissa for row in found] == [0, 10, 1, 11, 2, 12]
 
 
-def test_last_before_looks_through_overlapping_packs(engine: Engine, gateway: Gateway):
-    _store(engine, gateway, gateway.envelope(2, [reading(at_s=at, mantissa=at) for at in (0, 50, 100)]))
-    _store(engine, gateway, gateway.envelope(1, [reading(at_s=at, mantissa=at) for at in (10, 60)]))
-    with look(engine) as conn:
-        answers = {
-            at_s: query.last_before(conn, gateway.name, AIR, START_MS + 1000 * at_s) for at_s in (0, 1, 55, 61, 999)
-        }
-    assert {at_s: row and row.mantissa for at_s, row in answers.items()} == {0: None, 1: 0, 55: 50, 61: 60, 999: 100}
-
-
 def test_series_tell_their_span(engine: Engine, gateway: Gateway):
     _store(engine, gateway, gateway.envelope(1, [reading(at_s=0), reading(at_s=60), reading(at_s=5, channel="a/b")]))
     _store(engine, gateway, gateway.envelope(2, [reading(at_s=120), scan("0123")]))
@@ -85,14 +75,11 @@ def test_series_tell_their_span(engine: Engine, gateway: Gateway):
             query.SeriesSpan(gateway.name, "a/b", "CEL", 1, START_MS + 5000, START_MS + 5000),
             query.SeriesSpan(gateway.name, AIR, "CEL", 3, START_MS, START_MS + 120_000),
         ]
-        assert query.span(conn, gateway.name, AIR) == (START_MS, START_MS + 120_000)
 
 
 def test_unknown_channel_has_nothing(engine: Engine, gateway: Gateway):
     with look(engine) as conn:
         assert query.readings(conn, gateway.name, "no/thing", 0, EVER) == []
-        assert query.last_before(conn, gateway.name, "no/thing", EVER) is None
-        assert query.span(conn, gateway.name, "no/thing") is None
         assert query.list_series(conn) == []
 
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.web.trace import Piece, Point, Trace, cut, envelope, merged, pieces
+from cloud.evidence.statistics import merged
+from cloud.web.trace import Piece, Point, Trace, cut, envelope, pieces
 
 values = st.one_of(st.none(), st.floats(-40, 60, allow_nan=False))
 

@@ -20,7 +20,7 @@ from edge.buffer import sqlite as buffer_sqlite
 from edge.buffer.base import SealOptions
 from edge.buffer.file import open_file
 from edge.durable import replace_file
-from tests.edge.buffer.material import make, reading, receipt, scan, stamp
+from tests.edge.buffer.material import make, reading, receipt, scan, seal_and_send, stamp
 
 
 def die() -> None:
@@ -66,7 +66,7 @@ async def live(folder: Path, first: int) -> None:
 
         async def seal() -> None:
             for n in range(10_000):
-                heads = await buffer.seal(stamp(first + n))
+                heads = await seal_and_send(buffer, stamp(first + n))
                 if heads and n % 3 == 0:
                     await buffer.settle(receipt(heads[-1].stream, heads[-1].last_seq // 2))
                 await asyncio.sleep(0.004)

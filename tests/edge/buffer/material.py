@@ -13,7 +13,7 @@ from edge.buffer.sqlite import SqliteBuffer
 from edge.keys import Identity
 from standards import cose
 from wire.observation import ClockState, Observation, Quality, Reading, Scan, Stamp
-from wire.pack import Pack, observations, unseal
+from wire.pack import Pack, StreamHead, observations, unseal
 from wire.receipt import Receipt
 
 BOOT = bytes(range(16))
@@ -48,6 +48,13 @@ def make(
 
 def receipt(stream: bytes, through: int, *ranges: tuple[int, int], refused: object = ()) -> Receipt:
     return Receipt("gw-1", stream, through, list(ranges), list(refused), START_MS)  # type: ignore[call-overload]
+
+
+async def seal_and_send(buffer: Buffer, at: Stamp) -> list[StreamHead]:
+    """Seal, and hand the fresh packs out as an uplink would; their heads."""
+    heads = await buffer.seal(at)
+    await buffer.fetch([(head.stream, head.last_seq) for head in heads])
+    return heads
 
 
 async def everything(buffer: Buffer) -> list[SealedPack]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
+import re
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.buffer import file as buffer_file
 from edge.buffer.base import BufferUnusable, SealOptions
+from edge.buffer.packs import insert_packs
 from edge.buffer.seal import pack_group
-from tests.edge.buffer.material import contents, everything, make, open_pack, reading, receipt, stamp
+from tests.edge.buffer.material import contents, everything, make, open_pack, reading, receipt, seal_and_send, stamp
 from wire.pack import Loss, StreamHead
 
 ONE_EACH = SealOptions(max_readings=1)
@@ -24,7 +29,7 @@ async def fill(folder: Path, first: int, last: int, *, settle: int = 0) -> Strea
     """Seal one pack per reading n in first–last; the head."""
     async with make(folder, seal_options=ONE_EACH) as buffer:
         await buffer.append([reading(n) for n in range(first, last + 1)])
-        heads = await buffer.seal(stamp(last))
+        heads = await seal_and_send(buffer, stamp(last))
         if settle:
             await buffer.settle(receipt(heads[-1].stream, settle))
         return heads[-1]
@@ -153,6 +158,16 @@ async def test_an_unreadable_head_file_does_not_stop_the_buffer(tmp_path: Path, 
     assert head.hash.hex() in (tmp_path / "head.json").read_text()
 
 
+@pytest.mark.parametrize("field", ['"last_seq":', '"released_through":'])
+@pytest.mark.parametrize("value", ["-1", "9223372036854775808"])
+async def test_a_head_that_makes_no_sense_does_not_block_sealing(tmp_path: Path, field: str, value: str) -> None:
+    await fill(tmp_path, 1, 2)
+    (tmp_path / "buffer.db").unlink()
+    path = tmp_path / "head.json"
+    path.write_text(re.sub(f"{field}[0-9]+", field + value, path.read_text()))
+    assert await first_pack_of_a_new_stream(tmp_path) == (None, [])
+
+
 async def test_newer_schema_refuses_to_start(tmp_path: Path) -> None:
     await fill(tmp_path, 1, 2)
     path = tmp_path / "buffer.db"
@@ -232,6 +247,77 @@ async def test_a_group_that_cannot_be_sealed_is_kept_aside_and_blocks_nothing(
         assert buffer.state().open_observations == 0
         assert buffer._store._db.execute("SELECT count, observations FROM damaged_group").fetchall() == [(1, bad)]
     assert "cannot be sealed" in caplog.text
+
+
+def misplace_the_first_group(path: Path) -> None:
+    """Give it the highest row id where it lies: a scan still finds it, a look-up among the others does not."""
+    db = sqlite3.connect(path)
+    (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'open_group'").fetchone()
+    db.close()
+    data = bytearray(path.read_bytes())
+    page = (root - 1) * 4096
+    assert data[page] == 0x0D, "the leaf page of a table (SQLite file format, §1.6)"
+    cell = page + int.from_bytes(data[page + 8 : page + 10], "big")
+    row_id = cell + (2 if data[cell] & 0x80 else 1)  # behind the payload's length, a varint
+    assert data[row_id] == 1
+    data[row_id] = 99
+    path.write_bytes(data)
+
+
+def nail_down_the_groups(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TRIGGER nail BEFORE DELETE ON open_group BEGIN SELECT RAISE(IGNORE); END")
+    db.close()
+
+
+@pytest.mark.parametrize("damage", [misplace_the_first_group, nail_down_the_groups])
+async def test_a_group_that_cannot_be_deleted_is_not_sealed_again_and_again(
+    tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make(tmp_path) as buffer:
+        for n in range(4):
+            await buffer.append([reading(n)])
+    damage(tmp_path / "buffer.db")
+    monkeypatch.setattr(buffer_file, "CHECK_MAX_BYTES", 0)  # as if it were too large to be checked at every start
+    turns = itertools.count()
+
+    def insert(*rows: Any, **named: Any) -> None:
+        assert next(turns) < 5, "sealing never ends"
+        insert_packs(*rows, **named)
+
+    monkeypatch.setattr("edge.buffer.store.insert_packs", insert)
+    async with make(tmp_path) as buffer:
+        assert buffer.state().open_observations == 4
+        await buffer.seal(stamp(9))
+        await buffer.append([reading(10)])
+        await buffer.seal(stamp(11))
+        assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+        assert contents(await everything(buffer)) == Counter([reading(10)])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE declaration SET loss = x'00'",
+        "UPDATE declaration SET loss = x'98c40000c0c0a0a090c0c0'",  # decodes, and can never be signed
+        "UPDATE stream SET predecessor = x'00'",
+    ],
+)
+async def test_damaged_rows_do_not_stop_sealing_for_ever(tmp_path: Path, damage: str) -> None:
+    await fill(tmp_path, 1, 2)
+    (tmp_path / "buffer.db").unlink()
+    async with make(tmp_path) as buffer:
+        await buffer.append([reading(3)])
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    assert db.execute(damage).rowcount == 1
+    db.commit()
+    db.close()
+    async with make(tmp_path) as buffer:
+        await buffer.seal(stamp(8))
+        await buffer.append([reading(9)])
+        await buffer.seal(stamp(10))
+        assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+        assert contents(await everything(buffer)) == Counter([reading(9)])
 
 
 async def test_flipped_bits_never_yield_a_changed_pack_or_a_doubled_seq(tmp_path: Path) -> None:

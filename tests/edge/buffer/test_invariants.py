@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +32,7 @@ from tests.edge.buffer.material import (
     reading,
     receipt,
     scan,
+    seal_and_send,
     stamp,
 )
 from wire.pack import StreamHead
@@ -117,7 +120,7 @@ async def test_seqs_are_contiguous_and_chained(tmp_path: Path) -> None:
 async def test_a_pack_leaves_only_on_a_receipt(tmp_path: Path) -> None:
     async with make(tmp_path, seal_options=ONE_EACH) as buffer:
         await buffer.append([reading(n) for n in range(5)])
-        await buffer.seal(stamp(9))
+        await seal_and_send(buffer, stamp(9))
         stream = buffer.state().stream
         assert await buffer.settle(receipt(stream, 1, (4, 4))) == 2
         assert await buffer.settle(receipt(stream, 1, (4, 4))) == 0
@@ -142,7 +145,7 @@ def test_receipts_are_united_in_any_order(tmp_path_factory: pytest.TempPathFacto
     async def run() -> None:
         async with make(tmp_path_factory.mktemp("united"), seal_options=ONE_EACH) as buffer:
             await buffer.append([reading(n) for n in range(12)])
-            await buffer.seal(stamp(99))
+            await seal_and_send(buffer, stamp(99))
             settled: set[int] = set()
             released = 0
             for through, seqs in letters:
@@ -161,17 +164,45 @@ async def test_what_lies_beyond_our_head_settles_nothing_and_begins_a_new_stream
     async with make(tmp_path) as buffer:
         await buffer.append([reading(1)])
         (head,) = await buffer.seal(stamp(2))
-        with pytest.raises(ReceiptBeyondHead, match="old copy"):
+        with pytest.raises(ReceiptBeyondHead, match="copy"):
             await buffer.settle(receipt(head.stream, 7))
         with pytest.raises(ReceiptBeyondHead):
             await buffer.settle(receipt(head.stream, 0, (2, 2)))
         assert len(await everything(buffer)) == 1
         await buffer.append([reading(3)])
         (fresh,) = await buffer.seal(stamp(4))
-        old, new = await everything(buffer)
+        (new,) = await everything(buffer)
+        assert buffer.state().unsent_packs == 2
+        assert len(await buffer.fetch([(head.stream, 1)])) == 1
     assert fresh.stream != head.stream
-    assert (old.stream, new.stream) == (head.stream, fresh.stream)
+    assert new.stream == fresh.stream
     assert open_pack(new).predecessor == head
+
+
+async def test_what_never_left_here_is_not_settled_by_the_receipt_of_a_copy(tmp_path: Path) -> None:
+    for name in ("one", "copy"):
+        (tmp_path / name).mkdir()
+    async with make(tmp_path / "one", seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(1), reading(2)])
+        await seal_and_send(buffer, stamp(2))
+        stream = buffer.state().stream
+    for file in ("buffer.db", "head.json"):
+        shutil.copy(tmp_path / "one" / file, tmp_path / "copy" / file)
+    async with make(tmp_path / "copy", seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(n) for n in range(13, 18)])
+        await buffer.seal(stamp(20))
+        (newest,) = await buffer.unsent(newest_first=True, limit=1)
+        assert newest.seq == 7
+        with pytest.raises(ReceiptBeyondHead):  # the original has meanwhile sent its own 3 and 4
+            await buffer.settle(receipt(stream, 4, (7, 7)))
+        assert buffer.state().stream != stream
+        left = await buffer.unsent(newest_first=False, limit=9)
+        assert [pack.seq for pack in left] == [3, 4, 5, 6]  # each once
+        assert await buffer.unsent(newest_first=False, limit=9) == []
+        assert buffer.state().unsent_packs == 7
+        ours = [(pack.seq, pack.hash, "conflict") for pack in left if pack.seq < 5]
+        assert await buffer.settle(receipt(stream, 7, refused=ours)) == 5  # now it speaks of all that we sent
+        assert (buffer.state().refused_packs, buffer.state().unsent_packs) == (2, 0)
 
 
 async def test_a_receipt_for_a_foreign_stream_is_refused(tmp_path: Path) -> None:
@@ -263,6 +294,41 @@ async def test_a_closed_buffer_accepts_nothing(tmp_path: Path) -> None:
     await waiting  # it was under way: the buffer drained before it closed
     with pytest.raises(BufferUnusable, match="closed"):
         await buffer.append([reading(2)])
+
+
+async def test_nobody_waits_for_ever_who_came_while_a_commit_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def fail(*_: object, **__: object) -> None:
+        under_way.set()
+        go_on.wait(5)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("edge.buffer.store.Store.append", fail)
+    buffer = await make(tmp_path).__aenter__()
+    first = asyncio.create_task(buffer.append([reading(1)]))
+    await asyncio.to_thread(under_way.wait, 5)
+    second = asyncio.create_task(buffer.append([reading(2)]))
+    await asyncio.sleep(0)
+    go_on.set()
+    async with asyncio.timeout(5):
+        for each in (first, second):
+            with pytest.raises(BufferUnusable, match="interrupted"):
+                await each
+    with pytest.raises(RuntimeError, match="a defect"):
+        await buffer.__aexit__(None, None, None)
+
+
+async def test_a_seq_beyond_the_head_is_neither_here_nor_lost(tmp_path: Path) -> None:
+    async with make(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        (head,) = await buffer.seal(stamp(2))
+        assert await buffer.fetch([(head.stream, 0), (head.stream, 2), (head.stream, 2**62)]) == []
+        await buffer.append([reading(3)])
+        await buffer.seal(stamp(4))
+        assert [open_pack(pack).losses for pack in await everything(buffer)] == [[], []]
 
 
 async def test_nobody_waits_for_ever_when_a_commit_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from edge.buffer.base import MIN_MAX_BYTES, BufferFull, BufferOptions, SealOptions
 from edge.buffer.sqlite import SqliteBuffer
-from tests.edge.buffer.material import contents, make, receipt, stamp
-from wire.observation import Scan
+from tests.edge.buffer.material import contents, everything, make, reading, receipt, seal_and_send, stamp
+from wire.observation import Reading, Scan
 
 SMALL = BufferOptions(commit_window_ms=1, max_bytes=MIN_MAX_BYTES, min_free_bytes=0)
 BIG_PACKS = SealOptions(max_bytes=192 * 1024)
@@ -58,7 +60,7 @@ async def test_an_endless_run_with_receipts_stays_within_the_bound(tmp_path: Pat
     async with make(tmp_path, options=SMALL, seal_options=BIG_PACKS) as buffer:
         for n in range(130):  # about 11 MB, compressed, through 8 MB
             await buffer.append(bulky(n))
-            heads = await buffer.seal(stamp(n))
+            heads = await seal_and_send(buffer, stamp(n))
             await buffer.settle(receipt(heads[-1].stream, heads[-1].last_seq))
             assert buffer.state().bytes < SMALL.max_bytes + 5_000_000  # the file and one write-ahead log
         assert not buffer.state().full
@@ -70,7 +72,7 @@ async def test_the_minimum_free_disk_holds_and_the_archive_gives_way_first(tmp_p
     async with make(tmp_path, options=options, seal_options=BIG_PACKS, free_bytes=lambda _: free[0]) as buffer:
         for n in range(10):
             await buffer.append(bulky(n))
-            heads = await buffer.seal(stamp(n))
+            heads = await seal_and_send(buffer, stamp(n))
         state = buffer.state()
         await buffer.settle(receipt(state.stream, heads[-1].last_seq - 1))
         free[0] = 10
@@ -82,6 +84,42 @@ async def test_the_minimum_free_disk_holds_and_the_archive_gives_way_first(tmp_p
         free[0] = 10**9
         await buffer.append(bulky(12))
         assert not buffer.state().full
+
+
+def fill_the_disk(buffer: SqliteBuffer, *, full: bool = True) -> None:
+    """As if the file system gave the file no page more."""
+    pages = 1 if full else 2**30
+    buffer._store._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+async def test_what_a_full_disk_kept_from_being_sealed_is_due_at_once_when_there_is_room(tmp_path: Path) -> None:
+    def many(first: int) -> list[Reading]:
+        return [reading(n, channel=f"{RNG.randbytes(20).hex()}/air") for n in range(first, first + 200)]
+
+    async with make(tmp_path, seal_options=SealOptions(after_s=0.05)) as buffer:
+        await buffer.append(many(0))
+        await buffer.append(many(200))
+        fill_the_disk(buffer)
+        with pytest.raises(BufferFull):
+            await buffer.append(many(400))
+        with pytest.raises(BufferFull):
+            await buffer.seal(stamp(5))
+        assert buffer.state().open_observations == 400
+        fill_the_disk(buffer, full=False)
+        async with asyncio.timeout(5):
+            await buffer.ripe()
+        await buffer.seal(stamp(6))
+        assert len(contents(await everything(buffer))) == 400
+
+
+async def test_a_full_disk_does_not_stop_the_buffer_from_closing(tmp_path: Path) -> None:
+    async with make(tmp_path) as buffer:
+        await buffer.append(bulky(1))
+        buffer._store._db.set_authorizer(
+            lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_PRAGMA else 0
+        )
+    async with make(tmp_path) as buffer:
+        assert buffer.state().open_observations == 40
 
 
 @pytest.mark.parametrize("named", [{"max_bytes": 5}, {"commit_window_ms": 0}, {"min_free_bytes": -1}])

@@ -24,7 +24,10 @@ CLOUD_KEY = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x02")
 
 
 class FakeCloud:
-    """`mute`: store, but say nothing. `order`: the seqs as they arrived. Statuses are kept as they came."""
+    """`mute`: store, but say nothing. `order`: the seqs as they arrived. Statuses are kept as they came.
+
+    `ahead`: through which seq a copy of the gateway has brought its stream.
+    """
 
     def __init__(self, host: str, port: int, gateway_key: Ed25519PublicKey, name: str = "gw-1") -> None:
         self.gateway_key = gateway_key
@@ -32,6 +35,7 @@ class FakeCloud:
         self.mute = False
         self.lose_receipts = 0
         self.refuse: set[int] = set()
+        self.ahead: dict[bytes, int] = {}
         self.key = CLOUD_KEY
         self.packs: dict[tuple[bytes, int], tuple[bytes, Pack]] = {}
         self.order: list[int] = []
@@ -59,6 +63,7 @@ class FakeCloud:
     def receipt_for(self, stream: bytes) -> Receipt:
         """The cumulative receipt, as a fresh read would give it."""
         have = unite([], [(seq, seq) for found, seq in list(self.packs) if found == stream])
+        have = unite(have, [(1, self.ahead[stream])] if stream in self.ahead else [])
         through = have[0][1] if have and have[0][0] == 1 else 0
         refused = [
             (seq, envelope_hash(envelope), "refused in this test")

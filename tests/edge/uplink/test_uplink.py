@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.edge.buffer.material import reading, receipt
+from edge.buffer.base import BufferFull
+from tests.edge.buffer.material import reading, receipt, stamp
 from tests.edge.uplink.conftest import run_gateway
 from tests.edge.uplink.fake_cloud import FakeCloud
 from wire import topics
@@ -81,6 +83,34 @@ async def test_a_lost_receipt_means_sending_again_and_no_double_in_the_record(
     assert cloud.contents() == all_of(3)
 
 
+async def test_a_full_disk_is_waited_for_and_stops_nothing(
+    tmp_path: Path, broker: Any, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.uplink.sender.PAUSE_S", 0.05)
+
+    def full(*_: object, **__: object) -> None:
+        raise BufferFull("the disk is full")
+
+    async with run_gateway(tmp_path, broker.port, retry_s=1) as gateway:
+        with monkeypatch.context() as patched:
+            patched.setattr("edge.buffer.head.HeadFile.write", full)
+            await gateway.buffer.append([reading(0)])
+            with pytest.raises(BufferFull):
+                await gateway.buffer.seal(stamp(0))
+            gateway.uplink.notify()
+            await gateway.until(lambda: gateway.uplink.state().connected)
+            await asyncio.sleep(0.2)
+            assert cloud.order == []
+        with monkeypatch.context() as patched:
+            patched.setattr("edge.buffer.store.save_settled", full)
+            await gateway.until(lambda: gateway.uplink.state().counts.get("letters_unkept", 0) > 0)
+            assert "full" in gateway.uplink.state().last_error
+            assert gateway.buffer.state().unsent_packs == 1
+        await gateway.all_released()
+        assert gateway.uplink.state().last_error == ""
+    assert cloud.contents() == all_of(1)
+
+
 async def test_puback_alone_releases_nothing(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
     cloud.mute = True
     async with run_gateway(tmp_path, broker.port) as gateway:
@@ -129,6 +159,21 @@ async def test_hostile_letters_are_counted_and_change_nothing(tmp_path: Path, br
         assert counts["letters_beyond_head"] == 1
         assert counts["letters_expired"] == 1
         assert counts["packs_released"] == 1
+
+
+async def test_a_stream_that_a_copy_has_carried_on_does_not_hold_up_the_next_one(
+    tmp_path: Path, broker: Any, cloud: FakeCloud
+) -> None:
+    async with run_gateway(tmp_path, broker.port, window=8) as gateway:
+        old = gateway.buffer.state().stream
+        cloud.ahead = {old: 900}
+        await gateway.produce(12)
+        await gateway.until(lambda: gateway.buffer.state().stream != old)
+        await gateway.produce(20)
+        await gateway.until(lambda: gateway.buffer.state().released_through == 20)
+        await gateway.until(lambda: gateway.uplink.state().in_flight == 0)
+        assert gateway.buffer.state().unsent_packs == 12
+    assert cloud.contents() == all_of(32)
 
 
 async def test_receipts_release_in_any_order(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:

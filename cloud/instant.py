@@ -1,4 +1,4 @@
-"""Instants of EPCIS (aware datetimes) ↔ our integer milliseconds UTC, without a float in between."""
+"""Aware datetimes (EPCIS, TOML, the API) ↔ our integer milliseconds UTC, without a float in between."""
 
 from __future__ import annotations
 

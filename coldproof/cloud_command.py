@@ -117,7 +117,7 @@ def quarantine_list(
 ) -> None:
     """Print the newest entries, newest first, one per line."""
     with told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
-        for one in quarantine.entries(conn, limit):
+        for one in quarantine.headings(conn, limit):
             columns = (one.id, _time(one.received_ms), f"{one.times}×", one.reason)
             typer.echo("\t".join([*map(str, columns), printable(one.topic) or "(only counted)", printable(one.detail)]))
 

@@ -17,6 +17,8 @@ from wire.observation import ClockState, Stamp
 from wire.simtime import SharedSimTime
 
 STEP_MS = 2  # wall minus monotonic moves by rounding only, unless somebody stepped the wall clock
+CLOSE_NS = 500_000  # two clocks read within this are read at once
+LOOKS_MAX = 10
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _LIBC = ctypes.CDLL(None)
 
@@ -37,14 +39,20 @@ class SystemClock:
     def __init__(self) -> None:
         self._boot_id = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
         self._offset_ms = _wall_minus_monotonic_ms()
+        self._unsynced = ClockState.UNSYNCED  # what to say while the kernel has no source
 
     def stamp(self) -> Stamp:
         """Both clocks now; wall time is monotonic time plus an offset that changes only when somebody stepped."""
         offset_ms = _wall_minus_monotonic_ms()
         if abs(offset_ms - self._offset_ms) > STEP_MS:
             self._offset_ms = offset_ms
+            self._unsynced = ClockState.UNSYNCED
+        if _is_synchronised():
+            self._unsynced = ClockState.HOLDOVER
+            state = ClockState.SYNCED
+        else:
+            state = self._unsynced
         monotonic_ms = time.monotonic_ns() // 1_000_000
-        state = ClockState.SYNCED if _is_synchronised() else ClockState.UNSYNCED
         return Stamp(monotonic_ms + self._offset_ms, monotonic_ms, self._boot_id, state)
 
     async def sleep_until(self, monotonic_ms: int) -> None:
@@ -120,7 +128,13 @@ class SteppedClock:
 
 
 def _wall_minus_monotonic_ms() -> int:
-    return (time.time_ns() - time.monotonic_ns()) // 1_000_000
+    """Look again when something came between the two clocks: being held up is no step."""
+    for _ in range(LOOKS_MAX):
+        monotonic_ns = time.monotonic_ns()
+        offset_ns = time.time_ns() - monotonic_ns
+        if time.monotonic_ns() - monotonic_ns < CLOSE_NS:
+            break
+    return offset_ns // 1_000_000
 
 
 def _is_synchronised() -> bool:

@@ -67,4 +67,4 @@ async def _play_faults(scenario: Scenario, machinery: Machinery, sim_time: Share
 
 async def _until(sim_time: SharedSimTime, at_ms: int) -> None:
     while (left_ms := at_ms - sim_time.now_ms()) > 0:  # noqa: ASYNC110 - a file, it has no event
-        await asyncio.sleep(min(LOOK_S, left_ms / 1000 / max(sim_time.factor(), 1e-3)))
+        await asyncio.sleep(min(LOOK_S, left_ms / 1000 / sim_time.factor()))

@@ -18,6 +18,7 @@ from wire.topics import is_gateway_name
 CONTENT_TYPE = "application/vnd.coldproof.receipt.v1"
 RANGES_MAX = 256  # what is beyond them is sent again, which does no harm
 REFUSED_MAX = 256
+CONFLICT = "conflict"  # the reason of a refusal that says: another pack of this stream and seq came first
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -23,7 +24,7 @@ class Segment(msgspec.Struct, frozen=True):
 
     started_s: float
     origin_ms: float
-    factor: float
+    factor: Annotated[float, msgspec.Meta(gt=0)]  # who waits for a moment divides by it
 
     def at(self, monotonic_s: float) -> float:
         """Simulated UTC milliseconds at a host monotonic time."""

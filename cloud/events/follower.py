@@ -114,7 +114,7 @@ class ScanFollower:
 
     def _take(self, conn: Connection, seen: SeenScan) -> None:
         known = kind_of(conn, event_id(seen))
-        outcome = self._judge(conn, seen) if known is None else None
+        outcome = self._judge(conn, seen) if known is None and not _has_finding(conn, seen) else None
         if isinstance(outcome, Finding):
             _log.info("scan %s is no event: %s", origin_of(seen), outcome.reason)
             _keep(conn, seen, outcome)
@@ -204,8 +204,11 @@ def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> li
     ]
 
 
-def _keep(conn: Connection, seen: SeenScan, finding: Finding) -> None:
+def _has_finding(conn: Connection, seen: SeenScan) -> bool:
     there = and_(scan_finding.c.pack_id == seen.pack_id, scan_finding.c.ordinal == seen.ordinal)
-    if conn.scalar(select(literal(1)).where(there)) is None:
-        row = {"pack_id": seen.pack_id, "ordinal": seen.ordinal, "code": seen.code, "observed_ms": seen.observed_ms}
-        conn.execute(insert(scan_finding).values(row | {"reason": f"{finding.reason}: {finding.detail}"}))
+    return conn.scalar(select(literal(1)).where(there)) is not None
+
+
+def _keep(conn: Connection, seen: SeenScan, finding: Finding) -> None:
+    row = {"pack_id": seen.pack_id, "ordinal": seen.ordinal, "code": seen.code, "observed_ms": seen.observed_ms}
+    conn.execute(insert(scan_finding).values(row | {"reason": f"{finding.reason}: {finding.detail}"}))

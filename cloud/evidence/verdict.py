@@ -14,6 +14,8 @@ from a stay):
     fail            critical_excursion {rule, channel, direction, threshold, extreme, unit, duration_s, from_ms}
     remarks         warning_excursion, short_excursion {the same} · gap {channel, count, longest_s}
                     sensor_errors {channel, count} · clock_unsynced {channel, count}
+                    between_readings {measurement}: too short a stay for a reading of its own; the one before it
+                    stands for it
     not assessed    no_custody
 """
 
@@ -99,7 +101,10 @@ def _missing(profile: Profile, measurement: str, series: Sequence[SeriesEvidence
     measured = [one for one in series if one.measurement == measurement]
     if not measured:
         return [Reason("no_sensor", {"measurement": measurement})]
-    if not any(one.count for one in measured):
+    unread = not any(one.count for one in measured)
+    if unread and coverage >= profile.min_coverage:
+        return [Reason("between_readings", {"measurement": measurement})]
+    if unread:
         return [Reason("no_readings", {"measurement": measurement})]
     if coverage < profile.min_coverage:
         params: dict[str, str | float | int] = {

@@ -33,17 +33,22 @@ class Refused(msgspec.Struct, frozen=True):
     received_ms: int
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A row of the quarantine. times: how often these bytes came; raw may be cut, `detail` says so."""
+class Heading(msgspec.Struct, frozen=True):
+    """A row of the quarantine without its bytes. times: how often they came."""
 
     id: int
     topic: str
     reason: str
     detail: str
     hash: bytes
-    raw: bytes
     received_ms: int
     times: int
+
+
+class Entry(Heading, frozen=True):
+    """A row of the quarantine; raw may be cut, `detail` says so."""
+
+    raw: bytes
 
 
 def keep(conn: Connection, refused: Sequence[Refused]) -> None:
@@ -66,14 +71,15 @@ def keep(conn: Connection, refused: Sequence[Refused]) -> None:
         size_bytes += len(raw)
 
 
-def entries(conn: Connection, limit: int = 100) -> list[Entry]:
-    """The newest rows, newest first."""
-    rows = conn.execute(select(quarantine).order_by(quarantine.c.id.desc()).limit(limit))
-    return [Entry(**row) for row in rows.mappings()]
+def headings(conn: Connection, limit: int = 100) -> list[Heading]:
+    """The newest rows, newest first; their bytes, which may be many, are left where they are."""
+    columns = [quarantine.c[name] for name in Heading.__struct_fields__]
+    rows = conn.execute(select(*columns).order_by(quarantine.c.id.desc()).limit(limit))
+    return [Heading(**row) for row in rows.mappings()]
 
 
 def entry(conn: Connection, entry_id: int) -> Entry | None:
-    """One row."""
+    """One row, bytes and all."""
     row = conn.execute(select(quarantine).where(quarantine.c.id == entry_id)).mappings().one_or_none()
     return None if row is None else Entry(**row)
 

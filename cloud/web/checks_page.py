@@ -60,7 +60,7 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True)
 class ChecksView:
-    """The whole page."""
+    """The whole page. gateways: those of the registry, then others that spoke, by name."""
 
     gateways: list[GatewayRow]
     findings: list[FindingRow]
@@ -85,7 +85,8 @@ def _gateways(conn: Connection) -> list[GatewayRow]:
     heard = {one.status.gateway: one for one in gateway_state.states(conn)}
     known = {one.name: one for one in registry.gateways(conn)}
     rows = []
-    for name in sorted({*heard, *known}):
+    strangers = sorted(heard.keys() - known.keys())[:SHOWN]  # anybody at the broker can claim to be one
+    for name in [*sorted(known), *strangers]:
         last, entry = heard.get(name), known.get(name)
         simulated = entry.simulated if entry else bool(last and last.status.simulated)
         status, heard_ms = (last.status, last.heard_ms) if last else (None, 0)
@@ -106,7 +107,7 @@ def _findings(conn: Connection, page: Page) -> list[FindingRow]:
 def _refused(conn: Connection, page: Page) -> list[RefusedRow]:
     return [
         RefusedRow(one.topic, _words(page, "refused", one.reason), one.detail, one.received_ms, one.times)
-        for one in quarantine.entries(conn, SHOWN)
+        for one in quarantine.headings(conn, SHOWN)
     ]
 
 

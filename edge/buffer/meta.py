@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from edge.buffer.base import BufferUnusable
+from edge.buffer.file import CorruptFile
 
 
 def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
@@ -20,8 +21,10 @@ def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
 
 
 def use_counter(db: sqlite3.Connection, counter: int) -> bool:
-    """Use up a command counter for good; False when it, or a later one, was used before."""
+    """Use up a command counter for good; False when it, or a later one, was used before. Raises CorruptFile."""
     used = _read(db, "command_counter")
+    if used is not None and not used.isdecimal():
+        raise CorruptFile(f"the last command counter reads {used[:20]!r}")
     if used is not None and counter <= int(used):
         return False
     _write(db, "command_counter", str(counter))

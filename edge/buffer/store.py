@@ -22,7 +22,7 @@ from edge.buffer.base import (
     SealOptions,
     StreamUnknown,
 )
-from edge.buffer.file import CorruptFile, disk_bytes, set_aside_names, transaction
+from edge.buffer.file import CorruptFile, set_aside_names, transaction
 from edge.buffer.groups import Batch, drop_batch, group_row, insert_group, look_at_backlog, next_batch
 from edge.buffer.head import HeadFile
 from edge.buffer.meta import claim_file, use_counter
@@ -35,9 +35,10 @@ from edge.buffer.packs import (
     refused_here,
     times_of,
 )
-from edge.buffer.ranges import Range, contains, gaps, size, unite
+from edge.buffer.ranges import Range, contains, gaps, unite
 from edge.buffer.seal import Sealed, seal_all
 from edge.buffer.space import FreeBytes, Space
+from edge.buffer.state import state_of
 from edge.buffer.stream import (
     Stream,
     Turn,
@@ -53,7 +54,7 @@ from edge.keys import Identity
 from wire.envelope import WireError
 from wire.observation import Observation, Stamp
 from wire.pack import Loss, StreamHead
-from wire.receipt import Receipt
+from wire.receipt import CONFLICT, Receipt
 
 HEAD_NAME = "head.json"
 
@@ -135,6 +136,8 @@ class Store:
         """Unite a receipt with what is known; how many packs it released. Raises StreamUnknown, ReceiptBeyondHead."""
         stream = self._find(receipt.stream)
         refused = self._shelve(stream, receipt)
+        if any(reason == CONFLICT for _, reason in refused):
+            self._leave(stream, "the cloud has another pack of the same seq, there is a copy of this buffer")
         claimed = [(1, receipt.through)] if receipt.through else []
         claimed += receipt.ranges
         if any(gaps(stream.handed_out, first, last) for first, last in claimed):
@@ -262,11 +265,11 @@ class Store:
         stream.handed_out = unite(stream.handed_out, [(seq, seq)])  # the cloud may settle a declared loss
         self.state = self._look()
 
-    def _shelve(self, stream: Stream, receipt: Receipt) -> bool:
-        """Shelve the packs a receipt refuses; only those whose bytes it names."""
+    def _shelve(self, stream: Stream, receipt: Receipt) -> list[tuple[int, str]]:
+        """Shelve the packs a receipt refuses, only those whose bytes it names; (seq, reason) of the fresh ones."""
         rows = refused_here(self._db, stream, receipt)
         if not rows:
-            return False
+            return []
         fresh = newly_done(stream, [(seq, seq) for seq, _ in rows])
         with transaction(self._db):
             insert_shelved(self._db, stream, "refused", rows)
@@ -274,13 +277,17 @@ class Store:
         for seq, reason in rows:
             stream.shelved[seq] = "refused"
             log.error("cloud refused a pack: stream=%s seq=%d reason=%s", stream.name.hex(), seq, reason)
-        return True
+        return rows
+
+    def _leave(self, stream: Stream, why: str) -> None:
+        """Write no more of this stream."""
+        if stream is self._current:
+            self._turn(Turn(stream.head, None, why))
+            self.state = self._look()
 
     def _meet_copy(self, stream: Stream, receipt: Receipt) -> NoReturn:
         """The cloud has packs of this stream that we never gave: a copy of our file writes it, or ours is the copy."""
-        if stream is self._current:
-            self._turn(Turn(stream.head, None, "a receipt speaks of packs that never left here, there is a copy"))
-            self.state = self._look()
+        self._leave(stream, "a receipt speaks of packs that never left here, there is a copy of this buffer")
         stream.disputed = True
         raise ReceiptBeyondHead(
             f"stream {stream.name.hex()}: receipt through {receipt.through} with {len(receipt.ranges)} ranges, but of "
@@ -288,24 +295,15 @@ class Store:
         )
 
     def _look(self) -> BufferState:
-        current = self._current
-        open_ = look_at_backlog(self._db)
-        many = open_.observations >= self._seal_options.max_readings
-        self.seal_at_once = many or open_.scans > 0 or open_.losses > 0
-        oldest = [open_.from_ms]
-        for stream in self._streams:
-            oldest += [times_of(self._db, stream, first)[0] for first, _ in stream.unsent[:1]]
-        return BufferState(
-            stream=current.name,
-            head_seq=current.last_seq,
-            head_hash=current.last_hash,
-            released_through=current.released_through,
-            open_observations=open_.observations,
-            unsent_packs=sum(size(stream.unsent) for stream in self._streams),
+        backlog = look_at_backlog(self._db)
+        many = backlog.observations >= self._seal_options.max_readings
+        self.seal_at_once = many or backlog.scans > 0 or backlog.losses > 0
+        return state_of(
+            self._db,
+            self._path,
+            self._streams,
+            backlog,
             unsent_observations=self._unsent_observations,
-            refused_packs=sum(kind == "refused" for stream in self._streams for kind in stream.shelved.values()),
-            oldest_unsent_ms=min((ms for ms in oldest if ms is not None), default=None),
-            bytes=disk_bytes(self._path),
             full=self._full,
             set_aside=self._set_aside,
         )

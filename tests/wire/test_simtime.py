@@ -35,7 +35,17 @@ def test_all_readers_agree_and_see_a_change_of_pace(tmp_path: Path) -> None:
     assert one.boot_id == SharedSimTime(path).boot_id
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"segments":[]}', '{"segments":[{"started_s":"x"}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"segments":[]}',
+        '{"segments":[{"started_s":"x"}]}',
+        '{"segments":[{"started_s":1,"origin_ms":1,"factor":0}]}',
+    ],
+)
 def test_unreadable_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "time.json"
     path.write_text(text)

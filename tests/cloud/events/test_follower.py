@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import Connection, Engine, func, select
 
 from cloud.db import tables
+from cloud.db.cursor import send_back
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
 from cloud.events import follower as follower_module
 from cloud.events import query
@@ -31,7 +32,7 @@ from standards.epcis.model import AggregationEvent
 from standards.gs1 import digital_link
 from standards.tlog.tree import leaf_hash, root
 from tests.cloud.field import START_MS, Gateway, scan
-from tests.cloud.site import GTIN, SSCC_1, SSCC_2, STRANGE_GTIN, carton, pallet, register
+from tests.cloud.site import GTIN, HALL, SSCC_1, SSCC_2, STRANGE_GTIN, carton, pallet, register
 from wire.observation import Observation
 from wire.pack import Loss
 
@@ -182,6 +183,17 @@ def test_a_pack_that_was_declared_lost_and_came_is_worked_through(engine: Engine
         [last] = query.recent(conn, 1)
     assert isinstance(last.event, AggregationEvent)
     assert [element.quantity for element in last.event.child_quantity_list] == [1]
+
+
+def test_a_finding_stays_when_its_scan_is_read_again(engine: Engine, site: Gateway) -> None:
+    store(engine, site, site.envelope(1, at_line(carton(), channel="new/scan")))
+    follow(engine)
+    with writing(engine) as conn:  # somebody explains the channel, and then the follower is sent back
+        row = {"gateway": site.name, "channel": "new/scan", "place": HALL, "step": "pack"}
+        conn.execute(tables.read_point.insert().values(row))
+        send_back(conn, site.name, site.stream, 1)
+    assert follow(engine) == 1
+    assert (told(engine), reasons(engine)) == ([], ["unknown_read_point"])
 
 
 def test_a_late_pack_between_two_batches_is_not_skipped(

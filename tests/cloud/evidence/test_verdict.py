@@ -57,7 +57,8 @@ def judge(
         ([series()], 0.9, ("pass", [])),
         ([series()], 0.899, ("insufficient_data", ["coverage_low"])),
         ([], 0.0, ("insufficient_data", ["no_sensor"])),
-        ([series(count=0)], 1.0, ("insufficient_data", ["no_readings"])),
+        ([series(count=0)], 0.5, ("insufficient_data", ["no_readings"])),
+        ([series(count=0)], 1.0, ("pass_with_remarks", ["between_readings"])),
         ([series(measurement="RelativeHumidity")], 1.0, ("insufficient_data", ["no_sensor"])),
         ([series(gaps=[Gap(0, 60_000, "unknown")])], 0.95, ("pass_with_remarks", ["gap"])),
         ([series(sensor_errors=2)], 1.0, ("pass_with_remarks", ["sensor_errors"])),
@@ -100,7 +101,8 @@ def test_missing_evidence_is_never_a_pass() -> None:
     for coverage, count, errors, short in product((0.0, 0.5, 0.9, 1.0), (0, 5), (0, 1), (False, True)):
         excursions = [excursion(triggered=False)] if short else []
         verdict, _ = judge(series(count=count, sensor_errors=errors, excursions=excursions), coverage=coverage)
-        assert (verdict == "insufficient_data") == (coverage < 0.9 or count == 0)
+        assert (verdict == "insufficient_data") == (coverage < 0.9)
+        assert count > 0 or verdict != "pass"
 
 
 def test_every_measurement_a_rule_speaks_of_must_be_measured() -> None:

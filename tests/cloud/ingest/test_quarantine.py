@@ -14,7 +14,8 @@ def _keep(engine: Engine, *refused: Refused) -> list[quarantine.Entry]:
     with writing(engine) as conn:
         quarantine.keep(conn, refused)
     with reading(engine) as conn:
-        return quarantine.entries(conn)
+        found = [quarantine.entry(conn, one.id) for one in quarantine.headings(conn)]
+    return [one for one in found if one is not None]
 
 
 def _refused(raw: bytes, topic: str = "t", reason: str = "malformed") -> Refused:

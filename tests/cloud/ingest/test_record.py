@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from cloud.db import tables
+from cloud.db.cursor import advance, positions, stream_part
 from cloud.db.engine import DatabaseUnavailable, reading, writing
 from cloud.ingest import quarantine, settled
 from cloud.ingest.record import CONFLICTS_MAX, Arrival, Outcome, Unstorable, record, refuse
@@ -81,7 +82,7 @@ def test_conflicts_of_one_identity_are_bounded(engine: Engine, gateway: Gateway)
     assert (outcome.accepted, outcome.conflicts) == (1, CONFLICTS_MAX + 3)
     with reading(engine) as conn:
         assert len(conn.execute(select(tables.conflict)).all()) == CONFLICTS_MAX
-        assert [one.reason for one in quarantine.entries(conn)] == ["conflict"] * 3
+        assert [one.reason for one in quarantine.headings(conn)] == ["conflict"] * 3
 
 
 def test_reordered_packs_settle_the_same(engine: Engine, gateway: Gateway):
@@ -134,10 +135,26 @@ def test_group_that_fails_leaves_nothing(engine: Engine, gateway: Gateway, monke
     assert _packs(engine) == []
 
 
+def test_only_a_pack_that_was_declared_lost_sends_followers_back(engine: Engine, gateway: Gateway):
+    part = stream_part(gateway.name, gateway.stream)
+    with writing(engine) as conn:
+        advance(conn, "scans", part, 9)
+        advance(conn, "scans", stream_part("gw-other", gateway.stream), 9)
+    loss = Loss(gateway.stream, 3, 4, None, "lost", "disk failed")
+    _arrive(engine, gateway, gateway.envelope(2), gateway.seal(gateway.pack(5, losses=[loss])))
+    with reading(engine) as conn:
+        assert positions(conn, "scans")[part] == 9
+    _arrive(engine, gateway, gateway.envelope(4))
+    with reading(engine) as conn:
+        assert sorted(positions(conn, "scans").values()) == [3, 9]
+
+
 def test_unstorable_message_can_be_refused(engine: Engine, gateway: Gateway):
     refuse(engine, Arrival(gateway.topic, b"raw", START_MS), "why")
     with reading(engine) as conn:
-        (entry,) = quarantine.entries(conn)
+        (heading,) = quarantine.headings(conn)
+        entry = quarantine.entry(conn, heading.id)
+    assert entry is not None
     assert (entry.reason, entry.raw, entry.detail) == ("unstorable", b"raw", "why")
 
 

@@ -36,6 +36,7 @@ from tests.edge.buffer.material import (
     stamp,
 )
 from wire.pack import StreamHead
+from wire.receipt import CONFLICT
 
 ONE_EACH = SealOptions(max_readings=1)
 
@@ -227,6 +228,22 @@ async def test_a_refused_pack_is_shelved_only_by_its_own_hash(tmp_path: Path) ->
         state = buffer.state()
         assert (state.refused_packs, state.unsent_packs, state.unsent_observations) == (1, 1, 1)
         assert len(await buffer.fetch([(two.stream, 2)])) == 1
+
+
+async def test_a_conflict_begins_a_new_stream(tmp_path: Path) -> None:
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(1), reading(2)])
+        one, two = await seal_and_send(buffer, stamp(3))
+        letter = receipt(one.stream, 2, refused=[(1, one.hash, CONFLICT)])
+        assert await buffer.settle(letter) == 1
+        fresh = buffer.state().stream
+        assert fresh != one.stream
+        assert await buffer.settle(letter) == 0
+        await buffer.append([reading(4)])
+        await buffer.seal(stamp(5))
+        (pack,) = await everything(buffer)
+        assert (pack.stream, open_pack(pack).predecessor) == (fresh, two)
+        assert buffer.state().refused_packs == 1
 
 
 async def test_a_command_counter_is_good_for_one_use(tmp_path: Path) -> None:

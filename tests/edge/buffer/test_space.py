@@ -17,11 +17,12 @@ from wire.observation import Reading, Scan
 SMALL = BufferOptions(commit_window_ms=1, max_bytes=MIN_MAX_BYTES, min_free_bytes=0)
 BIG_PACKS = SealOptions(max_bytes=192 * 1024)
 RNG = random.Random(7)
+SCANS = 160  # in one append
 
 
 def bulky(n: int) -> list[Scan]:
-    """About 160 kB that do not compress."""
-    return [Scan("s/scan", f"{n:05}/{at:02}" + RNG.randbytes(1990).hex(), "Q3", stamp(n)) for at in range(40)]
+    """About 640 kB that compress to half."""
+    return [Scan("s/scan", f"{n:05}/{at:02}" + RNG.randbytes(1990).hex(), "Q3", stamp(n)) for at in range(SCANS)]
 
 
 async def fill(buffer: SqliteBuffer, first: int) -> int:
@@ -40,9 +41,9 @@ async def test_the_byte_bound_holds_and_unsent_packs_are_never_dropped(tmp_path:
         accepted = await fill(buffer, 0)
         state = buffer.state()
         assert state.full
-        assert state.unsent_observations == accepted * 40
+        assert state.unsent_observations == accepted * SCANS
         names = [(state.stream, seq) for seq in range(1, state.head_seq + 1)]
-        assert len(contents(await buffer.fetch(names))) == accepted * 40
+        assert len(contents(await buffer.fetch(names))) == accepted * SCANS
         with pytest.raises(BufferFull, match="until the cloud acknowledges"):
             await buffer.append(bulky(999))
         await buffer.settle(receipt(state.stream, state.head_seq // 2))
@@ -58,7 +59,7 @@ async def test_the_byte_bound_holds_and_unsent_packs_are_never_dropped(tmp_path:
 
 async def test_an_endless_run_with_receipts_stays_within_the_bound(tmp_path: Path) -> None:
     async with make(tmp_path, options=SMALL, seal_options=BIG_PACKS) as buffer:
-        for n in range(130):  # about 11 MB, compressed, through 8 MB
+        for n in range(33):  # about 11 MB, compressed, through 8 MB
             await buffer.append(bulky(n))
             heads = await seal_and_send(buffer, stamp(n))
             await buffer.settle(receipt(heads[-1].stream, heads[-1].last_seq))
@@ -119,7 +120,7 @@ async def test_a_full_disk_does_not_stop_the_buffer_from_closing(tmp_path: Path)
             lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_PRAGMA else 0
         )
     async with make(tmp_path) as buffer:
-        assert buffer.state().open_observations == 40
+        assert buffer.state().open_observations == SCANS
 
 
 @pytest.mark.parametrize("named", [{"max_bytes": 5}, {"commit_window_ms": 0}, {"min_free_bytes": -1}])

@@ -1,0 +1,44 @@
+"""The buffer's account of itself, from what its records say."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.buffer.base import BufferState
+from edge.buffer.file import disk_bytes
+from edge.buffer.groups import Backlog
+from edge.buffer.packs import times_of
+from edge.buffer.ranges import size
+from edge.buffer.stream import Stream
+
+
+def state_of(
+    db: sqlite3.Connection,
+    path: Path,
+    streams: Sequence[Stream],
+    backlog: Backlog,
+    *,
+    unsent_observations: int,
+    full: bool,
+    set_aside: tuple[str, ...],
+) -> BufferState:
+    """The buffer now. streams: oldest first, the last one is being written."""
+    current = streams[-1]
+    unsent = [(stream, stream.unsent) for stream in streams]
+    oldest = [backlog.from_ms, *(times_of(db, stream, ranges[0][0])[0] for stream, ranges in unsent if ranges)]
+    return BufferState(
+        stream=current.name,
+        head_seq=current.last_seq,
+        head_hash=current.last_hash,
+        released_through=current.released_through,
+        open_observations=backlog.observations,
+        unsent_packs=sum(size(ranges) for _, ranges in unsent),
+        unsent_observations=unsent_observations,
+        refused_packs=sum(kind == "refused" for stream in streams for kind in stream.shelved.values()),
+        oldest_unsent_ms=min((ms for ms in oldest if ms is not None), default=None),
+        bytes=disk_bytes(path),
+        full=full,
+        set_aside=set_aside,
+    )

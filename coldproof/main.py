@@ -42,7 +42,9 @@ def _missing(name: str, library: str, extra: str) -> Any:
     advice = f"needs the library {library!r}: pip install 'coldproof[{extra}]'"
 
     @stand_in.command(
-        name, help=f"({advice})".replace("[", r"\["), context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+        name,
+        help=f"({advice})".replace("[", r"\["),
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
     def say() -> None:
         sys.exit(f"coldproof {name} {advice}")

@@ -20,7 +20,9 @@ from firmware_sim.run import CONTROL_NAME, run
 from firmware_sim.scenario import Scenario, ScenarioError, find, load
 from wire.simtime import Segment, SimTime, SimTimeError, write
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulated devices on real serial ports and sockets.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Simulated devices on real serial ports and sockets."
+)
 
 
 @app.callback()

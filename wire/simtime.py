@@ -2,7 +2,8 @@
 
 The file holds segments {started_s, origin_ms, factor}: from host monotonic time `started_s` on (CLOCK_MONOTONIC,
 shared by all processes of one boot), simulated time runs from `origin_ms` with `factor`. A change of pace is a new
-segment that starts a moment in the future, so that every process sees it before it counts.
+segment that starts a moment in the future, so that every process sees it before it counts. Should it come too late
+all the same (the disk stalled), time stands still for a reader until the new course has caught up: it never runs back.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class SharedSimTime:
         self._path = path
         self._version: tuple[int, int] | None = None
         self._time = SimTime([])
+        self._latest_ms = 0.0
         self._refresh()
         first = self._time.segments[0]
         #: Names this simulation, as a boot id names a boot: 16 bytes.
@@ -63,9 +65,10 @@ class SharedSimTime:
         self.origin_ms = int(first.origin_ms)
 
     def now_ms(self) -> float:
-        """Simulated UTC milliseconds now."""
+        """Simulated UTC milliseconds now; never less than the time before."""
         self._refresh()
-        return self._time.now_ms(time.monotonic())
+        self._latest_ms = max(self._latest_ms, self._time.now_ms(time.monotonic()))
+        return self._latest_ms
 
     def factor(self) -> float:
         """How many simulated seconds pass in a real one, now."""
@@ -87,7 +90,16 @@ class SharedSimTime:
 
 
 def write(path: Path, sim_time: SimTime) -> None:
-    """Replace the file in one step."""
-    fresh = path.with_suffix(".new")
+    """Replace the course of time in one step.
+
+    `path` is a link that is swung to a new file: replacing a file itself would make some file systems write it to the
+    disk first, and a busy disk would delay the change.
+    """
+    before = path.resolve()
+    fresh = path.with_name(f"{path.name}.{time.monotonic_ns()}")
     fresh.write_bytes(msgspec.json.encode(sim_time))
-    fresh.replace(path)
+    link = path.with_name(f"{path.name}.link")
+    link.symlink_to(fresh.name)
+    link.replace(path)
+    if before != path:
+        before.unlink(missing_ok=True)

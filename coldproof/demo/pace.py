@@ -8,7 +8,7 @@ from pathlib import Path
 from wire import simtime
 from wire.simtime import Segment, SimTime
 
-NOTICE_S = 0.3  # a change counts only after every process has had the chance to read the file again
+NOTICE_S = 0.5  # a change counts only after every process has had the chance to read the file again
 
 
 class PaceMaker:

@@ -128,7 +128,8 @@ class BufferState(msgspec.Struct, frozen=True):
     released_through: highest seq of that stream below which everything is settled.
     open_observations: accepted, not yet sealed. unsent_*: sealed, not yet settled, over all streams.
     oldest_unsent_ms: wall time of the oldest observation that is open or unsent. bytes: file and write-ahead log.
-    set_aside: names of corrupt files that lie beside the buffer.
+    set_aside: names of corrupt files that lie beside the buffer. damaged_observations: accepted, and then damaged on
+    the disk before they were sealed; their bytes are kept in the file.
     """
 
     stream: bytes
@@ -143,6 +144,7 @@ class BufferState(msgspec.Struct, frozen=True):
     bytes: int
     full: bool
     set_aside: tuple[str, ...] = ()
+    damaged_observations: int = 0
 
 
 class Buffer(Protocol):

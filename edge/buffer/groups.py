@@ -36,12 +36,16 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """What is open: observations, the scans among them, the oldest wall time, and losses to declare."""
+    """What is open: observations, the scans among them, the oldest wall time, and losses to declare.
+
+    damaged: observations that were open and can never be sealed.
+    """
 
     observations: int
     scans: int
     from_ms: int | None
     losses: int
+    damaged: int
 
 
 def group_row(observations: Sequence[Observation]) -> tuple[int, int, int, bytes]:
@@ -97,7 +101,7 @@ def look_at_backlog(db: sqlite3.Connection) -> Backlog:
     """Count what is open."""
     row = db.execute(
         "SELECT coalesce(sum(count), 0), coalesce(sum(scans), 0), min(from_ms), "
-        "(SELECT count(*) FROM declaration) FROM open_group"
+        "(SELECT count(*) FROM declaration), (SELECT coalesce(sum(count), 0) FROM damaged_group) FROM open_group"
     ).fetchone()
     return Backlog(*row)
 

@@ -28,7 +28,6 @@ class Head(msgspec.Struct, frozen=True):
     last_seq: int
     hash: str
     released_through: int
-    sealed_ms: int
 
     @property
     def chain(self) -> StreamHead:
@@ -65,9 +64,9 @@ class HeadFile:
         """Whether the file says exactly this head."""
         return self._recorded == head
 
-    def write(self, head: StreamHead, *, released_through: int, sealed_ms: int) -> None:
+    def write(self, head: StreamHead, released_through: int) -> None:
         """Replace the head durably. Raises BufferFull."""
-        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, sealed_ms)
+        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through)
         try:
             replace_file(self._path, msgspec.json.encode(text) + b"\n", mode=0o644)
         except OSError as error:

@@ -60,10 +60,10 @@ def count_packs(db: sqlite3.Connection, stream: Stream, ranges: Iterable[Range])
     return packs, observations
 
 
-def times_of(db: sqlite3.Connection, stream: Stream, seq: int) -> tuple[int | None, int]:
-    """(time of the oldest observation, time of sealing) of one pack; (None, 0) when it is not here."""
-    row = db.execute("SELECT from_ms, sealed_ms FROM pack WHERE stream_id = ? AND seq = ?", (stream.id, seq)).fetchone()
-    return (None, 0) if row is None else (row[0], row[1])
+def oldest_ms(db: sqlite3.Connection, stream: Stream, seq: int) -> int | None:
+    """Time of a pack's oldest observation; None when it carries none or is not here."""
+    row = db.execute("SELECT from_ms FROM pack WHERE stream_id = ? AND seq = ?", (stream.id, seq)).fetchone()
+    return None if row is None else row[0]
 
 
 def refused_here(db: sqlite3.Connection, stream: Stream, receipt: Receipt) -> list[tuple[int, str]]:

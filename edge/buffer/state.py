@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.buffer.base import BufferState
 from edge.buffer.file import disk_bytes
 from edge.buffer.groups import Backlog
-from edge.buffer.packs import times_of
+from edge.buffer.packs import oldest_ms
 from edge.buffer.ranges import size
 from edge.buffer.stream import Stream
 
@@ -27,7 +27,7 @@ def state_of(
     """The buffer now. streams: oldest first, the last one is being written."""
     current = streams[-1]
     unsent = [(stream, stream.unsent) for stream in streams]
-    oldest = [backlog.from_ms, *(times_of(db, stream, ranges[0][0])[0] for stream, ranges in unsent if ranges)]
+    oldest = [backlog.from_ms, *(oldest_ms(db, stream, ranges[0][0]) for stream, ranges in unsent if ranges)]
     return BufferState(
         stream=current.name,
         head_seq=current.last_seq,
@@ -41,4 +41,5 @@ def state_of(
         bytes=disk_bytes(path),
         full=full,
         set_aside=set_aside,
+        damaged_observations=backlog.damaged,
     )

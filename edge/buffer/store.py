@@ -33,7 +33,6 @@ from edge.buffer.packs import (
     insert_shelved,
     read_pack,
     refused_here,
-    times_of,
 )
 from edge.buffer.ranges import Range, contains, gaps, unite
 from edge.buffer.seal import Sealed, seal_all
@@ -242,8 +241,7 @@ class Store:
         """Bring the head file up to the current stream's head; nothing newer than it is handed out."""
         stream = self._current
         if stream.head is not None and not self._head_file.covers(stream.head):
-            _, sealed_ms = times_of(self._db, stream, stream.last_seq)
-            self._head_file.write(stream.head, released_through=stream.released_through, sealed_ms=sealed_ms)
+            self._head_file.write(stream.head, stream.released_through)
 
     def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
         pack = read_pack(self._db, stream, seq)

@@ -10,6 +10,8 @@ import pytest
 from cloud.clock import simulated_now, system_now_ms
 from wire.simtime import Segment, SimTime, SimTimeError, write
 
+STILL = 1e-9  # a pace that moves no millisecond while a test runs
+
 
 def test_system_clock_counts_utc_milliseconds():
     assert abs(system_now_ms() - time.time() * 1000) < 1000
@@ -17,10 +19,10 @@ def test_system_clock_counts_utc_milliseconds():
 
 def test_simulated_clock_follows_its_file(tmp_path: Path):
     file = tmp_path / "time.json"
-    write(file, SimTime([Segment(time.monotonic(), 1_000_000.0, 0.0)]))
+    write(file, SimTime([Segment(time.monotonic(), 1_000_000.0, STILL)]))
     now = simulated_now(file)
     assert now() == 1_000_000
-    write(file, SimTime([Segment(time.monotonic(), 9_000_000.0, 0.0)]))
+    write(file, SimTime([Segment(time.monotonic(), 9_000_000.0, STILL)]))
     assert now() == 9_000_000
 
 

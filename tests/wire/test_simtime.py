@@ -56,3 +56,26 @@ def test_unreadable_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SimTimeError, match="nowhere"):
         SharedSimTime(tmp_path / "nowhere.json")
+
+
+def test_a_change_that_comes_too_late_stops_time_and_never_turns_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "time.json"
+    start = time.monotonic()
+    fast = Segment(start, 1e12, 1000.0)
+    simtime.write(path, SimTime([fast]))
+    reader = SharedSimTime(path)
+    time.sleep(0.05)
+    before = reader.now_ms()
+    simtime.write(path, SimTime([fast, Segment(start, 1e12, 100.0)]))
+    assert reader.now_ms() == before
+    time.sleep(0.02)
+    assert reader.now_ms() == before
+    assert SharedSimTime(path).now_ms() < before
+
+
+def test_replacing_leaves_one_file_behind_the_link(tmp_path: Path) -> None:
+    path = tmp_path / "time.json"
+    for factor in (1.0, 2.0, 3.0):
+        simtime.write(path, SimTime([Segment(0.0, 0.0, factor)]))
+    assert SharedSimTime(path).factor() == 3.0
+    assert len(list(tmp_path.iterdir())) == 2

@@ -245,6 +245,7 @@ async def test_a_group_that_cannot_be_sealed_is_kept_aside_and_blocks_nothing(
         await buffer.seal(stamp(9))
         assert contents(await everything(buffer)) == Counter([reading(0), reading(2)])
         assert buffer.state().open_observations == 0
+        assert buffer.state().damaged_observations == 1
         assert buffer._store._db.execute("SELECT count, observations FROM damaged_group").fetchall() == [(1, bad)]
     assert "cannot be sealed" in caplog.text
 

@@ -261,24 +261,31 @@ async def test_nothing_of_a_refused_call_is_accepted(tmp_path: Path) -> None:
         assert buffer.state().open_observations == 0
 
 
-async def test_ripe_by_age_by_number_and_by_scan(tmp_path: Path) -> None:
-    slow = SealOptions(after_s=0.2, max_readings=3)
-    async with make(tmp_path, seal_options=slow) as buffer:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(buffer.ripe(), 0.3)
-        await buffer.append([reading(1)])
+async def test_ripe_by_age_of_the_oldest(tmp_path: Path) -> None:
+    async with make(tmp_path, seal_options=SealOptions(after_s=0.3)) as buffer:
+        with pytest.raises(TimeoutError):  # nothing is open, however long it waits
+            await asyncio.wait_for(buffer.ripe(), 0.4)
         began = time.monotonic()
-        await buffer.ripe()
-        assert time.monotonic() - began > 0.1
-        await buffer.seal(stamp(2))
+        await buffer.append([reading(1)])
+        await asyncio.wait_for(buffer.ripe(), 10)
+        assert time.monotonic() - began >= 0.3
+
+
+async def test_ripe_at_once_by_number_by_scan_and_after_a_restart(tmp_path: Path) -> None:
+    never_by_age = SealOptions(after_s=3600, max_readings=3)
+    async with make(tmp_path, seal_options=never_by_age) as buffer:
         waiting = asyncio.create_task(buffer.ripe())
         await buffer.append([reading(n) for n in range(3)])
-        await asyncio.wait_for(waiting, 0.1)
+        await asyncio.wait_for(waiting, 10)
         await buffer.seal(stamp(9))
         await buffer.append([scan(1)])
-        await asyncio.wait_for(buffer.ripe(), 0.1)
-    async with make(tmp_path, seal_options=slow) as buffer:
-        await asyncio.wait_for(buffer.ripe(), 0.1)  # left over from before: as old as can be
+        await asyncio.wait_for(buffer.ripe(), 10)
+        await buffer.seal(stamp(10))
+        await buffer.append([reading(11)])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(buffer.ripe(), 0.1)
+    async with make(tmp_path, seal_options=never_by_age) as buffer:
+        await asyncio.wait_for(buffer.ripe(), 10)  # left over from before: as old as can be
 
 
 async def test_a_buffer_belongs_to_one_program_and_one_gateway(tmp_path: Path) -> None:

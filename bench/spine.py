@@ -29,7 +29,7 @@ from cloud.registry import keys as gateway_keys
 from coldproof.demo.broker import LocalBroker
 from edge import keys as edge_keys
 from edge.drivers.modbus.codec import shipped_profile
-from firmware_sim.devices.log import DeviceLog
+from firmware_sim.devices.log import PRODUCED_NAME, DeviceLog
 from firmware_sim.devices.modbus import Unit
 from firmware_sim.devices.tcp_probe import TcpProbe
 from firmware_sim.links import Link
@@ -52,13 +52,15 @@ class Figures(msgspec.Struct, frozen=True):
     gateway_rss_mb: float
     cloud_rss_mb: float
     gateway_written_bytes_per_reading: float
+    produced: int  # from start to end, counted at the devices
+    lost: int
 
 
 def main() -> None:
     """Measure at each interval and print one JSON object a line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--intervals", default="1.0,0.1", help="seconds between two polls of a device")
-    options.add_argument("--seconds", type=float, default=20.0, help="length of the measured window")
+    options.add_argument("--seconds", type=float, default=30.0, help="length of the measured window")
     options.add_argument("--runs", type=int, default=3)
     options.add_argument("--devices", metavar="FILE", help=argparse.SUPPRESS)
     chosen = options.parse_args()
@@ -121,7 +123,10 @@ def _measure(folder: Path, interval_s: float, seconds: float) -> Figures:
         cloud, gateway = running[1], running[2]
         _wait(lambda: _stored(engine) > DEVICES * REGISTERS)
         time.sleep(3)
-        return _window(engine, gateway.pid, cloud.pid, interval_s, seconds)
+        measured = _window(engine, gateway.pid, cloud.pid, interval_s, seconds)
+        produced = _end_devices(running.pop(0), folder)
+        _wait(lambda: _stored(engine) >= produced, within_s=20, needed=False)
+        return Figures(**measured, produced=produced, lost=produced - _stored(engine))
     finally:
         for process in reversed(running):
             process.terminate()
@@ -130,23 +135,30 @@ def _measure(folder: Path, interval_s: float, seconds: float) -> Figures:
         broker.stop()
 
 
-def _window(engine, gateway: int, cloud: int, interval_s: float, seconds: float) -> Figures:
+def _end_devices(devices: subprocess.Popen[bytes], folder: Path) -> int:
+    """Stop the devices; how many values they gave."""
+    devices.terminate()
+    devices.wait(20)
+    return len((folder / PRODUCED_NAME).read_bytes().splitlines())
+
+
+def _window(engine, gateway: int, cloud: int, interval_s: float, seconds: float) -> dict[str, float]:
     before, cpu_before, io_before = _stored(engine), (_cpu_s(gateway), _cpu_s(cloud)), _written_bytes(gateway)
     started_s = time.monotonic()
     time.sleep(seconds)
     took_s = time.monotonic() - started_s
     count = max(1, _stored(engine) - before)
     millions = count / 1e6
-    return Figures(
-        interval_s=interval_s,
-        offered_per_s=DEVICES * REGISTERS / interval_s,
-        stored_per_s=round(count / took_s, 1),
-        gateway_cpu_s_per_million=round((_cpu_s(gateway) - cpu_before[0]) / millions, 1),
-        cloud_cpu_s_per_million=round((_cpu_s(cloud) - cpu_before[1]) / millions, 1),
-        gateway_rss_mb=_rss_mb(gateway),
-        cloud_rss_mb=_rss_mb(cloud),
-        gateway_written_bytes_per_reading=round((_written_bytes(gateway) - io_before) / count, 1),
-    )
+    return {
+        "interval_s": interval_s,
+        "offered_per_s": DEVICES * REGISTERS / interval_s,
+        "stored_per_s": round(count / took_s, 1),
+        "gateway_cpu_s_per_million": round((_cpu_s(gateway) - cpu_before[0]) / millions, 1),
+        "cloud_cpu_s_per_million": round((_cpu_s(cloud) - cpu_before[1]) / millions, 1),
+        "gateway_rss_mb": _rss_mb(gateway),
+        "cloud_rss_mb": _rss_mb(cloud),
+        "gateway_written_bytes_per_reading": round((_written_bytes(gateway) - io_before) / count, 1),
+    }
 
 
 def _write_gateway(folder: Path, ports: list[int], broker_port: int, interval_s: float) -> Path:
@@ -169,10 +181,12 @@ def _start(folder: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
 
 
-def _wait(claim, within_s: float = 60.0) -> None:
+def _wait(claim, within_s: float = 60.0, *, needed: bool = True) -> None:
     deadline = time.monotonic() + within_s
     while not claim():
         if time.monotonic() > deadline:
+            if not needed:
+                return
             raise SystemExit("bench: a process did not come up; nothing measured")
         time.sleep(0.1)
 

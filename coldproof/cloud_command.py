@@ -54,7 +54,9 @@ def serve_command(
     """Run ingest, scan rules and pages in one process, until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with told():
-        config = _with_options(_config(file, data_dir), broker=broker, web=web, simulated_time=simulated_time)
+        config = _with_options(
+            _config(file, data_dir, begins=True), broker=broker, web=web, simulated_time=simulated_time
+        )
         typer.echo(f"pages: {config.public_url}  broker: {config.broker.host}:{config.broker.port}")
         serve(config)
 
@@ -62,7 +64,7 @@ def serve_command(
 @app.command()
 def migrate(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Bring the database to this program's schema."""
-    with told(), _database(_config(config, data_dir)):
+    with told(), _database(_config(config, data_dir, begins=True)):
         typer.echo("database: up to date")
 
 
@@ -70,7 +72,7 @@ def migrate(config: ConfigOption = None, data_dir: DataOption = None) -> None:
 def key(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Print the public half of the cloud's key, for `cloud_key` of the gateways; made on the first call."""
     with told():
-        folder = _config(config, data_dir).data_dir
+        folder = _config(config, data_dir, begins=True).data_dir
         typer.echo(load_or_create(folder).public_half.decode(), nl=False)
         typer.echo(f"also in {folder / PUBLIC_FILE}", err=True)
 
@@ -150,7 +152,10 @@ def person_add(
         typer.echo(f"login: {added.login}\npassword: {password}")
 
 
-def _config(file: Path | None, data_dir: Path | None) -> CloudConfig:
+def _config(file: Path | None, data_dir: Path | None, *, begins: bool = False) -> CloudConfig:
+    """begins: the command may make a new cloud; others must find one, or be told where it is."""
+    if file is None and data_dir is None and not begins and not DEFAULT_DATA_DIR.exists():
+        raise CloudError(f"no cloud in ./{DEFAULT_DATA_DIR}: name its configuration with --config, or --data-dir")
     if file is None:
         return cloud_config.defaults(data_dir or DEFAULT_DATA_DIR)
     if data_dir is not None:

@@ -21,6 +21,7 @@ from edge.uplink.base import UplinkMisconfigured
 from wire.simtime import SharedSimTime, SimTimeError
 
 UNUSABLE = 2  # exit status: the input needs a person
+UNANSWERED_MS = 60_000  # a pack is sent again after 30 s; by then something has to be said
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: run, check, key, status.")
 
@@ -103,13 +104,20 @@ def _lines(health: Health) -> list[str]:
     buffer, uplink = health.buffer, health.uplink
     waiting = f"{buffer.open_observations} open and {buffer.unsent_observations} unsent observations"
     oldest = "" if buffer.oldest_unsent_ms is None else f", the oldest from {_when(buffer.oldest_unsent_ms)}"
-    link = "connected" if uplink.connected else f"not connected: {uplink.last_error or 'not yet'}"
+    link = "connected" if uplink.connected else "not connected"
+    if uplink.last_error or not uplink.connected:
+        link += f": {uplink.last_error or 'not yet'}"
     lines = [
         f"{health.gateway}: {running}{simulated}",
         f"clock    {_when(health.clock_ms)}, {health.clock_state}",
         f"buffer   {waiting} in {buffer.unsent_packs} packs{oldest}; {buffer.bytes / 1e6:.1f} MB",
         f"uplink   {link}; last receipt {_when(uplink.last_receipt_ms)}",
     ]
+    if uplink.connected and buffer.unsent_packs and not uplink.last_error and _unanswered(health):
+        lines.append(
+            "NO RECEIPT although packs were sent: has the cloud been told of this gateway "
+            "(`coldproof cloud gateway add`, with the file `coldproof edge key` names)?"
+        )
     if buffer.full:
         lines.append("BUFFER FULL: nothing more is recorded until packs are released or disk is freed")
     if buffer.refused_packs:
@@ -123,6 +131,14 @@ def _lines(health: Health) -> list[str]:
         probing = ", probed now and then" if device.probing else ""
         lines.append(f"{device.state:<8} {device.name}: {seen}, {device.observations} observations{probing}{error}")
     return lines
+
+
+def _unanswered(health: Health) -> bool:
+    """Whether the oldest unsent observation has been waiting for far longer than a receipt takes."""
+    oldest_ms = health.buffer.oldest_unsent_ms
+    waits = oldest_ms is not None and health.clock_ms - oldest_ms > UNANSWERED_MS
+    last_ms = health.uplink.last_receipt_ms
+    return waits and (last_ms is None or health.clock_ms - last_ms > UNANSWERED_MS)
 
 
 def _when(at_ms: int | None) -> str:

@@ -17,7 +17,7 @@ from cloud.ingest.settled import Stream
 from cloud.keys import CloudKey
 from cloud.ledger import log
 from wire import receipt as wire_receipt
-from wire.receipt import RANGES_MAX, REFUSED_MAX, Checkpoint, Receipt
+from wire.receipt import CONFLICT, RANGES_MAX, REFUSED_MAX, Checkpoint, Receipt
 
 
 def build(conn: Connection, gateway: str, stream: bytes, *, issued_at_ms: int) -> Receipt:
@@ -53,7 +53,7 @@ def _refused(conn: Connection, gateway: str, stream: bytes) -> list[tuple[int, b
         .order_by(conflict.c.id.desc())
         .limit(REFUSED_MAX)
     )
-    return sorted((row.seq, row.hash, "conflict") for row in conn.execute(query))
+    return sorted((row.seq, row.hash, CONFLICT) for row in conn.execute(query))
 
 
 class ReceiptSchedule:

@@ -43,6 +43,8 @@ RECONNECT_S = (0.2, 1.7)  # a lost or missing broker: with the handshake, delive
 REFUSED_MAX_S = 60.0  # a broker that says no is asked ever more rarely, up to this
 STATUS_EVERY_S = 10.0
 
+FORGED = "letters come that the configured cloud did not sign: is cloud_key this cloud's?"
+
 log = logging.getLogger(__name__)
 
 
@@ -178,6 +180,9 @@ class Uplink:
             except LetterRefused as error:
                 self._counts[f"letters_{error.reason}"] += 1
                 log.debug("letter refused: %s", error)
+                if error.reason == "forged" and self._error != FORGED:
+                    log.error("%s", FORGED)
+                    self._error = FORGED
             except BufferFull as error:  # nothing of it was kept: a receipt comes again, with every pack sent again
                 self._counts["letters_unkept"] += 1
                 if str(error) != self._error:

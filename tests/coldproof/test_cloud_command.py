@@ -105,3 +105,11 @@ def test_bad_configuration_is_named(tmp_path: Path):
     assert "wep: unknown key, allowed here: broker" in result.output
     both = CliRunner().invoke(app, ["migrate", "--config", str(file), "--data-dir", str(tmp_path)])
     assert "give either a configuration or --data-dir" in both.output
+
+
+def test_a_command_does_not_make_another_cloud_by_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["gateway", "list"])
+    assert result.exit_code == 1
+    assert "--config" in result.output
+    assert not list(tmp_path.iterdir())

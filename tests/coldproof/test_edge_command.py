@@ -18,6 +18,7 @@ from edge.device import DeviceState
 from edge.health import Health, buffer_health, write_health
 from edge.intake import IntakeState
 from edge.uplink.base import UplinkState
+from edge.uplink.uplink import FORGED
 
 CONFIG = """\
 [gateway]
@@ -145,6 +146,18 @@ def test_status_tells_what_a_person_must_know(config: Path) -> None:
         "silent   room-1: never seen, 0 observations, probed now and then; no answer",
     ):
         assert words in result.stdout
+
+
+def test_status_says_what_to_do_when_receipts_do_not_come(config: Path) -> None:
+    (config.parent / "data").mkdir()
+    waiting = health(clock_ms=1_700_000_000_000 + 120_000, uplink=UplinkState(True, "", 0, None, 0, "", {}))
+    write_health(config.parent / "data", waiting)
+    assert "coldproof cloud gateway add" in edge("status", config).stdout
+    forged = msgspec.structs.replace(waiting, uplink=UplinkState(True, FORGED, 0, None, 0, "", {"letters_forged": 3}))
+    write_health(config.parent / "data", forged)
+    shown = edge("status", config).stdout
+    assert f"uplink   connected: {FORGED}" in shown
+    assert "gateway add" not in shown
 
 
 def test_status_as_json(config: Path) -> None:

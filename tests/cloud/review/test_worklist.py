@@ -12,8 +12,9 @@ from cloud.events.follower import ScanFollower
 from cloud.review.submissions import approve, submit
 from cloud.review.worklist import LotSummary, list_lots
 from tests.cloud.field import Gateway, scan
-from tests.cloud.journey import LATER, NOW_MS, at, send, travel
+from tests.cloud.journey import LATER, NOW_MS, at, calm, send, travel
 from tests.cloud.site import CUSTOMER, GTIN, HALL, carton
+from wire.observation import Reading
 
 OPERATOR = Person("van-hanh", "Vận hành", "operator")
 OFFICIAL = Person("can-bo", "Cán bộ", "official")
@@ -41,14 +42,18 @@ def test_a_line_says_what_a_reader_needs(engine: Engine) -> None:
     assert msgspec.json.decode(msgspec.json.encode(one), type=LotSummary) == one
 
 
+def hall_falls_silent(channel: str, minute: int) -> Reading | None:
+    return None if channel == "hall/air" and minute >= LATER - 3 else calm(channel, minute)
+
+
 def test_what_waits_stands_first_then_what_lacks_evidence_then_the_newest(engine: Engine) -> None:
-    store, _ = travel(engine)
-    pack_more(engine, store, ("OLD", 100), ("BARE", LATER - 0.5), ("NEW", 120))  # BARE: no reading since
+    store, _ = travel(engine, hall_falls_silent)
+    pack_more(engine, store, ("OLD", 100), ("BARE", LATER - 0.5), ("NEW", 120))  # BARE: no reading anywhere near
     assert [(one.lot, one.verdict) for one in listed(engine)] == [
         ("BARE", "insufficient_data"),
         ("L1", "pass"),
-        ("NEW", "pass"),
-        ("OLD", "pass"),
+        ("NEW", "pass_with_remarks"),
+        ("OLD", "pass_with_remarks"),
     ]
     with writing(engine) as conn:
         submit(conn, GTIN, "OLD", by=OPERATOR, now_ms=NOW_MS)

@@ -6,7 +6,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standards import cose
-from wire.envelope import HASH_BYTES, WireError, decode, open_envelope
+from wire.envelope import HASH_BYTES, decode, open_envelope, require_type
 from wire.observation import INT64_MAX
 from wire.rule import STREAM_BYTES, require, require_seq, require_text, require_time
 from wire.topics import is_gateway_name
@@ -66,8 +66,7 @@ def seal(command: Command, *, key: Ed25519PrivateKey, kid: bytes) -> bytes:
 def unseal(envelope: bytes) -> tuple[cose.Sign1, Command]:
     """Open a command; the caller checks signature, counter and expiry. Raises WireError."""
     message = open_envelope(envelope)
-    if message.content_type != CONTENT_TYPE:
-        raise WireError("unknown_type", f"content type {message.content_type!r}, expected {CONTENT_TYPE!r}")
+    require_type(message, CONTENT_TYPE)
     command = decode(message.payload, Command, "command")
     check(command)
     return message, command

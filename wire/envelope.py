@@ -46,6 +46,12 @@ def open_envelope(envelope: bytes) -> cose.Sign1:
         raise WireError("malformed", str(error)) from error
 
 
+def require_type(message: cose.Sign1, content_type: str) -> None:
+    """Refuse a letter of another kind. Raises WireError `unknown_type`."""
+    if message.content_type != content_type:
+        raise WireError("unknown_type", f"content type {message.content_type!r}, expected {content_type!r}")
+
+
 def inflate(data: bytes) -> bytes:
     """Undo zlib (RFC 1950) within the limit. Raises WireError `too_large` or `malformed`."""
     stream = zlib.decompressobj()

@@ -23,6 +23,7 @@ from wire.envelope import (
     decode,
     inflate,
     open_envelope,
+    require_type,
 )
 from wire.observation import BOOT_ID_BYTES, CODE_MAX_BYTES, INT64_MAX, MAX_TIME_MS, Observation, Scan, Stamp, is_channel
 from wire.rule import (
@@ -178,8 +179,7 @@ def unseal(envelope: bytes) -> tuple[cose.Sign1, Pack]:
 
 def read_payload(message: cose.Sign1) -> Pack:
     """Decode and check the pack inside a parsed envelope. Raises WireError."""
-    if message.content_type != CONTENT_TYPE:
-        raise WireError("unknown_type", f"content type {message.content_type!r}, expected {CONTENT_TYPE!r}")
+    require_type(message, CONTENT_TYPE)
     pack = decode(inflate(message.payload), Pack, "pack")
     check(pack)
     return pack

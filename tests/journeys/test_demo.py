@@ -94,24 +94,24 @@ def test_operator_and_official_bring_the_lot_to_approval(demonstration: Demonstr
     lot = demonstration.found["lot"]
     official = _sign_in(chromium, demonstration, "official")
     official.get_by_label("Tìm lô").fill(lot.lower())
-    official.get_by_role("button", name="Tìm").click()
-    official.get_by_role("link", name=re.compile("Tôm")).first.click()
+    _follow(official, official.get_by_role("button", name="Tìm"))
+    _follow(official, official.get_by_role("link", name=re.compile("Tôm")).first)
     assert lot in official.content()
     assert "Đạt có ghi chú" in official.content() or "Không đủ dữ liệu" in official.content()
     assert official.locator("svg[role=img]").count() >= 3
     official.get_by_label(re.compile("Lý do")).fill("Bổ sung giải trình lúc xếp hàng lên xe")
-    official.get_by_role("button", name="Trả lại").click()
+    _follow(official, official.get_by_role("button", name="Trả lại"))
     assert "Đã trả lại" in official.content()
 
     operator = _sign_in(chromium, demonstration, "operator")
     operator.goto(demonstration.found["url"])
     assert "Bổ sung giải trình lúc xếp hàng lên xe" in operator.content()
     assert operator.get_by_role("button", name="Phê duyệt").count() == 0
-    operator.get_by_role("button", name=re.compile("^Nộp")).click()
+    _follow(operator, operator.get_by_role("button", name=re.compile("^Nộp")))
     assert "Chờ xem xét" in operator.content()
 
     official.goto(demonstration.found["url"] + "?lang=en")
-    official.get_by_role("button", name="Approve").click()
+    _follow(official, official.get_by_role("button", name="Approve"))
     assert "Approved" in official.content()
 
 
@@ -139,9 +139,16 @@ def _sign_in(chromium: Any, demonstration: Demonstration, role: str) -> Any:
     login, password = demonstration.people[role]
     page.locator("input[name=login]").fill(login)
     page.locator("input[name=password]").fill(password)
-    page.locator("input[name=password]").press("Enter")
+    with page.expect_navigation():
+        page.locator("input[name=password]").press("Enter")
     page.get_by_role("button", name=re.compile("Đăng xuất")).wait_for()
     return page
+
+
+def _follow(page: Any, control: Any) -> None:
+    """Click, and wait until the page it leads to is there."""
+    with page.expect_navigation():
+        control.click()
 
 
 def _processes() -> list[str]:

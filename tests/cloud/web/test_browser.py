@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -60,10 +61,16 @@ def open_browser(chromium: Browser, address: str) -> Iterator[Callable[..., Brow
         context.close()
 
 
+def follow(page: BrowserPage, role: Literal["button", "link"], name: str) -> None:
+    """Click, and wait until the page it leads to is there."""
+    with page.expect_navigation():
+        page.get_by_role(role, name=name).click()
+
+
 def fill_in_sign_in(page: BrowserPage, login: str, password: str) -> None:
     page.get_by_label("Tên đăng nhập").fill(login)
     page.get_by_label("Mật khẩu").fill(password)
-    page.get_by_role("button", name="Đăng nhập").click()
+    follow(page, "button", "Đăng nhập")
 
 
 def has_sideways_scroll(page: BrowserPage) -> bool:
@@ -76,26 +83,26 @@ def test_operator_and_official_bring_a_lot_to_approval(open_browser: Callable[..
     operator, official = open_browser("operator"), open_browser("official")
 
     operator.get_by_label("Tìm lô").fill("251009-a")
-    operator.get_by_role("button", name="Tìm").click()
-    operator.get_by_role("link", name="Sầu riêng Ri6 Đắk Lắk").click()
+    follow(operator, "button", "Tìm")
+    follow(operator, "link", "Sầu riêng Ri6 Đắk Lắk")
     assert "Lô hàng không đạt" in operator.locator(".sentence").inner_text()
-    operator.get_by_role("button", name="Nộp để xem xét").click()
+    follow(operator, "button", "Nộp để xem xét")
     assert "Chờ xem xét" in operator.locator(".review").inner_text()
 
     official.goto("/")
-    official.get_by_role("link", name="chờ xem xét").click()
-    official.get_by_role("link", name="Sầu riêng Ri6 Đắk Lắk").click()
+    follow(official, "link", "chờ xem xét")
+    follow(official, "link", "Sầu riêng Ri6 Đắk Lắk")
     assert official.locator("figure.journey svg.chart-wide").is_visible()
     official.get_by_label("Lý do trả lại").fill("Thiếu số liệu đêm 10/10, xin giải trình.")
-    official.get_by_role("button", name="Trả lại").click()
+    follow(official, "button", "Trả lại")
     assert "Đã trả lại" in official.locator(".review-state").inner_text()
 
     operator.goto(LOT)
     assert "Thiếu số liệu đêm 10/10" in operator.locator(".history").inner_text()
-    operator.get_by_role("button", name="Nộp lại").click()
+    follow(operator, "button", "Nộp lại")
 
     official.goto(LOT)
-    official.get_by_role("button", name="Phê duyệt").click()
+    follow(official, "button", "Phê duyệt")
     assert "Đã phê duyệt" in official.locator(".review-state").inner_text()
     assert official.locator(".history li").count() == 4
 
@@ -144,9 +151,9 @@ def test_keyboard_reaches_content_and_language_first(open_browser: Callable[...,
 def test_english_is_one_click_away_and_stays(open_browser: Callable[..., BrowserPage]) -> None:
     page = open_browser("official")
     page.goto(LOT)
-    page.get_by_role("link", name="English").click()
+    follow(page, "link", "English")
     assert "The lot is not compliant." in page.locator(".sentence").inner_text()
-    page.get_by_role("link", name="← All lots").click()
+    follow(page, "link", "← All lots")
     assert page.get_by_role("heading", name="Lots to look at").is_visible()
-    page.get_by_role("button", name="Sign out").click()
+    follow(page, "button", "Sign out")
     assert page.get_by_role("heading", name="Sign in").is_visible()

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from cloud.db.tables import tail
 from cloud.keys import load_or_create
 from cloud.registry import keys as gateway_keys
 from coldproof.demo.account import Account
-from coldproof.demo.broker import LocalBroker
+from coldproof.demo.broker import LocalBroker, free_port
 from coldproof.demo.count import accounts, produced
 from edge import keys as edge_keys
 from edge.drivers.modbus.codec import shipped_profile
@@ -107,7 +106,7 @@ async def _serve_devices(ports: Path) -> None:
 
 
 def _measure(folder: Path, interval_s: float, seconds: float) -> Figures:
-    broker = LocalBroker(folder, _free_port())
+    broker = LocalBroker(folder, free_port())
     broker.start()
     engine = open_engine(sqlite_url(folder / "cloud" / "cloud.db"))
     running: list[subprocess.Popen[bytes]] = []
@@ -119,7 +118,7 @@ def _measure(folder: Path, interval_s: float, seconds: float) -> Figures:
         load_or_create(folder / "cloud")
         migrate(engine)
         cloud_file = folder / "cloud.toml"
-        web_port = _free_port()
+        web_port = free_port()
         cloud_file.write_text(
             f'[cloud]\ndata_dir = "cloud"\n[broker]\nport = {broker.port}\n[web]\nport = {web_port}\n'
         )
@@ -237,12 +236,6 @@ def _rss_mb(pid: int) -> float:
 def _written_bytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

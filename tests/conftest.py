@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from coldproof.demo.broker import LocalBroker
+from coldproof.demo.broker import free_port as local_port
 
 ROOT = Path(__file__).parent.parent
 _CHROMIUM_FLAGS = [
@@ -25,17 +25,10 @@ _CHROMIUM_FLAGS = [
 ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function that names a free loopback port."""
-    return _free_port
+    return local_port
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def shared_data() -> Path:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[LocalBroker]:
     """A running broker on loopback with `.host`, `.port`, `.start()`, `.stop()` and `.kill()`."""
-    running = LocalBroker(tmp_path, _free_port())
+    running = LocalBroker(tmp_path, local_port())
     running.start()
     yield running
     running.stop()

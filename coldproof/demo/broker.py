@@ -48,6 +48,14 @@ dynamic_filters = true
 """
 
 
+def free_port() -> int:
+    """A loopback port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class BrokerError(RuntimeError):
     """No broker could be started; says why and what to do."""
 

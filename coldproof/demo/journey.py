@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +17,7 @@ from cloud.db.engine import open_engine, reading, sqlite_url, writing
 from cloud.review import submissions
 from coldproof.demo import site
 from coldproof.demo.account import Window
-from coldproof.demo.broker import LocalBroker
+from coldproof.demo.broker import LocalBroker, free_port
 from coldproof.demo.count import accounts, last_answer_s
 from coldproof.demo.pace import PaceMaker
 from coldproof.demo.report import Report, has_arrived, report
@@ -70,11 +69,11 @@ class Show:
         self._lot = _first_lot(self._scenario)
         self._windows: dict[str, list[Window]] = {}
         self._stage = Stage(self._folder)
-        self._broker = LocalBroker(self._folder, _free_port())
+        self._broker = LocalBroker(self._folder, free_port())
         self._engine: Engine = open_engine(sqlite_url(self._folder / "cloud" / "cloud.db"))
         self._pace: PaceMaker
         self.sign_ins: list[SignIn] = []
-        self.url = f"http://127.0.0.1:{options.web_port or _free_port()}"
+        self.url = f"http://127.0.0.1:{options.web_port or free_port()}"
 
     def __enter__(self) -> Show:
         return self
@@ -215,13 +214,6 @@ class Show:
             return error.code == 503  # it answers, and says what is not well yet
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _first_lot(scenario: Scenario) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +74,10 @@ def open_cloud(folder: Path, engine: Engine, registry_file: Path, now_ms: int) -
     """Create the database, load the registry, make the keys and the people; returns how to sign in."""
     load_or_create(folder / "cloud")
     migrate(engine)
-    sign_ins = [SignIn("operator", "vanhanh", _password()), SignIn("official", "canbo", _password())]
+    sign_ins = [
+        SignIn("operator", "vanhanh", people.new_password()),
+        SignIn("official", "canbo", people.new_password()),
+    ]
     names = {"operator": "Nhân viên vận hành (demo)", "official": "Cán bộ xem xét (demo)"}
     with writing(engine) as conn:
         registry.load(conn, registry.read_file(registry_file))
@@ -90,10 +92,6 @@ def introduce_gateway(engine: Engine, home: Path, name: str, now_ms: int) -> Non
     half = gateway_keys.read_public_half(home / "data" / edge_keys.PUBLIC_NAME)
     with writing(engine) as conn:
         gateway_keys.add_gateway(conn, half, now_ms)
-
-
-def _password() -> str:
-    return secrets.token_urlsafe(9)
 
 
 def _assignments(values: Mapping[str, object]) -> str:

@@ -135,6 +135,7 @@ class _Gateway:
         async with asyncio.TaskGroup() as group:
             carrying = group.create_task(uplink.run(), name="uplink")
             sealing = group.create_task(self._seal_when_ripe(buffer, uplink), name="sealer")
+            pacing = group.create_task(self._keep_pace(buffer, uplink), name="pace")
             async with intake, asyncio.TaskGroup() as devices:
                 tending = self._start_devices(devices, intake)
                 watching = group.create_task(keep_writing(self._config.data_dir, look, uplink.notify), name="health")
@@ -146,6 +147,7 @@ class _Gateway:
             await self._deliver(buffer, uplink)
             carrying.cancel()
             watching.cancel()
+            pacing.cancel()
         with contextlib.suppress(OSError):  # told while it ran
             write_health(self._config.data_dir, msgspec.structs.replace(look(), running=False))
 
@@ -190,6 +192,13 @@ class _Gateway:
             uplink.notify()
             if not heads:
                 await asyncio.sleep(LOOK_S)
+
+    async def _keep_pace(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
+        """Small packs while they can leave, full ones while they only wait."""
+        seal = self._config.seal
+        while True:
+            buffer.set_pace(seal.after_s if uplink.state().connected else max(seal.after_s, seal.offline_after_s))
+            await asyncio.sleep(LOOK_S * 10)
 
     async def _deliver(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
         """Seal the rest and give the uplink a moment to bring it away."""

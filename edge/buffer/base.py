@@ -24,6 +24,7 @@ Errors, named for the reaction of the caller:
     BufferFailure
     ├── BufferFull           retry later: nothing can be accepted until packs are released or disk is freed
     ├── ObservationRefused   reject: this observation could never be sealed; count it, show it, go on
+    ├── DeclarationRefused   reject: this loss or correction breaks the wire format
     ├── StreamUnknown        reject: the letter speaks of a stream this buffer never had
     ├── ReceiptBeyondHead    reject: the cloud has packs of the stream that we never gave, so there is a copy of us
     └── BufferUnusable       fatal: newer schema, another gateway's file, in use, disk failure; exit with the hint
@@ -36,12 +37,15 @@ from typing import Protocol
 
 import msgspec
 
+from edge.keys import Identity
 from wire.observation import Observation, Stamp
-from wire.pack import OBSERVATIONS_MAX, StreamHead
+from wire.pack import OBSERVATIONS_MAX, Correction, Loss, StreamHead
 from wire.receipt import Receipt
 
 MIN_MAX_BYTES = 8 * 1024 * 1024  # the reserve for sealing and one write-ahead log must fit in several times
 PACK_MIN_BYTES, PACK_MAX_BYTES = 8 * 1024, 192 * 1024  # one scan fits; the envelope limit is never in sight
+
+AFTER_MAX_S = 3600
 
 PackName = tuple[bytes, int]  # (stream, seq)
 
@@ -56,6 +60,10 @@ class BufferFull(BufferFailure):
 
 class ObservationRefused(BufferFailure):
     """An observation breaks a limit of the wire format and was not accepted; nothing of its call was."""
+
+
+class DeclarationRefused(BufferFailure):
+    """A loss or a correction breaks a rule of the wire format; it was not kept."""
 
 
 class StreamUnknown(BufferFailure):
@@ -91,15 +99,21 @@ class BufferOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SealOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When open observations become a pack: at an age in real seconds, a count, or a size before compression."""
+    """When open observations become a pack: at an age in real seconds, a count, or a size before compression.
+
+    after_s holds while the uplink is connected, offline_after_s while it is not: overhead decides how long history
+    lasts in a given space, and nobody waits for a pack that cannot leave.
+    """
 
     after_s: float = 5.0
     max_readings: int = 500
     max_bytes: int = 64 * 1024
+    offline_after_s: float = 300.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.after_s <= 3600:
-            raise ValueError(f"after_s = {self.after_s}: allowed are more than 0 to 3600")
+        for name in ("after_s", "offline_after_s"):
+            if not 0 < getattr(self, name) <= AFTER_MAX_S:
+                raise ValueError(f"{name} = {getattr(self, name)}: allowed are more than 0 to {AFTER_MAX_S}")
         if not 1 <= self.max_readings <= OBSERVATIONS_MAX:
             raise ValueError(f"max_readings = {self.max_readings}: allowed are 1 to {OBSERVATIONS_MAX}")
         if not PACK_MIN_BYTES <= self.max_bytes <= PACK_MAX_BYTES:
@@ -130,6 +144,9 @@ class BufferState(msgspec.Struct, frozen=True):
     oldest_unsent_ms: wall time of the oldest observation that is open or unsent. bytes: file and write-ahead log.
     set_aside: names of corrupt files that lie beside the buffer. damaged_observations: accepted, and then damaged on
     the disk before they were sealed; their bytes are kept in the file.
+    unsent_bytes, archive_*: envelopes that wait, and settled ones that are still held. max_bytes: the bound.
+    thinned_readings: left out for good under disk pressure. lost_packs: declared lost. Both since the file was born.
+    pending_declarations: losses and corrections that the next pack will carry.
     """
 
     stream: bytes
@@ -145,6 +162,13 @@ class BufferState(msgspec.Struct, frozen=True):
     full: bool
     set_aside: tuple[str, ...] = ()
     damaged_observations: int = 0
+    unsent_bytes: int = 0
+    archive_packs: int = 0
+    archive_bytes: int = 0
+    max_bytes: int = 0
+    thinned_readings: int = 0
+    lost_packs: int = 0
+    pending_declarations: int = 0
 
 
 class Buffer(Protocol):
@@ -158,10 +182,27 @@ class Buffer(Protocol):
         """Return when all of them are accepted. Raises BufferFull, ObservationRefused, BufferUnusable."""
 
     async def ripe(self) -> None:
-        """Return when something ought to be sealed: old enough, many enough, a scan, or a loss to declare."""
+        """Return when something ought to be sealed: old enough, many enough, a scan, or something to declare."""
+
+    def set_pace(self, after_s: float) -> None:
+        """From now on observations are old enough after this many real seconds."""
 
     async def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal everything open; the heads of the new packs, oldest first. Raises BufferFull, BufferUnusable."""
+
+    async def declare(self, entry: Loss | Correction) -> None:
+        """Return when the entry is on the disk; the next pack carries it. Raises DeclarationRefused."""
+
+    @property
+    def kid(self) -> bytes:
+        """Key id of whoever signs now."""
+
+    async def change_key(self, successor: Identity, stamp: Stamp) -> list[StreamHead]:
+        """Let `successor` sign from here on; the heads of the packs this sealed, oldest first.
+
+        Seals everything open; then a pack without observations, the last one signed by the old key, names the new
+        one. The stream and its chain go on. Nothing happens when the successor signs already.
+        """
 
     async def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()) -> list[SealedPack]:
         """Up to `limit` packs that are sealed, not settled and not in `exclude`."""

@@ -1,4 +1,4 @@
-"""Open groups, committed and not yet sealed, and losses waiting to be declared: functions over one connection."""
+"""Open groups, committed and not yet sealed, and entries waiting to be declared: functions over one connection."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edge.buffer.base import ObservationRefused, SealOptions
 from edge.buffer.file import CorruptFile
 from edge.buffer.seal import admit, pack_group, unpack_group
 from wire.observation import Observation, Scan, Stamp
-from wire.pack import Loss
+from wire.pack import Correction, Loss
 
 GROUPS_PER_SEAL = 32  # groups sealed in one transaction: bounds memory after a long time without sealing
-LOSSES_PER_SEAL = 100
+ENTRIES_PER_SEAL = 100
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +26,18 @@ class Batch(msgspec.Struct, frozen=True):
     groups: list[int]
     damaged: list[int]  # of the groups: bytes that no longer decode
     observations: list[Observation]
-    declarations: list[int]
+    entries: list[int]
     losses: list[Loss]
+    corrections: list[Correction]
 
     @property
     def empty(self) -> bool:
         """Whether nothing is open any more."""
-        return not self.groups and not self.declarations
+        return not self.groups and not self.entries
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """What is open: observations, the scans among them, the oldest wall time, and losses to declare.
+    """What is open: observations, the scans among them, the oldest wall time, and entries to declare.
 
     damaged: observations that were open and can never be sealed.
     """
@@ -44,7 +45,7 @@ class Backlog(msgspec.Struct, frozen=True):
     observations: int
     scans: int
     from_ms: int | None
-    losses: int
+    entries: int
     damaged: int
 
 
@@ -61,12 +62,12 @@ def insert_group(db: sqlite3.Connection, row: tuple[int, int, int, bytes]) -> No
 
 
 def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | None = None) -> Batch:
-    """The oldest groups and losses, as many as one transaction takes; empty when nothing is open.
+    """The oldest groups and entries, as many as one transaction takes; empty when nothing is open.
 
     With `check`, groups that break the wire's limits count as damaged: an older program may have admitted them.
-    Raises CorruptFile for a loss that no longer decodes.
+    Raises CorruptFile for an entry that no longer decodes.
     """
-    batch = Batch([], [], [], [], [])
+    batch = Batch([], [], [], [], [], [])
     rows = db.execute("SELECT id, observations FROM open_group ORDER BY id LIMIT ?", (GROUPS_PER_SEAL,))
     for id_, data in rows.fetchall():
         batch.groups.append(id_)
@@ -76,9 +77,15 @@ def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | Non
         except (ValueError, ObservationRefused) as error:
             batch.damaged.append(id_)
             log.error("accepted group cannot be sealed, its bytes are kept aside: group=%d error=%s", id_, error)
-    for id_, data in db.execute("SELECT id, loss FROM declaration ORDER BY id LIMIT ?", (LOSSES_PER_SEAL,)):
-        batch.declarations.append(id_)
-        batch.losses.append(_loss(data, stamp))
+    for id_, kind, data in db.execute("SELECT id, kind, body FROM entry ORDER BY id LIMIT ?", (ENTRIES_PER_SEAL,)):
+        batch.entries.append(id_)
+        try:
+            if kind == "loss":
+                batch.losses.append(_ended(msgspec.msgpack.decode(data, type=Loss), stamp))
+            else:
+                batch.corrections.append(msgspec.msgpack.decode(data, type=Correction))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise CorruptFile(f"a {kind} to declare no longer decodes: {error}") from error
     return batch
 
 
@@ -91,7 +98,7 @@ def drop_batch(db: sqlite3.Connection, batch: Batch) -> None:
         "INSERT INTO damaged_group (count, observations) SELECT count, observations FROM open_group WHERE id = ?",
         [(id_,) for id_ in batch.damaged],
     )
-    for table, ids in (("open_group", batch.groups), ("declaration", batch.declarations)):
+    for table, ids in (("open_group", batch.groups), ("entry", batch.entries)):
         found = db.executemany(f"DELETE FROM {table} WHERE id = ?", [(id_,) for id_ in ids])  # noqa: S608 - our names
         if ids and found.rowcount != len(ids):
             raise CorruptFile(f"{len(ids)} rows of {table} were read, {found.rowcount} of them can be deleted")
@@ -101,15 +108,17 @@ def look_at_backlog(db: sqlite3.Connection) -> Backlog:
     """Count what is open."""
     row = db.execute(
         "SELECT coalesce(sum(count), 0), coalesce(sum(scans), 0), min(from_ms), "
-        "(SELECT count(*) FROM declaration), (SELECT coalesce(sum(count), 0) FROM damaged_group) FROM open_group"
+        "(SELECT count(*) FROM entry), (SELECT coalesce(sum(count), 0) FROM damaged_group) FROM open_group"
     ).fetchone()
     return Backlog(*row)
 
 
-def _loss(data: bytes, stamp: Stamp) -> Loss:
+def insert_entry(db: sqlite3.Connection, entry: Loss | Correction) -> None:
+    """Keep an entry until the next pack carries it; in the caller's transaction."""
+    kind = "loss" if isinstance(entry, Loss) else "correction"
+    db.execute("INSERT INTO entry (kind, body) VALUES (?, ?)", (kind, msgspec.msgpack.encode(entry)))
+
+
+def _ended(loss: Loss, stamp: Stamp) -> Loss:
     """A loss gets its latest possible end when it is declared."""
-    try:
-        loss = msgspec.msgpack.decode(data, type=Loss)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CorruptFile(f"a loss to declare no longer decodes: {error}") from error
     return loss if loss.to_ms is not None else msgspec.structs.replace(loss, to_ms=stamp.observed_at_ms)

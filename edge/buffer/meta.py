@@ -1,4 +1,4 @@
-"""What the buffer file keeps beside streams and packs: whose it is, and which command counter was used last."""
+"""What the buffer file keeps beside streams and packs: whose it is, the last command counter, what was lost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 from edge.buffer.base import BufferUnusable
 from edge.buffer.file import CorruptFile
+
+COMMAND_COUNTER = "command_counter"
+THINNED_READINGS = "thinned_readings"
+LOST_PACKS = "lost_packs"
 
 
 def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
@@ -22,13 +26,24 @@ def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
 
 def use_counter(db: sqlite3.Connection, counter: int) -> bool:
     """Use up a command counter for good; False when it, or a later one, was used before. Raises CorruptFile."""
-    used = _read(db, "command_counter")
-    if used is not None and not used.isdecimal():
-        raise CorruptFile(f"the last command counter reads {used[:20]!r}")
-    if used is not None and counter <= int(used):
+    if counter <= tally(db, COMMAND_COUNTER):
         return False
-    _write(db, "command_counter", str(counter))
+    _write(db, COMMAND_COUNTER, str(counter))
     return True
+
+
+def tally(db: sqlite3.Connection, name: str) -> int:
+    """A count that outlives the program; 0 when nothing was counted yet. Raises CorruptFile."""
+    found = _read(db, name)
+    if found is not None and not found.isdecimal():
+        raise CorruptFile(f"{name} reads {found[:20]!r}")
+    return int(found or 0)
+
+
+def add_to_tally(db: sqlite3.Connection, name: str, more: int) -> None:
+    """Count `more` up; in the caller's transaction."""
+    if more:
+        _write(db, name, str(tally(db, name) + more))
 
 
 def _read(db: sqlite3.Connection, key: str) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from edge.buffer.base import PackName, SealedPack
 from edge.buffer.ranges import Range
 from edge.buffer.seal import Sealed
@@ -12,6 +14,29 @@ from edge.buffer.stream import Stream
 from wire.envelope import envelope_hash
 from wire.pack import TEXT_MAX
 from wire.receipt import Receipt
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """How much some packs are: envelopes, the observations in them, and their bytes."""
+
+    packs: int = 0
+    observations: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.packs + other.packs, self.observations + other.observations, self.size_bytes + other.size_bytes
+        )
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(
+            self.packs - other.packs, self.observations - other.observations, self.size_bytes - other.size_bytes
+        )
+
+
+def amount_of(packs: Sequence[Sealed]) -> Amount:
+    """The amount of fresh packs."""
+    return Amount(len(packs), sum(p.readings + p.scans for p in packs), sum(len(p.envelope) for p in packs))
 
 
 def insert_packs(db: sqlite3.Connection, stream: Stream, packs: Sequence[Sealed], *, sealed_ms: int) -> None:
@@ -48,16 +73,27 @@ def held_names(db: sqlite3.Connection, stream: Stream, ranges: Sequence[Range], 
     return found
 
 
-def count_packs(db: sqlite3.Connection, stream: Stream, ranges: Iterable[Range]) -> tuple[int, int]:
-    """How many packs of these ranges are here, and how many observations they carry."""
-    packs = observations = 0
+def count_packs(db: sqlite3.Connection, stream: Stream, ranges: Iterable[Range]) -> Amount:
+    """What of these ranges is here. SQLite tells the length of an envelope without reading it."""
+    found = Amount()
     for first, last in ranges:
         row = db.execute(
-            "SELECT count(*), coalesce(sum(readings + scans), 0) FROM pack WHERE stream_id = ? AND seq BETWEEN ? AND ?",
+            "SELECT count(*), coalesce(sum(readings + scans), 0), coalesce(sum(length(envelope)), 0) FROM pack "
+            "WHERE stream_id = ? AND seq BETWEEN ? AND ?",
             (stream.id, first, last),
         ).fetchone()
-        packs, observations = packs + row[0], observations + row[1]
-    return packs, observations
+        found += Amount(*row)
+    return found
+
+
+def count_rows(db: sqlite3.Connection, ids: Sequence[int]) -> Amount:
+    """The packs of these rows."""
+    row = db.execute(
+        "SELECT count(*), coalesce(sum(readings + scans), 0), coalesce(sum(length(envelope)), 0) FROM pack "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode(ids).decode(),),
+    ).fetchone()
+    return Amount(*row)
 
 
 def oldest_ms(db: sqlite3.Connection, stream: Stream, seq: int) -> int | None:

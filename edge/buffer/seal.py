@@ -7,11 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from edge.buffer.base import ObservationRefused, SealOptions
+from edge.buffer.base import DeclarationRefused, ObservationRefused, SealOptions
 from edge.keys import Identity
 from wire.envelope import envelope_hash
 from wire.observation import BOOT_ID_BYTES, ClockState, Observation, Reading, Scan, Stamp
-from wire.pack import SERIES_MAX, STREAM_BYTES, Loss, Pack, StreamHead, build_blocks, check, seal
+from wire.pack import (
+    SERIES_MAX,
+    STREAM_BYTES,
+    Block,
+    CarriedFrom,
+    Correction,
+    KeyChange,
+    Loss,
+    Pack,
+    StreamHead,
+    build_blocks,
+    check,
+    seal,
+)
 
 READING_BYTES = 96  # a reading's row in a group, before compression: names of 20 characters and an own time
 SCAN_BYTES = 160  # a scan's, without its code
@@ -27,6 +40,19 @@ class Chain(msgspec.Struct, frozen=True):
     last_seq: int
     last_hash: bytes | None
     predecessor: StreamHead | None = None
+
+
+class Cargo(msgspec.Struct, frozen=True):
+    """What one pack carries, in the fields of the pack; from/to are wall times of its observations."""
+
+    blocks: list[Block] = []
+    scans: list[Scan] = []
+    losses: list[Loss] = []
+    corrections: list[Correction] = []
+    key_change: KeyChange | None = None
+    carried_from: list[CarriedFrom] = []
+    from_ms: int | None = None
+    to_ms: int | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -62,9 +88,23 @@ def admit(observations: Sequence[Observation], options: SealOptions) -> list[Obs
     try:
         typed = _decode(_encode(observations))
         for chunk in split(typed, options):
-            check(_pack(chunk, _TRIAL, _TRIAL_STAMP, gateway="trial", simulated=False, losses=[]))
+            check(_pack(_cargo(chunk), _TRIAL, _TRIAL_STAMP, gateway="trial", simulated=False))
     except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
         raise ObservationRefused(f"observation refused, it could never be sealed: {error}") from error
+    return typed
+
+
+def admit_entry(entry: Loss | Correction) -> Loss | Correction:
+    """The loss or correction, typed and held against the wire's rules. Raises DeclarationRefused."""
+    try:
+        if isinstance(entry, Loss):
+            typed: Loss | Correction = msgspec.msgpack.decode(_encode(entry), type=Loss)
+        else:
+            typed = msgspec.msgpack.decode(_encode(entry), type=Correction)
+        cargo = Cargo(losses=[typed]) if isinstance(typed, Loss) else Cargo(corrections=[typed])
+        check(_pack(cargo, _TRIAL, _TRIAL_STAMP, gateway="trial", simulated=False))
+    except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
+        raise DeclarationRefused(f"not declared, no pack could carry it: {error}") from error
     return typed
 
 
@@ -76,28 +116,32 @@ def seal_all(
     identity: Identity,
     options: SealOptions,
     losses: Sequence[Loss] = (),
+    corrections: Sequence[Correction] = (),
 ) -> list[Sealed]:
-    """Every observation in as few packs as the limits allow, chained; the losses ride in the first one."""
+    """Every observation in as few packs as the limits allow, chained; the entries ride in the first one."""
     sealed: list[Sealed] = []
-    chunks = list(split(observations, options)) or ([[]] if losses else [])
+    chunks = list(split(observations, options)) or ([[]] if losses or corrections else [])
     for chunk in chunks:
-        pack = _pack(chunk, chain, stamp, gateway=identity.gateway, simulated=identity.simulated, losses=list(losses))
-        envelope = seal(pack, key=identity.key, kid=identity.kid)
-        digest = envelope_hash(envelope)
-        times = [observation.stamp.observed_at_ms for observation in chunk]
-        sealed.append(
-            Sealed(
-                seq=pack.seq,
-                envelope=envelope,
-                hash=digest,
-                readings=len(chunk) - len(pack.scans),
-                scans=len(pack.scans),
-                from_ms=min(times, default=None),
-                to_ms=max(times, default=None),
-            )
-        )
-        chain, losses = Chain(chain.stream, pack.seq, digest), ()
+        cargo = _cargo(chunk, losses, corrections)
+        pack = seal_one(cargo, chain, stamp, identity=identity)
+        sealed.append(pack)
+        chain, losses, corrections = Chain(chain.stream, pack.seq, pack.hash), (), ()
     return sealed
+
+
+def seal_one(cargo: Cargo, chain: Chain, stamp: Stamp, *, identity: Identity) -> Sealed:
+    """One pack of exactly this cargo. Raises WireError when it breaks a limit."""
+    pack = _pack(cargo, chain, stamp, gateway=identity.gateway, simulated=identity.simulated)
+    envelope = seal(pack, key=identity.key, kid=identity.kid)
+    return Sealed(
+        seq=pack.seq,
+        envelope=envelope,
+        hash=envelope_hash(envelope),
+        readings=pack.count - len(pack.scans),
+        scans=len(pack.scans),
+        from_ms=cargo.from_ms,
+        to_ms=cargo.to_ms,
+    )
 
 
 def split(observations: Iterable[Observation], options: SealOptions) -> Iterator[list[Observation]]:
@@ -126,15 +170,21 @@ def _series(reading: Reading) -> tuple[str, str, int, bytes]:
     return reading.channel, reading.unit, reading.exponent, reading.stamp.boot_id
 
 
-def _pack(
-    observations: Sequence[Observation],
-    chain: Chain,
-    stamp: Stamp,
-    *,
-    gateway: str,
-    simulated: bool,
-    losses: list[Loss],
-) -> Pack:
+def _cargo(
+    observations: Sequence[Observation], losses: Sequence[Loss] = (), corrections: Sequence[Correction] = ()
+) -> Cargo:
+    times = [observation.stamp.observed_at_ms for observation in observations]
+    return Cargo(
+        blocks=build_blocks(o for o in observations if isinstance(o, Reading)),
+        scans=[o for o in observations if isinstance(o, Scan)],
+        losses=list(losses),
+        corrections=list(corrections),
+        from_ms=min(times, default=None),
+        to_ms=max(times, default=None),
+    )
+
+
+def _pack(cargo: Cargo, chain: Chain, stamp: Stamp, *, gateway: str, simulated: bool) -> Pack:
     return Pack(
         gateway=gateway,
         stream=chain.stream,
@@ -142,9 +192,12 @@ def _pack(
         prev=chain.last_hash,
         sealed=stamp,
         simulated=simulated,
-        blocks=build_blocks(o for o in observations if isinstance(o, Reading)),
-        scans=[o for o in observations if isinstance(o, Scan)],
-        losses=losses,
+        blocks=cargo.blocks,
+        scans=cargo.scans,
+        losses=cargo.losses,
+        corrections=cargo.corrections,
+        key_change=cargo.key_change,
+        carried_from=cargo.carried_from,
         predecessor=chain.predecessor if chain.last_seq == 0 else None,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge.buffer.base import BufferFull, BufferOptions
 from edge.buffer.file import transaction, used_bytes
+from edge.buffer.packs import Amount, count_rows
 from edge.buffer.stream import Stream
 
 RESERVE_BYTES = 1024 * 1024  # sealing, settling and declaring must still work when appending no longer may
@@ -23,6 +24,7 @@ class Space:
     def __init__(
         self, connection: sqlite3.Connection, path: Path, options: BufferOptions, free_bytes: FreeBytes
     ) -> None:
+        self.archive = Amount()  #: settled packs that are still here
         self._connection = connection
         self._path = path
         self._options = options
@@ -58,8 +60,10 @@ class Space:
         for shelved in (False, True):
             ids = self._oldest_released(streams, shelved=shelved)
             if ids:
+                gone = count_rows(self._connection, ids)
                 with transaction(self._connection):
                     self._connection.executemany("DELETE FROM pack WHERE id = ?", [(id_,) for id_ in ids])
+                self.archive -= Amount() if shelved else gone
                 if self._free_bytes(self._path.parent) < self._options.min_free_bytes:
                     self._give_back()
                 return True

@@ -33,7 +33,7 @@ from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
 from edge.keys import Identity
 from wire.observation import Observation, Scan, Stamp
-from wire.pack import StreamHead
+from wire.pack import Correction, Loss, StreamHead
 from wire.receipt import Receipt
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,16 @@ class SqliteBuffer:
         *,
         seal_options: SealOptions | None = None,
         free_bytes: FreeBytes = free_disk_bytes,
+        successor: Identity | None = None,
     ) -> None:
+        """successor: whoever a key change may have named before the program ended; signs if the file says so."""
         self._path = path
         self._identity = identity
         self._options = options or BufferOptions()
         self._seal_options = seal_options or SealOptions()
         self._free_bytes = free_bytes
+        self._successor = successor
+        self._after_s = self._seal_options.after_s
         self._store: Store
         self._worker: ThreadPoolExecutor
         self._committer: asyncio.Task[None] | None = None
@@ -109,11 +113,11 @@ class SqliteBuffer:
         await accepted
 
     async def ripe(self) -> None:
-        """Return when something ought to be sealed: old enough, many enough, a scan, or a loss to declare."""
+        """Return when something ought to be sealed: old enough, many enough, a scan, or something to declare."""
         while not self._store.seal_at_once:
             left_s: float | None = None
             if self._open_since is not None:
-                left_s = self._open_since + self._seal_options.after_s - asyncio.get_running_loop().time()
+                left_s = self._open_since + self._after_s - asyncio.get_running_loop().time()
                 if left_s <= 0:
                     return
             self._changed.clear()
@@ -122,6 +126,12 @@ class SqliteBuffer:
                     await self._changed.wait()
             except TimeoutError:
                 return
+
+    def set_pace(self, after_s: float) -> None:
+        """From now on observations are old enough after this many real seconds."""
+        if after_s != self._after_s:
+            self._after_s = after_s
+            self._changed.set()
 
     async def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal everything open; the heads of the new packs, oldest first. Raises BufferFull, BufferUnusable."""
@@ -133,6 +143,24 @@ class SqliteBuffer:
             raise
         if self._store.state.open_observations and self._open_since is None:
             self._open_since = asyncio.get_running_loop().time()
+        return heads
+
+    async def declare(self, entry: Loss | Correction) -> None:
+        """Return when the entry is on the disk; the next pack carries it. Raises DeclarationRefused."""
+        await self._run(partial(Store.declare, entry=entry))
+        self._changed.set()
+
+    @property
+    def kid(self) -> bytes:
+        """Key id of whoever signs now."""
+        return self._store.identity.kid
+
+    async def change_key(self, successor: Identity, stamp: Stamp) -> list[StreamHead]:
+        """Let `successor` sign from here on; the heads of the packs this sealed, oldest first."""
+        heads = await self._run(partial(Store.change_key, successor=successor, stamp=stamp))
+        self._successor = successor
+        if not self._store.state.open_observations:
+            self._open_since = None
         return heads
 
     async def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()) -> list[SealedPack]:
@@ -256,6 +284,7 @@ class SqliteBuffer:
                 options=self._options,
                 seal_options=self._seal_options,
                 free_bytes=self._free_bytes,
+                successor=self._successor,
             )
         except sqlite3.Error as error:
             connection.close()

@@ -16,6 +16,7 @@ from edge.buffer.base import (
     BufferFull,
     BufferOptions,
     BufferState,
+    DeclarationRefused,
     PackName,
     ReceiptBeyondHead,
     SealedPack,
@@ -23,10 +24,20 @@ from edge.buffer.base import (
     StreamUnknown,
 )
 from edge.buffer.file import CorruptFile, set_aside_names, transaction
-from edge.buffer.groups import Batch, drop_batch, group_row, insert_group, look_at_backlog, next_batch
+from edge.buffer.groups import (
+    Batch,
+    drop_batch,
+    group_row,
+    insert_entry,
+    insert_group,
+    look_at_backlog,
+    next_batch,
+)
 from edge.buffer.head import HeadFile
-from edge.buffer.meta import claim_file, use_counter
+from edge.buffer.meta import LOST_PACKS, add_to_tally, claim_file, use_counter
 from edge.buffer.packs import (
+    Amount,
+    amount_of,
     count_packs,
     held_names,
     insert_packs,
@@ -34,15 +45,14 @@ from edge.buffer.packs import (
     read_pack,
     refused_here,
 )
-from edge.buffer.ranges import Range, contains, gaps, unite
-from edge.buffer.seal import Sealed, seal_all
+from edge.buffer.ranges import Range, contains, gaps, size, unite
+from edge.buffer.seal import Cargo, Sealed, admit_entry, seal_all, seal_one
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.state import state_of
 from edge.buffer.stream import (
     Stream,
     Turn,
     begin_stream,
-    declare,
     load_streams,
     must_turn,
     newly_done,
@@ -52,7 +62,7 @@ from edge.buffer.stream import (
 from edge.keys import Identity
 from wire.envelope import WireError
 from wire.observation import Observation, Stamp
-from wire.pack import Loss, StreamHead
+from wire.pack import Correction, KeyChange, Loss, StreamHead
 from wire.receipt import CONFLICT, Receipt
 
 HEAD_NAME = "head.json"
@@ -72,19 +82,23 @@ class Store:
         options: BufferOptions,
         seal_options: SealOptions,
         free_bytes: FreeBytes,
+        successor: Identity | None = None,
     ) -> None:
         self._db = connection
         self._path = path
-        self._identity = identity
+        self._options = options
         self._seal_options = seal_options
         self._space = Space(connection, path, options, free_bytes)
         self._head_file = HeadFile(path.with_name(HEAD_NAME))
         self._streams = load_streams(connection)
+        taken_over = successor is not None and self._streams and self._current.kid == successor.kid
+        self._identity = successor if successor is not None and taken_over else identity
         self._set_aside = set_aside_names(path)
         self._full = False
         self._start()
-        self._unsent_observations = sum(count_packs(connection, each, each.unsent)[1] for each in self._streams)
-        self.seal_at_once = False  #: open groups are many or hold a scan, or a loss waits to be declared
+        self._unsent = sum((count_packs(connection, each, each.unsent) for each in self._streams), Amount())
+        self._space.archive = sum((count_packs(connection, each, each.archived) for each in self._streams), Amount())
+        self.seal_at_once = False  #: open groups are many or hold a scan, or an entry waits to be declared
         self.state = self._look()
 
     def append(self, observations: Sequence[Observation]) -> None:
@@ -105,6 +119,45 @@ class Store:
         try:
             while not (batch := next_batch(self._db, stamp)).empty:
                 heads += self._seal_batch(batch, stamp)
+            self._record_head()
+        finally:
+            self.state = self._look()
+        return heads
+
+    @property
+    def identity(self) -> Identity:
+        """Who signs now."""
+        return self._identity
+
+    def declare(self, entry: Loss | Correction) -> None:
+        """Keep a loss or a correction until the next pack carries it. Raises DeclarationRefused."""
+        entry = admit_entry(entry)
+        if isinstance(entry, Loss) and entry.stream == self._current.name:
+            sealed = self._current.last_seq
+            if entry.last_seq is None or entry.last_seq > sealed:
+                raise DeclarationRefused(f"not declared: of this stream only seqs to {sealed} are sealed")
+        with transaction(self._db):
+            insert_entry(self._db, entry)
+            if isinstance(entry, Loss) and entry.kind == "lost":
+                add_to_tally(self._db, LOST_PACKS, self._unreceipted(entry))
+        self.state = self._look()
+
+    def change_key(self, successor: Identity, stamp: Stamp) -> list[StreamHead]:
+        """Seal all, then the pack that names the successor's key; from there on the successor signs."""
+        if successor.kid == self._identity.kid:
+            return []
+        heads = self.seal(stamp)
+        stream = self._current
+        change = KeyChange(successor.key.public_key().public_bytes_raw(), stream.last_seq + 2)
+        pack = seal_one(Cargo(key_change=change), stream.chain, stamp, identity=self._identity)
+        with transaction(self._db):
+            insert_packs(self._db, stream, [pack], sealed_ms=stamp.observed_at_ms)
+            self._db.execute("UPDATE stream SET kid = ? WHERE id = ?", (successor.kid, stream.id))
+        stream.kid = successor.kid
+        self._identity = successor
+        heads += self._move_head([pack])
+        log.info("a new key signs: stream=%s from_seq=%d", stream.name.hex(), change.first_seq)
+        try:
             self._record_head()
         finally:
             self.state = self._look()
@@ -145,11 +198,13 @@ class Store:
         released = 0
         changed = settled != stream.settled
         if changed:
-            released, observations = count_packs(self._db, stream, newly_done(stream, claimed))
+            amount = count_packs(self._db, stream, newly_done(stream, claimed))
             with transaction(self._db):
                 save_settled(self._db, stream, settled)
             stream.settled = settled
-            self._unsent_observations -= observations
+            self._unsent -= amount
+            self._space.archive += amount
+            released = amount.packs
         if changed or refused:
             self.state = self._look()
         return released
@@ -195,6 +250,14 @@ class Store:
         level = logging.INFO if turn.predecessor is None and turn.loss is None else logging.ERROR
         log.log(level, "buffer begins a new stream: file=%s stream=%s why=%s", self._path, stream.name.hex(), turn.why)
 
+    def _unreceipted(self, loss: Loss) -> int:
+        """How many packs a loss takes from the record; 1 when nobody knows."""
+        last = loss.last_seq
+        for stream in self._streams:
+            if stream.name == loss.stream and last is not None:
+                return size(newly_done(stream, [(loss.first_seq, last)]))
+        return 1 if last is None else last - loss.first_seq + 1
+
     def _find(self, name: bytes) -> Stream:
         for stream in self._streams:
             if stream.name == name:
@@ -221,6 +284,7 @@ class Store:
             identity=self._identity,
             options=self._seal_options,
             losses=batch.losses,
+            corrections=batch.corrections,
         )
 
     def _sign_sound(self, batch: Batch, stamp: Stamp) -> list[Sealed]:
@@ -234,7 +298,7 @@ class Store:
         heads = [StreamHead(stream.name, pack.seq, pack.hash) for pack in packs]
         if heads:
             stream.last_seq, stream.last_hash = heads[-1].last_seq, heads[-1].hash
-            self._unsent_observations += sum(pack.readings + pack.scans for pack in packs)
+            self._unsent += amount_of(packs)
         return heads
 
     def _record_head(self) -> None:
@@ -257,8 +321,9 @@ class Store:
         log.error("pack is damaged on disk, its loss is declared: stream=%s seq=%d", stream.name.hex(), seq)
         with transaction(self._db):
             insert_shelved(self._db, stream, "damaged", [(seq, reason)])
-            declare(self._db, Loss(stream.name, seq, seq, None, "lost", reason))
-        self._unsent_observations -= count_packs(self._db, stream, [(seq, seq)])[1]
+            insert_entry(self._db, Loss(stream.name, seq, seq, None, "lost", reason))
+            add_to_tally(self._db, LOST_PACKS, 1)
+        self._unsent -= count_packs(self._db, stream, [(seq, seq)])
         stream.shelved[seq] = "damaged"
         stream.handed_out = unite(stream.handed_out, [(seq, seq)])  # the cloud may settle a declared loss
         self.state = self._look()
@@ -271,7 +336,7 @@ class Store:
         fresh = newly_done(stream, [(seq, seq) for seq, _ in rows])
         with transaction(self._db):
             insert_shelved(self._db, stream, "refused", rows)
-        self._unsent_observations -= count_packs(self._db, stream, fresh)[1]
+        self._unsent -= count_packs(self._db, stream, fresh)
         for seq, reason in rows:
             stream.shelved[seq] = "refused"
             log.error("cloud refused a pack: stream=%s seq=%d reason=%s", stream.name.hex(), seq, reason)
@@ -295,13 +360,15 @@ class Store:
     def _look(self) -> BufferState:
         backlog = look_at_backlog(self._db)
         many = backlog.observations >= self._seal_options.max_readings
-        self.seal_at_once = many or backlog.scans > 0 or backlog.losses > 0
+        self.seal_at_once = many or backlog.scans > 0 or backlog.entries > 0
         return state_of(
             self._db,
             self._path,
             self._streams,
             backlog,
-            unsent_observations=self._unsent_observations,
+            unsent=self._unsent,
+            archive=self._space.archive,
+            max_bytes=self._options.max_bytes,
             full=self._full,
             set_aside=self._set_aside,
         )

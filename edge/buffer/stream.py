@@ -14,6 +14,7 @@ from itertools import islice
 import msgspec
 
 from edge.buffer.file import CorruptFile
+from edge.buffer.groups import insert_entry
 from edge.buffer.head import Head
 from edge.buffer.ranges import Range, Ranges, gaps, numbers, unite
 from edge.buffer.seal import Chain
@@ -54,12 +55,21 @@ class Stream:
     @property
     def done(self) -> Ranges:
         """What is no longer sent by itself: settled or shelved."""
-        return unite(self.settled, ((seq, seq) for seq in self.shelved))
+        return unite(self.settled, self._shelved_ranges)
+
+    @property
+    def archived(self) -> Ranges:
+        """What is settled and lies here for nobody but the archive, if it is still here."""
+        return [piece for first, last in self.settled for piece in gaps(self._shelved_ranges, first, last)]
 
     @property
     def unsent(self) -> Ranges:
         """What still has to be sent."""
         return gaps(self.done, 1, self.last_seq)
+
+    @property
+    def _shelved_ranges(self) -> Ranges:
+        return unite([], ((seq, seq) for seq in self.shelved))
 
     @property
     def released_through(self) -> int:
@@ -119,13 +129,8 @@ def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stre
     ).lastrowid
     assert id_ is not None
     if turn.loss is not None:
-        declare(connection, turn.loss)
+        insert_entry(connection, turn.loss)
     return Stream(id_, name, kid, predecessor=turn.predecessor)
-
-
-def declare(connection: sqlite3.Connection, loss: Loss) -> None:
-    """Keep a loss until the next pack declares it; in the caller's transaction."""
-    connection.execute("INSERT INTO declaration (loss) VALUES (?)", (msgspec.msgpack.encode(loss),))
 
 
 def save_settled(connection: sqlite3.Connection, stream: Stream, settled: Ranges) -> None:

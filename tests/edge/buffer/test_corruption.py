@@ -196,18 +196,18 @@ async def test_a_failed_migration_leaves_the_file_at_its_old_schema(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = await fill(tmp_path, 1, 2)
-    steps = [*buffer_file.migrations(), (2, "CREATE TABLE more (x) STRICT;\nINSERT INTO nothing VALUES (1);")]
+    steps = [*buffer_file.migrations(), (99, "CREATE TABLE more (x) STRICT;\nINSERT INTO nothing VALUES (1);")]
     with monkeypatch.context() as patched:
         patched.setattr(buffer_file, "migrations", lambda: steps)
         with pytest.raises(BufferUnusable):
             async with make(tmp_path):
                 pass
-    fixed = [*buffer_file.migrations(), (2, "CREATE TABLE more (x INTEGER) STRICT;\n")]
+    fixed = [*buffer_file.migrations(), (99, "CREATE TABLE more (x INTEGER) STRICT;\n")]
     with monkeypatch.context() as patched:
         patched.setattr(buffer_file, "migrations", lambda: fixed)
         async with make(tmp_path) as buffer:
             assert buffer.state().head_hash == head.hash
-    with pytest.raises(BufferUnusable, match="schema 2 is newer"):
+    with pytest.raises(BufferUnusable, match="schema 99 is newer"):
         async with make(tmp_path):
             pass
 
@@ -299,8 +299,8 @@ async def test_a_group_that_cannot_be_deleted_is_not_sealed_again_and_again(
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE declaration SET loss = x'00'",
-        "UPDATE declaration SET loss = x'98c40000c0c0a0a090c0c0'",  # decodes, and can never be signed
+        "UPDATE entry SET body = x'00'",
+        "UPDATE entry SET body = x'98c40000c0c0a0a090c0c0'",  # decodes, and can never be signed
         "UPDATE stream SET predecessor = x'00'",
     ],
 )

@@ -4,12 +4,16 @@ The file holds segments {started_s, origin_ms, factor}: from host monotonic time
 shared by all processes of one boot), simulated time runs from `origin_ms` with `factor`. A change of pace is a new
 segment that starts a moment in the future, so that every process sees it before it counts. Should it come too late
 all the same (the disk stalled), time stands still for a reader until the new course has caught up: it never runs back.
+
+`clocks` says what is wrong with the wall clock of a gateway, by its name; simulated time itself stays the truth, for
+devices, places and the cloud. A gateway without an entry is right and synced, in one boot since the origin.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -32,10 +36,23 @@ class Segment(msgspec.Struct, frozen=True):
         return self.origin_ms + (monotonic_s - self.started_s) * 1000.0 * self.factor
 
 
+class WallClock(msgspec.Struct, frozen=True):
+    """From `from_ms` (true UTC ms) on, a gateway's wall clock shows truth + `error_ms`; `synced`: what its kernel says.
+
+    boot: the gateway boots at that moment: processes started after it are in this boot, its monotonic time starts at 0.
+    """
+
+    from_ms: int
+    error_ms: int = 0
+    synced: bool = True
+    boot: bool = False
+
+
 class SimTime(msgspec.Struct, frozen=True):
-    """The whole course of simulated time, segments in order of their start."""
+    """The whole course of simulated time, segments in order of their start, and each gateway's wrong wall clock."""
 
     segments: list[Segment]
+    clocks: dict[str, list[WallClock]] = {}
 
     def segment(self, monotonic_s: float) -> Segment:
         """The segment in force at a host monotonic time (the first one before anything started)."""
@@ -74,6 +91,23 @@ class SharedSimTime:
         """How many simulated seconds pass in a real one, now."""
         self._refresh()
         return self._time.segment(time.monotonic()).factor
+
+    def wall_clock(self, gateway: str, true_ms: float) -> WallClock:
+        """What a gateway's wall clock does at a true time."""
+        self._refresh()
+        return self._last(gateway, true_ms, lambda _: True)
+
+    def boot(self, gateway: str, true_ms: float) -> tuple[bytes, int]:
+        """Id (16 bytes) and beginning (true UTC ms) of the boot that a gateway is in at a true time."""
+        self._refresh()
+        began = self._last(gateway, true_ms, lambda clock: clock.boot)
+        if not began.boot:
+            return self.boot_id, self.origin_ms
+        return hashlib.sha256(self.boot_id + f"{gateway} {began.from_ms}".encode()).digest()[:16], began.from_ms
+
+    def _last(self, gateway: str, true_ms: float, wanted: Callable[[WallClock], bool]) -> WallClock:
+        past = [clock for clock in self._time.clocks.get(gateway, []) if clock.from_ms <= true_ms and wanted(clock)]
+        return max(past, key=lambda clock: clock.from_ms, default=WallClock(self.origin_ms))
 
     def _refresh(self) -> None:
         try:

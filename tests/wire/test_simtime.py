@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wire import simtime
-from wire.simtime import Segment, SharedSimTime, SimTime, SimTimeError
+from wire.simtime import Segment, SharedSimTime, SimTime, SimTimeError, WallClock
 
 COURSE = SimTime([Segment(100.0, 1_000_000.0, 10.0), Segment(110.0, 1_100_000.0, 1.0)])
 
@@ -79,3 +79,40 @@ def test_replacing_leaves_one_file_behind_the_link(tmp_path: Path) -> None:
         simtime.write(path, SimTime([Segment(0.0, 0.0, factor)]))
     assert SharedSimTime(path).factor() == 3.0
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_gateways_wall_clock_is_wrong_as_the_file_says_and_the_truth_stays(tmp_path: Path) -> None:
+    path = tmp_path / "time.json"
+    start_ms = 1_760_000_000_000
+    clocks = {
+        "gw-1": [
+            WallClock(start_ms, error_ms=-start_ms, synced=False, boot=True),
+            WallClock(start_ms + 600_000, error_ms=0, synced=True),
+            WallClock(start_ms + 900_000, error_ms=-86_400_000, synced=False),
+        ]
+    }
+    simtime.write(path, SimTime([Segment(time.monotonic(), start_ms, 1.0)], clocks))
+    shared = SharedSimTime(path)
+    told = [shared.wall_clock("gw-1", start_ms + at_ms) for at_ms in (0, 599_999, 600_000, 900_001)]
+    assert [(one.error_ms, one.synced) for one in told] == [
+        (-start_ms, False),
+        (-start_ms, False),
+        (0, True),
+        (-86_400_000, False),
+    ]
+    assert abs(shared.now_ms() - start_ms) < 60_000
+    other = shared.wall_clock("gw-2", start_ms + 900_001)
+    assert (other.error_ms, other.synced) == (0, True)
+
+
+def test_a_boot_has_an_id_of_its_own_that_every_process_agrees_on(tmp_path: Path) -> None:
+    path = tmp_path / "time.json"
+    clocks = {"gw-1": [WallClock(2_000, boot=True), WallClock(3_000, error_ms=5), WallClock(4_000, boot=True)]}
+    simtime.write(path, SimTime([Segment(0.0, 1_000.0, 1e-9)], clocks))
+    shared = SharedSimTime(path)
+    boots = [shared.boot("gw-1", at_ms) for at_ms in (1_500, 2_000, 3_500, 4_000)]
+    assert [began for _, began in boots] == [1_000, 2_000, 2_000, 4_000]
+    assert len({boot_id for boot_id, _ in boots}) == 3
+    assert boots == [SharedSimTime(path).boot("gw-1", at_ms) for at_ms in (1_500, 2_000, 3_500, 4_000)]
+    assert boots[0] == shared.boot("gw-2", 9_000)
+    assert all(len(boot_id) == 16 for boot_id, _ in boots)

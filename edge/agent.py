@@ -21,6 +21,7 @@ import msgspec
 from edge.buffer.base import BufferFull, BufferUnusable
 from edge.buffer.sqlite import SqliteBuffer
 from edge.clock import Clock, SimulatedClock, SystemClock
+from edge.clock_file import CLOCK_NAME
 from edge.config import DeviceConfig, GatewayConfig
 from edge.drivers.base import DriverContext
 from edge.drivers.links import Links
@@ -28,6 +29,7 @@ from edge.health import Health, buffer_health, keep_writing, write_health
 from edge.intake import Intake
 from edge.keys import load_cloud_key, load_or_make
 from edge.supervisor import Supervisor
+from edge.timekeeping import keep_time
 from edge.uplink.base import UplinkMisconfigured
 from edge.uplink.uplink import Uplink
 
@@ -136,6 +138,7 @@ class _Gateway:
             carrying = group.create_task(uplink.run(), name="uplink")
             sealing = group.create_task(self._seal_when_ripe(buffer, uplink), name="sealer")
             pacing = group.create_task(self._keep_pace(buffer, uplink), name="pace")
+            timekeeping = group.create_task(keep_time(self._clock, buffer), name="timekeeping")
             async with intake, asyncio.TaskGroup() as devices:
                 tending = self._start_devices(devices, intake)
                 watching = group.create_task(keep_writing(self._config.data_dir, look, uplink.notify), name="health")
@@ -144,6 +147,7 @@ class _Gateway:
                 log.info("gateway is leaving: name=%s", self._config.name)
                 await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
             sealing.cancel()
+            timekeeping.cancel()
             await self._deliver(buffer, uplink)
             carrying.cancel()
             watching.cancel()
@@ -246,7 +250,10 @@ async def _end(supervisor: Supervisor, task: asyncio.Task[None]) -> None:
 
 
 def _clock(config: GatewayConfig) -> Clock:
-    return SystemClock() if config.simulated_time is None else SimulatedClock(config.simulated_time)
+    kept = config.data_dir / CLOCK_NAME
+    if config.simulated_time is None:
+        return SystemClock(kept)
+    return SimulatedClock(config.simulated_time, config.name, kept)
 
 
 def _version() -> str:

@@ -32,8 +32,8 @@ from firmware_sim.devices.rtu_bus import RtuBus
 from firmware_sim.devices.scanner import SerialScanner
 from firmware_sim.links import Faults, Link
 from tests.edge.receipting_cloud import ReceiptingCloud
-from wire.observation import Quality, Reading, Scan
-from wire.simtime import Segment, SimTime, write
+from wire.observation import ClockState, Quality, Reading, Scan
+from wire.simtime import Segment, SimTime, WallClock, write
 
 NAME = "gw-kho-01"
 
@@ -210,6 +210,25 @@ async def test_simulated_time_of_the_configuration_rules_pace_and_stamps(site: S
     assert origin_ms < times[0] < origin_ms + 20_000 * factor
     assert 200_000 < sorted(steps)[len(steps) // 2] < 400_000
     assert all(pack.simulated for pack in site.cloud.packs.values())
+
+
+async def test_a_gateway_that_boots_in_1970_sends_a_correction_for_what_it_already_sent(site: Site) -> None:
+    origin_ms, factor = 1_700_000_000_000, 200.0
+    wrong = WallClock(origin_ms, error_ms=-origin_ms, synced=False, boot=True)
+    course = SimTime([Segment(time.monotonic(), origin_ms, factor)], {NAME: [wrong, WallClock(origin_ms + 600_000)]})
+    write(site.folder / "time.json", course)
+    site.configure(interval_s=60, more='[clock]\nsimulated = "time.json"\n')
+    async with site.devices(), site.gateway():
+        await until(lambda: any(pack.corrections for pack in site.cloud.packs.values()))
+    readings = [reading for reading in site.readings if reading.channel == "room-1/air"]
+    unset = [reading.stamp for reading in readings if reading.stamp.clock is ClockState.UNSYNCED]
+    (correction,) = [one for pack in site.cloud.packs.values() for one in pack.corrections]
+    assert unset
+    for stamp in unset:
+        assert stamp.observed_at_ms == stamp.monotonic_ms
+        assert correction.from_monotonic_ms <= stamp.monotonic_ms <= correction.to_monotonic_ms
+        assert stamp.observed_at_ms + correction.offset_ms == origin_ms + stamp.monotonic_ms
+    assert correction.boot_id == unset[0].boot_id
 
 
 async def test_buffer_of_another_gateway_stops_the_start(site: Site) -> None:

@@ -91,6 +91,84 @@ settled = Table(
     Column("last_seq", BigInteger, nullable=False),
 )
 
+#: A loss that a pack declares: seqs that will not come as they were sealed (projection of pack). position: in the
+#: pack's list. counts: JSON, pairs of a channel and how many of its readings are left out.
+declared_loss = Table(
+    "declared_loss",
+    metadata,
+    Column("pack_id", ForeignKey("pack.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger),
+    Column("last_hash", LargeBinary),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("from_ms", BigInteger),
+    Column("to_ms", BigInteger),
+    CheckConstraint("kind IN ('thinned', 'lost')", name="known_kind"),
+)
+Index("ix_declared_loss_last", declared_loss.c.gateway, declared_loss.c.stream, declared_loss.c.last_seq)
+
+#: Ordinals of a pack that were sealed before, in the pack named by stream, seq and hash (projection of pack).
+carried = Table(
+    "carried",
+    metadata,
+    Column("pack_id", ForeignKey("pack.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("first_ordinal", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+Index("ix_carried_origin", carried.c.gateway, carried.c.stream, carried.c.seq)
+
+#: The stream that a stream's first pack says it goes on from, and the head it knew there (projection of pack).
+succession = Table(
+    "succession",
+    metadata,
+    Column("pack_id", ForeignKey("pack.id"), primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("prior_stream", LargeBinary, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+Index("ix_succession_prior", succession.c.gateway, succession.c.prior_stream, succession.c.last_seq)
+
+#: What does not fit in the record, once per place. kind: ingest/finding.py; stream and seq are empty and 0 where a
+#: finding is about a gateway as a whole.
+finding = Table(
+    "finding",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("found_ms", BigInteger, nullable=False),
+    UniqueConstraint("kind", "gateway", "stream", "seq"),
+)
+
+#: Record. A command as it was signed. answered_ms: when nothing of what it asked for was missing any more.
+command = Table(
+    "command",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("counter", BigInteger, primary_key=True),
+    Column("id", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("answered_ms", BigInteger),
+)
+
 #: The state each gateway last told about itself (retained status), and when it was heard.
 gateway_state = Table(
     "gateway_state",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 
 import msgspec
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Select, select, tuple_
 from cloud.db.cursor import advance, position, stream_part
 from cloud.db.tables import event, event_item, pack, scan
 from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id
+from cloud.telemetry.declared import copies_of, is_among, left_out
 
 _AT_ONCE = 500  # values in one IN list
 
@@ -36,6 +38,30 @@ def close_pallet(conn: Connection, seen: SeenScan) -> None:
     """Note that this scan closed a pallet: the next one begins after it."""
     advance(conn, "pallets", f"{_line(seen)}/seq", seen.seq)
     advance(conn, "pallets", f"{_line(seen)}/ordinal", seen.ordinal)
+
+
+def counts_elsewhere(conn: Connection, seen: SeenScan) -> bool:
+    """Whether a scan is a copy whose original is in the record, or the original of a copy that was worked through.
+
+    A scan and its carried copies become one event: of whichever was worked through first, the original otherwise.
+    """
+    own = left_out(conn, select(pack.c.id).where(pack.c.id == seen.pack_id))
+    if is_among(seen.ordinal, own.get(seen.pack_id)):
+        return True
+    for pack_id, (first, end) in copies_of(conn, seen.pack_id):
+        same = select(scan).where(
+            scan.c.pack_id == pack_id,
+            scan.c.ordinal.between(first, end - 1),
+            scan.c.channel == seen.channel,
+            scan.c.code == seen.code,
+            scan.c.observed_ms == seen.observed_ms,
+        )
+        ids = [
+            event_id(replace(seen, stream=row.stream, seq=row.seq, ordinal=row.ordinal)) for row in conn.execute(same)
+        ]
+        if conn.scalar(select(event.c.id).where(event.c.event_id.in_(ids)).limit(1)) is not None:
+            return True
+    return False
 
 
 def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bool:

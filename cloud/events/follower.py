@@ -24,7 +24,7 @@ from cloud.db.cursor import advance, position, positions, stream_part
 from cloud.db.engine import reading, writing
 from cloud.db.tables import pack, scan, scan_finding, settled
 from cloud.events.capture import capture, kind_of
-from cloud.events.context import close_pallet, is_repeated, open_cartons, origin_of
+from cloud.events.context import close_pallet, counts_elsewhere, is_repeated, open_cartons, origin_of
 from cloud.events.rules import (
     TIME_ZONE_OFFSET,
     Carton,
@@ -124,6 +124,8 @@ class ScanFollower:
             close_pallet(conn, seen)
 
     def _judge(self, conn: Connection, seen: SeenScan) -> Event | Finding:
+        if counts_elsewhere(conn, seen):
+            return Finding("carried_copy", "the same scan counts in the pack it was carried from or to")
         if seen.quality == Quality.TEST:
             return Finding("test_scan", "made to try the installation")
         point = registry.read_point(conn, seen.gateway, seen.channel)

@@ -39,6 +39,7 @@ REASONS = frozenset(
         "lot_label_here",  # a carton label where pallets are scanned
         "empty_pallet",  # an SSCC at the packing line with no carton before it
         "repeated_scan",  # the same SSCC again at once
+        "carried_copy",  # a copy of this scan, carried over into another pack or from one, counts already
     }
 )
 REPEAT_WINDOW_MS = 60_000

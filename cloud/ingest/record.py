@@ -2,7 +2,8 @@
 
 Invariants: what `record` returned for is on the disk; a pack is stored once, whatever came how often; the first
 envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind; who follows a
-stream by seq is sent back to a pack that came after its seq was settled.
+stream by seq is sent back to a pack that came after its seq was settled; what is derived from packs does not depend on
+the order or the groups in which they came.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cloud.db import tables
 from cloud.db.cursor import send_back
 from cloud.db.engine import reading, writing
 from cloud.errors import Rejected
-from cloud.ingest import quarantine, settled
+from cloud.ingest import chain, finding, quarantine, settled
 from cloud.ingest.accept import (
     Accepted,
     Candidate,
@@ -33,6 +34,7 @@ from cloud.ingest.quarantine import Refused
 from cloud.ingest.settled import Range, Stream
 from cloud.ledger import log
 from cloud.registry.keys import keys_of_many, mark_simulated
+from cloud.telemetry import declared
 from cloud.telemetry import record as telemetry
 from wire.topics import TopicError, gateway_of
 
@@ -163,7 +165,10 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
         for at, (arrival, one) in enumerate(accepted)
     ]
     conn.execute(insert(tables.pack), rows)
-    telemetry.record(conn, [(first_id + at, one.pack) for at, (_, one) in enumerate(accepted)])
+    stored = [(first_id + at, one.pack) for at, (_, one) in enumerate(accepted)]
+    telemetry.record(conn, stored)
+    declared.record(conn, stored)
+    finding.keep(conn, chain.check(conn, [pack for _, pack in stored]), accepted[0][0].received_ms)
     _settle(conn, [one for _, one in accepted])
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:

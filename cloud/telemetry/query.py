@@ -1,7 +1,8 @@
 """Readings by series and time, exactly as they were measured.
 
 Equal times are kept: the order is (observed, boot, monotonic, stream, seq, ordinal), which does not depend on when
-a pack arrived. Windows are [from_ms, to_ms). A channel without readings gives an empty list, not an error.
+a pack arrived. A copy whose original is here counts for nothing (telemetry/declared.py). Windows are [from_ms, to_ms).
+A channel without readings gives an empty list, not an error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, func, select
 
 from cloud.db.tables import pack, series, tail
+from cloud.telemetry.declared import is_among, left_out
 from cloud.telemetry.record import wall_times
 from wire.observation import ClockState, Quality
 from wire.pack import Block, Run
@@ -68,8 +70,12 @@ class SeriesSpan(msgspec.Struct, frozen=True):
 def readings(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
     """The readings of a channel in [from_ms, to_ms), in order; of all its units and qualities."""
     query = _tails(gateway, channel).where(tail.c.to_ms >= from_ms, tail.c.from_ms < to_ms)
+    copies = left_out(conn, query.with_only_columns(pack.c.id))
     found = [
-        reading for row in conn.execute(query) for reading in _expand(row) if from_ms <= reading.observed_ms < to_ms
+        reading
+        for row in conn.execute(query)
+        for reading in _expand(row)
+        if from_ms <= reading.observed_ms < to_ms and not is_among(reading.ordinal, copies.get(row.id))
     ]
     found.sort(key=_order)
     return found

@@ -1,0 +1,69 @@
+"""What does not fit in the record: kept once per place, for the checks page and whoever raises alarms from it.
+
+    chain_broken        a pack names another hash for the pack before it than that one has, or than was declared
+    hash_differs        a declared loss names another hash for its last pack than the pack that came has
+    two_copies          a new stream goes on from a head that is not the pack in the record: its buffer was a copy
+    head_differs        a gateway says that its newest pack is another one than the record has under that number
+    cloud_behind        a gateway was shown a later state of the log than there is: this cloud was restored
+
+The first three follow from signed packs alone and are the same whatever the order of arrival. The last two rest on an
+unsigned status: they are kept once per gateway, so that whoever lies there fills no table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, insert, select, tuple_
+
+from cloud.db.tables import finding
+
+CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES = "chain_broken", "hash_differs", "two_copies"
+HEAD_DIFFERS, CLOUD_BEHIND = "head_differs", "cloud_behind"
+KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, HEAD_DIFFERS, CLOUD_BEHIND)
+NAMES_PER_QUERY = 500
+
+_log = logging.getLogger(__name__)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that does not fit. stream and seq are empty and 0 where it is about the gateway as a whole."""
+
+    kind: str
+    gateway: str
+    stream: bytes
+    seq: int
+    detail: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A finding as it is kept, and when it was first found."""
+
+    finding: Finding
+    found_ms: int
+
+
+def keep(conn: Connection, found: Sequence[Finding], now_ms: int) -> list[Finding]:
+    """Keep those that are new, in the caller's write transaction, and say so in the log; returns them."""
+    by_name = {(one.kind, one.gateway, one.stream, one.seq): one for one in reversed(found)}
+    names = sorted(by_name)
+    key = tuple_(finding.c.kind, finding.c.gateway, finding.c.stream, finding.c.seq)
+    known: set[tuple[str, str, bytes, int]] = set()
+    for at in range(0, len(names), NAMES_PER_QUERY):
+        rows = conn.execute(select(*key.clauses).where(key.in_(names[at : at + NAMES_PER_QUERY])))
+        known.update((kind, gateway, stream, seq) for kind, gateway, stream, seq in rows)
+    fresh = [by_name[name] for name in names if name not in known]
+    if fresh:
+        conn.execute(insert(finding), [msgspec.structs.asdict(one) | {"found_ms": now_ms} for one in fresh])
+    for one in fresh:
+        _log.error("%s: gateway=%s stream=%s seq=%d %s", one.kind, one.gateway, one.stream.hex(), one.seq, one.detail)
+    return fresh
+
+
+def newest(conn: Connection, limit: int) -> list[Found]:
+    """The findings, newest first."""
+    columns = [finding.c[name] for name in Finding.__struct_fields__]
+    rows = conn.execute(select(*columns, finding.c.found_ms).order_by(finding.c.id.desc()).limit(limit))
+    return [Found(Finding(*row[:-1]), row.found_ms) for row in rows]

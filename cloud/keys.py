@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from cloud.durable import write_new
 from cloud.errors import Fatal
 from standards import cose
 
@@ -50,7 +49,7 @@ def load_or_create(data_dir: Path) -> CloudKey:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _write_new(path, _pem(Ed25519PrivateKey.generate()))
+            write_new(path, _pem(Ed25519PrivateKey.generate()))
         key = _read(path)
         public = data_dir / PUBLIC_FILE
         if not public.exists() or public.read_bytes() != key.public_half:
@@ -72,23 +71,3 @@ def _read(path: Path) -> CloudKey:
 
 def _pem(key: Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that appears complete or not at all; two starters at once agree on the first one's."""
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent)  # 0600 from the first moment
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass  # somebody was faster: theirs counts
-    finally:
-        Path(fresh).unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -16,9 +16,11 @@ from sqlalchemy import Engine
 from cloud import config as cloud_config
 from cloud.app import open_clock, serve
 from cloud.auth import people
+from cloud.clock import system_now_ms
 from cloud.config import CloudConfig
 from cloud.db.engine import migrate as migrate_database
 from cloud.db.engine import open_engine, reading, writing
+from cloud.enrol import authority, broker, links
 from cloud.errors import CloudError
 from cloud.ingest import quarantine
 from cloud.keys import PUBLIC_FILE, load_or_create
@@ -75,6 +77,48 @@ def key(config: ConfigOption = None, data_dir: DataOption = None) -> None:
         folder = _config(config, data_dir, begins=True).data_dir
         typer.echo(load_or_create(folder).public_half.decode(), nl=False)
         typer.echo(f"also in {folder / PUBLIC_FILE}", err=True)
+
+
+@app.command("broker-config")
+def broker_config(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the broker's files go.")],
+    *,
+    host: Annotated[list[str] | None, typer.Option(help="A name or address gateways reach the broker by.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=PORT_MAX, help="For gateways.")] = 8883,
+    ingest_port: Annotated[int, typer.Option(min=1, max=PORT_MAX, help="For ingest workers.")] = 8884,
+    listen: Annotated[str, typer.Option(help="The address for gateways; all of them if empty.")] = "",
+    ingest_listen: Annotated[str, typer.Option(help="The address for workers; all of them if empty.")] = "127.0.0.1",
+    state: Annotated[Path, typer.Option(help="Where the broker keeps sessions.")] = Path("/var/lib/mosquitto"),
+    user: Annotated[str, typer.Option(help="Whom mosquitto becomes when root starts it.")] = "mosquitto",
+    workers: Annotated[int, typer.Option(min=1, max=32, help="How many ingest processes there are.")] = 1,
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Write a mosquitto configuration with certificates into DIR; made new each time, with the same authority."""
+    with told():
+        settings = _config(config, data_dir, begins=True)
+        now_ms = system_now_ms()  # certificates are about the real world, whatever time is simulated
+        issuer = authority.load_or_create(settings.data_dir, now_ms)
+        plan = broker.BrokerPlan(
+            folder=folder,
+            state=state,
+            hosts=list(dict.fromkeys([*(host or []), "127.0.0.1", "localhost"])),
+            port=port,
+            ingest_port=ingest_port,
+            listen=listen,
+            ingest_listen=ingest_listen,
+            user=user,
+            workers=workers,
+        )
+        with _database(settings) as engine, reading(engine) as conn:
+            revoked = links.revocation_list(conn, issuer, now_ms)
+        files = broker.write(plan, issuer, data_dir=settings.data_dir, revoked=revoked, now_ms=now_ms)
+        typer.echo(f"start the broker on it: mosquitto -c {files.config}\nin the configuration of each cloud process:")
+        for worker in files.workers:
+            typer.echo(
+                f'\n[broker]\nhost = "127.0.0.1"\nport = {ingest_port}\nclient_id = "{worker.name}"\n\n'
+                f'[broker.tls]\nca = "{worker.trust}"\ncertificate = "{worker.link}"\nkey = "{worker.link}"'
+            )
 
 
 @gateway_app.command("add")

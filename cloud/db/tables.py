@@ -263,6 +263,73 @@ gateway_key = Table(
     Column("revoked_ms", BigInteger),
 )
 
+#: Record. Where a key ends: from `first_seq` of `stream` on it signs nothing, nor in any stream but the older ones.
+#: cause: changed (signed by this key, naming the successor) or revoked.
+key_end = Table(
+    "key_end",
+    metadata,
+    Column("gateway", ForeignKey("gateway.name"), primary_key=True),
+    Column("kid", LargeBinary, primary_key=True),
+    Column("cause", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("successor", LargeBinary),
+    Column("ended_ms", BigInteger, nullable=False),
+    CheckConstraint("cause IN ('changed', 'revoked')", name="known_cause"),
+)
+
+#: The streams from before a key's end, in which it stays good.
+key_older_stream = Table(
+    "key_older_stream",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("kid", LargeBinary, primary_key=True),
+    Column("stream", LargeBinary, primary_key=True),
+)
+
+#: Record. Who took back a key or a link certificate, when and why. subject: the key's id, or the serial in hex.
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("gateway", ForeignKey("gateway.name"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("from_seq", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=False),
+    Column("leaf_index", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('key', 'link')", name="known_kind"),
+    UniqueConstraint("leaf_index"),
+)
+
+#: Record. A certificate of ours that lets a gateway onto the broker. serial: in hex; certificate: DER.
+link_certificate = Table(
+    "link_certificate",
+    metadata,
+    Column("serial", Text, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+
+Index("ix_link_certificate_gateway", link_certificate.c.gateway)
+
+#: Record. A one-time code, by the public half of the key that is in it: the code itself is kept nowhere.
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("code_id", LargeBinary, primary_key=True),
+    Column("code_key", LargeBinary, nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("invited_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger),
+    Column("used_by", LargeBinary),
+)
+
 party = Table(
     "party",
     metadata,

@@ -113,3 +113,18 @@ def test_a_command_does_not_make_another_cloud_by_mistake(tmp_path: Path, monkey
     assert result.exit_code == 1
     assert "--config" in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_broker_config_writes_a_folder_a_broker_starts_on(tmp_path: Path):
+    folder = tmp_path / "broker"
+    words = ["broker-config", str(folder), "--host", "broker.example.vn", "--state", str(tmp_path / "state")]
+    said = _run(tmp_path, *words, "--workers", "2")
+    assert f"mosquitto -c {folder}/mosquitto.conf" in said
+    for number in (1, 2):
+        link = tmp_path / f"data/ingest/ingest.{number}.pem"
+        assert f'client_id = "ingest.{number}"' in said
+        assert f'certificate = "{link}"' in said
+        assert link.exists()
+    authority = (folder / "ca.pem").read_bytes()
+    _run(tmp_path, *words)
+    assert (folder / "ca.pem").read_bytes() == authority == (tmp_path / "data/ca.pem").read_bytes()

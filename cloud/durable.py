@@ -1,0 +1,46 @@
+"""Small files that are whole or not there after a power cut: written beside, synced, put in place, folder synced."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Make a file for its owner's eyes only (0600), unless there is one: of two writers at once the first one counts.
+
+    Raises OSError.
+    """
+    fresh = _write_beside(path, data, 0o600)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass  # somebody was faster: theirs counts
+    finally:
+        fresh.unlink()
+    _sync_folder(path.parent)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Put `data` at `path`, whatever was there. Raises OSError."""
+    _write_beside(path, data, mode).replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_beside(path: Path, data: bytes, mode: int) -> Path:
+    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # 0600 from the first moment
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(fresh)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge.durable import replace_file
+from edge.durable import make_folder, replace_file
 from standards import cose
 
 PRIVATE_NAME = "gateway-key.pem"
@@ -58,7 +58,7 @@ def load_or_make(folder: Path, gateway: str, *, simulated: bool = False) -> Iden
     """
     private = folder / PRIVATE_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not private.exists():
             replace_file(private, _to_pem(Ed25519PrivateKey.generate()), mode=0o600)
     except OSError as error:

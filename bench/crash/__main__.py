@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 
+from bench.crash.cut import run_power_cuts
 from bench.crash.kill import run_kill_points
 from bench.crash.result import summary
 
-FAULTS = {"kill": run_kill_points}
+FAULTS = {"kill": run_kill_points, "cut": run_power_cuts}
 
 
 def main() -> int:

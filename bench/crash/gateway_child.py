@@ -62,11 +62,11 @@ class Fuse:
         self.step = "open"  #: what the worker thread of the buffer is doing
 
     def hit(self, phase: str) -> None:
-        """One more of `phase`."""
+        """One more of `phase`. Opening may have fewer statements than that: then death comes with the first commit."""
         if phase == self._phase:
             self._left -= 1
-            if self._left <= 0:
-                die()
+        if self._left <= 0 or (self._phase == "open" and phase == "commit"):
+            die()
 
 
 def die() -> None:

@@ -22,7 +22,7 @@ from wire import receipt, topics
 from wire.receipt import RANGES_MAX, Receipt
 
 CONNECTED_WITHIN_S = 10.0
-KEEPS_SILENT = 0.2  # share of packs that get no receipt of their own: the next one's says it
+KEEPS_SILENT = 0.1  # share of packs that get no receipt of their own: the next one's says it
 
 
 class ReceiptingCloud:

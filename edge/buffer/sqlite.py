@@ -31,6 +31,7 @@ from edge.buffer.file import CorruptFile, free_disk_bytes, open_file, set_aside,
 from edge.buffer.seal import admit
 from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
+from edge.durable import make_folder
 from edge.keys import Identity
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Correction, Loss, StreamHead
@@ -253,7 +254,7 @@ class SqliteBuffer:
 
     def _open(self) -> Store:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
         except OSError as error:
             raise BufferUnusable(f"{self._path.parent}: cannot be made ({error})") from error
         try:

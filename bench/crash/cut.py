@@ -7,6 +7,7 @@ then:
 
 - it opens, and sets nothing aside: neither SQLite nor we may need a repair after a power cut;
 - every observation that was accepted is there or has left, once;
+- the head beside the file names what has left, or something later;
 - the chain is whole, no loss is declared, and no seq that has left is signed again with other bytes.
 
 In a part of the points the gateway lives on, is recorded again, and the power goes again. All is derived from the
@@ -31,6 +32,8 @@ from bench.crash.life import IDENTITY, World, everything, frequent_checkpoints, 
 from bench.crash.result import PointResult
 from bench.crash.trace import Recorder, Step
 from edge.buffer.base import PackName
+from edge.buffer.head import HeadFile
+from edge.buffer.store import HEAD_NAME
 
 LONG_LIFE, SHORT_LIFE = 260, 30  # actions
 POINTS_PER_LIFE = 125  # recorded lives are shared by so many points
@@ -105,6 +108,7 @@ def _point(root: Path, seed: int, point: int, recorded: _Recorded) -> PointResul
     for envelope in seen.left:
         archive.take(envelope)
     if not problems:
+        problems += _head_problems(root, world, archive)
         problems += asyncio.run(_look(root, world, archive))
     found = balance(archive, world.produced, seen.accepted)
     return PointResult(
@@ -154,6 +158,23 @@ def _write(root: Path, content: dict[str, bytes]) -> None:
     for path, data in content.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(data)
+
+
+def _head_problems(root: Path, world: World, left: Archive) -> list[str]:
+    """The head beside the file names the last pack that left, or a later one."""
+    streams = [stream for stream in world.streams if any(name[0] == stream for name in left.packs)]
+    if not streams:
+        return []
+    head = HeadFile(root / "data" / HEAD_NAME).read()
+    if head is None:
+        return ["packs have left, and there is no head beside the file"]
+    newest = streams[-1]
+    seq = max(seq for stream, seq in left.packs if stream == newest)
+    named = head.chain
+    if named.stream == newest:
+        return [] if named.last_seq >= seq else [f"seq {seq} has left, the head beside the file names {named.last_seq}"]
+    younger = named.stream not in world.streams or world.streams.index(named.stream) > world.streams.index(newest)
+    return [] if younger else ["the head beside the file names an older stream than the one that has left"]
 
 
 async def _look(root: Path, world: World, archive: Archive) -> list[str]:

@@ -16,6 +16,7 @@ ext4 with data=ordered gives more: metadata in order, no garbage, a new file's n
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 from bench.crash.trace import Step
@@ -48,7 +49,7 @@ class Disk:
         names = {path: _File(data) for path, data in (content or {}).items()}
         self._now: dict[str, _File | None] = dict(names)  # as a running program sees it
         self._synced: dict[str, _File | None] = dict(names)
-        self._changes: list[dict[str, _File | None | str]] = []  # of names, not synced: path → what, or GONE
+        self._changes: list[dict[str, _File | str | None]] = []  # of names, not synced: path → what, or GONE
 
     def apply(self, step: Step) -> None:
         """Go on by one step."""
@@ -97,7 +98,7 @@ class Disk:
         assert file is not None
         return file
 
-    def _name(self, change: dict[str, _File | None | str]) -> None:
+    def _name(self, change: dict[str, _File | str | None]) -> None:
         _change(self._now, change)
         self._changes.append(change)
 
@@ -114,7 +115,7 @@ class Disk:
 GONE = "gone"
 
 
-def _change(names: dict[str, _File | None], change: dict[str, _File | None | str]) -> None:
+def _change(names: dict[str, _File | None], change: dict[str, _File | str | None]) -> None:
     for path, what in change.items():
         if isinstance(what, str):
             names.pop(path, None)
@@ -150,7 +151,7 @@ def _sectors(at: int, data: bytes) -> list[Write]:
     """The write, cut at the borders of the disk's sectors."""
     first = -at % SECTOR_BYTES
     cuts = [0, *range(first or SECTOR_BYTES, len(data), SECTOR_BYTES), len(data)]
-    return [(at + low, data[low:high]) for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [(at + low, data[low:high]) for low, high in pairwise(cuts)]
 
 
 def _resize(content: bytearray, file: _File, rng: random.Random) -> None:

@@ -57,15 +57,15 @@ class Fuse:
     """Counts hits of one phase, and then the process is gone, at that very instruction."""
 
     def __init__(self, phase: str, count: int) -> None:
-        self._phase = phase
+        self.phase = phase
         self._left = count
         self.step = "open"  #: what the worker thread of the buffer is doing
 
     def hit(self, phase: str) -> None:
         """One more of `phase`. Opening may have fewer statements than that: then death comes with the first commit."""
-        if phase == self._phase:
+        if phase == self.phase:
             self._left -= 1
-        if self._left <= 0 or (self._phase == "open" and phase == "commit"):
+        if self._left <= 0 or (self.phase == "open" and phase == "commit"):
             die()
 
 
@@ -94,7 +94,7 @@ def lay(fuse: Fuse, diary: Diary) -> None:
     try:
         TracedFiles(lambda *_: fuse.hit("io")).install()
     except Unreachable as error:
-        if fuse._phase == "io":
+        if fuse.phase == "io":
             raise SystemExit(str(error)) from error
 
 
@@ -213,7 +213,7 @@ def main() -> None:
         if child == 0:
             try:
                 _run(life)
-            except BaseException:
+            finally:  # it came back: whatever it raised, nothing of this process goes on in the fork
                 traceback.print_exc()
                 os._exit(1)
         _, status = os.waitpid(child, 0)

@@ -63,7 +63,7 @@ class World:
         self.rng = rng
         self.produced: dict[int, Observation] = {}
         self.received: defaultdict[bytes, Ranges] = defaultdict(list)  # by stream
-        self.streams: set[bytes] = set()
+        self.streams: list[bytes] = []  # in order of birth
         self.moments = 0
         self.free_bytes = ROOMY_BYTES
 
@@ -73,9 +73,14 @@ class World:
         other.produced = dict(self.produced)
         for stream, seq in received:
             other.received[stream] = unite(other.received[stream], [(seq, seq)])
-        other.streams = set(self.streams)
+        other.streams = list(self.streams)
         other.moments = self.moments
         return other
+
+    def note_stream(self, stream: bytes) -> None:
+        """This one is being written now."""
+        if stream not in self.streams:
+            self.streams.append(stream)
 
     def stamp(self) -> Stamp:
         """A second after the one before."""
@@ -107,7 +112,7 @@ async def live(folder: Path, world: World, actions: int, mark: Mark) -> None:
                 if action == "start again":
                     break
                 await _DO[action](buffer, world, mark)
-                world.streams.add(buffer.state().stream)
+                world.note_stream(buffer.state().stream)
 
 
 def open_buffer(folder: Path, world: World) -> SqliteBuffer:
@@ -124,9 +129,9 @@ def open_buffer(folder: Path, world: World) -> SqliteBuffer:
 async def everything(buffer: SqliteBuffer, world: World) -> list[SealedPack]:
     """Seal what is open, and give every pack that is still here."""
     await buffer.seal(world.stamp())
-    world.streams.add(buffer.state().stream)
+    world.note_stream(buffer.state().stream)
     found = {pack.name: pack for pack in await buffer.unsent(newest_first=True, limit=1_000)}
-    for stream in sorted(world.streams | {name[0] for name in found}):
+    for stream in {*world.streams, *(name[0] for name in found)}:
         try:
             names = await buffer.held(stream, [(1, 10**6)], limit=10**6)
         except StreamUnknown:

@@ -66,7 +66,5 @@ def summary(results: Sequence[PointResult]) -> dict[str, Any]:
 def complaint(results: Sequence[PointResult]) -> str:
     """Every failed point in words, for an assertion; empty when there is none."""
     return "\n".join(
-        f"{result.again}\n  {result.plan}\n  " + "\n  ".join(result.problems)
-        for result in results
-        if not result.passed
+        f"{result.again}\n  {result.plan}\n  " + "\n  ".join(result.problems) for result in results if not result.passed
     )

@@ -202,5 +202,3 @@ def _library() -> ctypes.CDLL:
     except (AttributeError, OSError) as error:
         raise Unreachable(f"the interpreter's SQLite shows no sqlite3_vfs_register ({error})") from error
     return library
-
-

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 STOP_WITHIN_S = 10.0
+LEAVE_WITHIN_S = 30.0  # a gateway takes 20 s to leave in order, at most
 LOG_TAIL_LINES = 15
 
 
@@ -21,7 +22,7 @@ class StageError(RuntimeError):
 
 
 class Stage:
-    """Runs `coldproof …` commands as processes of their own, each with a log file under `folder`/logs."""
+    """Runs `coldproof …` commands and other programs as processes of their own, each with a log file under `folder`/logs."""
 
     def __init__(self, folder: Path) -> None:
         self._logs = folder / "logs"
@@ -39,11 +40,15 @@ class Stage:
 
     def start(self, name: str, *words: str) -> None:
         """Start `coldproof WORDS…` under a name."""
-        self._commands[name] = [sys.executable, "-m", "coldproof.main", *words]
+        self.start_program(name, sys.executable, "-m", "coldproof.main", *words)
+
+    def start_program(self, name: str, *command: str) -> None:
+        """Start any other program under a name."""
+        self._commands[name] = list(command)
         self.start_again(name)
 
     def start_again(self, name: str) -> None:
-        """Start a process that was killed, with the same words."""
+        """Start a process that was killed or stopped, with the same words."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 self._commands[name],
@@ -60,6 +65,24 @@ class Stage:
         process.kill()
         process.wait()
         return time.monotonic()
+
+    def stop(self, name: str) -> int:
+        """Ask a process to end in order, and wait as long as that takes; returns its exit status."""
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            return process.wait(LEAVE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def pid(self, name: str) -> int:
+        """The id of a running process."""
+        return self._running[name].pid
+
+    def runs(self, name: str) -> bool:
+        """Whether a process was started and has not ended."""
+        return name in self._running and self._running[name].poll() is None
 
     def wait_for(self, what: str, claim: Callable[[], bool], *, within_s: float) -> None:
         """Wait until `claim` holds, while every process lives. Raises StageError."""

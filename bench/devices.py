@@ -1,0 +1,124 @@
+"""The bench's field: 20 Modbus TCP devices of 10 registers whose values count up, as a process of its own.
+
+A register is one higher at every reading, so that within a run (65,536 polls) a value names its moment: whatever is
+lost, doubled, swapped or mis-timed on the way shows. Each register starts somewhere else, so that a value under a
+wrong name shows as well. What the devices gave stands in their own log (firmware_sim/devices/log.py).
+
+    python -m bench.devices FOLDER      serves until SIGTERM; FOLDER/ports.json appears when all listen
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from edge.drivers.modbus.codec import Profile, parse_profile
+from firmware_sim.devices.log import PRODUCED_NAME, DeviceLog
+from firmware_sim.devices.modbus import Source, Unit
+from firmware_sim.devices.tcp_probe import TcpProbe
+from firmware_sim.links import Link
+
+DEVICES = 20
+REGISTERS = 10
+VALUES = 65_536
+PROFILE_FILE = Path(__file__).with_name("counter-10.toml")
+PORTS_NAME = "ports.json"
+GATEWAY = "gw-bench"
+
+#: All that a run may have to say about a value: its channel is "dev-3/r-7".
+Channel = str
+
+
+class Made(msgspec.Struct, frozen=True, gc=False):
+    """A value that left a device whole. host_s: CLOCK_MONOTONIC when the bytes were out."""
+
+    value: int
+    at_ms: int
+    host_s: float
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    channel: str
+    mantissa: int
+    at_ms: int
+    host_s: float
+
+
+def made(folder: Path) -> dict[Channel, list[Made]]:
+    """What the devices gave, per channel, in order; a line that is still being written is not counted."""
+    found: dict[Channel, list[Made]] = defaultdict(list)
+    decoder = msgspec.json.Decoder(_Line)
+    whole, _, _ = (folder / PRODUCED_NAME).read_bytes().rpartition(b"\n")
+    for text in whole.splitlines():
+        line = decoder.decode(text)
+        found[line.channel.partition("/")[2]].append(Made(line.mantissa, line.at_ms, line.host_s))
+    return found
+
+
+def made_between(folder: Path, from_s: float, until_s: float) -> int:
+    """How many values left the devices in a span of host monotonic time."""
+    return sum(from_s <= one.host_s < until_s for values in made(folder).values() for one in values)
+
+
+def first_value(device: int, register: int) -> int:
+    """Where a register starts to count."""
+    return (device * REGISTERS + register) * (VALUES // (DEVICES * REGISTERS))
+
+
+def counters(device: int, profile: Profile) -> dict[str, Source]:
+    """The sources of one device, by point: each asks itself how often it was read."""
+
+    def source(register: int) -> Callable[[int], Decimal]:
+        reads = first_value(device, register)
+
+        def value(_at_ms: int) -> Decimal:
+            nonlocal reads
+            reads += 1
+            return Decimal(reads % VALUES)
+
+        return value
+
+    return {point.name: source(point.register) for block in profile.block for point in block.point}
+
+
+def profile() -> Profile:
+    """The register map of every device here."""
+    return parse_profile(PROFILE_FILE.read_text(encoding="utf-8"))
+
+
+async def serve(folder: Path, *, count: int = DEVICES, now_ms: Callable[[], float] | None = None) -> None:
+    """Serve until cancelled; between two answers only, so that the log and the wire agree."""
+    shape, probes = profile(), []
+    with DeviceLog(folder) as log:
+        for device in range(count):
+            unit = Unit(1, f"dev-{device}", GATEWAY, shape, counters(device, shape))
+            link = Link(f"dev-{device}", random.Random(device))
+            probe = TcpProbe(unit, link=link, log=log, now_ms=now_ms or (lambda: time.time() * 1000))
+            probes.append(await probe.__aenter__())
+        fresh = folder / f"{PORTS_NAME}.new"
+        fresh.write_bytes(msgspec.json.encode([probe.port for probe in probes]))
+        fresh.replace(folder / PORTS_NAME)
+        await asyncio.Event().wait()
+
+
+async def _main(folder: Path) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await serve(folder)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(_main(Path(sys.argv[1])))
+    except asyncio.CancelledError:
+        sys.exit(0)

@@ -4,7 +4,7 @@ A register is one higher at every reading, so that within a run (65,536 polls) a
 lost, doubled, swapped or mis-timed on the way shows. Each register starts somewhere else, so that a value under a
 wrong name shows as well. What the devices gave stands in their own log (firmware_sim/devices/log.py).
 
-    python -m bench.devices FOLDER      serves until SIGTERM; FOLDER/ports.json appears when all listen
+    python -m bench.devices FOLDER REGISTERS     serves until SIGTERM; FOLDER/ports.json appears when all listen
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from firmware_sim.links import Link
 DEVICES = 20
 REGISTERS = 10
 VALUES = 65_536
-PROFILE_FILE = Path(__file__).with_name("counter-10.toml")
+PROFILES = Path(__file__).with_name("profiles")
 PORTS_NAME = "ports.json"
 GATEWAY = "gw-bench"
 
@@ -64,9 +64,8 @@ def made(folder: Path) -> dict[Channel, list[Made]]:
     return found
 
 
-def made_between(folder: Path, from_s: float, until_s: float) -> int:
-    """How many values left the devices in a span of host monotonic time."""
-    return sum(from_s <= one.host_s < until_s for values in made(folder).values() for one in values)
+def _wall_ms() -> float:
+    return time.time() * 1000
 
 
 def first_value(device: int, register: int) -> int:
@@ -90,19 +89,19 @@ def counters(device: int, profile: Profile) -> dict[str, Source]:
     return {point.name: source(point.register) for block in profile.block for point in block.point}
 
 
-def profile() -> Profile:
-    """The register map of every device here."""
-    return parse_profile(PROFILE_FILE.read_text(encoding="utf-8"))
+def profile_file(registers: int) -> Path:
+    """The register map of a device with so many registers: 10, or 1."""
+    return PROFILES / f"counter-{registers}.toml"
 
 
-async def serve(folder: Path, *, count: int = DEVICES, now_ms: Callable[[], float] | None = None) -> None:
+async def serve(folder: Path, *, registers: int = REGISTERS, now_ms: Callable[[], float] = _wall_ms) -> None:
     """Serve until cancelled; between two answers only, so that the log and the wire agree."""
-    shape, probes = profile(), []
+    shape, probes = parse_profile(profile_file(registers).read_text(encoding="utf-8")), []
     with DeviceLog(folder) as log:
-        for device in range(count):
+        for device in range(DEVICES):
             unit = Unit(1, f"dev-{device}", GATEWAY, shape, counters(device, shape))
             link = Link(f"dev-{device}", random.Random(device))
-            probe = TcpProbe(unit, link=link, log=log, now_ms=now_ms or (lambda: time.time() * 1000))
+            probe = TcpProbe(unit, link=link, log=log, now_ms=now_ms)
             probes.append(await probe.__aenter__())
         fresh = folder / f"{PORTS_NAME}.new"
         fresh.write_bytes(msgspec.json.encode([probe.port for probe in probes]))
@@ -110,15 +109,15 @@ async def serve(folder: Path, *, count: int = DEVICES, now_ms: Callable[[], floa
         await asyncio.Event().wait()
 
 
-async def _main(folder: Path) -> None:
+async def _main(folder: Path, registers: int) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await serve(folder)
+    await serve(folder, registers=registers)
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(_main(Path(sys.argv[1])))
+        asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2])))
     except asyncio.CancelledError:
         sys.exit(0)

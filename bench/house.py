@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, func, select
 
 from bench.account import Kept
-from bench.devices import DEVICES, GATEWAY, PROFILE_FILE, REGISTERS, Channel
+from bench.devices import GATEWAY, Channel, profile_file
 from bench.system import Place
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
 from cloud.db.tables import pack, tail
@@ -37,6 +37,7 @@ class House:
     name = "coldproof"
 
     def __init__(self, place: Place, *, extra: Tables | None = None) -> None:
+        self._place = place
         self.folder = place.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stage = Stage(self.folder)
@@ -64,7 +65,7 @@ class House:
         """Cloud first, then the gateway; return when every channel has come once."""
         self.start_cloud()
         self.start_gateway()
-        self.stage.wait_for("the first readings", lambda: self.count() >= DEVICES * REGISTERS, within_s=READY_S)
+        self.stage.wait_for("the first readings", lambda: self.count() >= self._place.channels, within_s=READY_S)
 
     def start_cloud(self) -> None:
         """Start it, and wait until it is well."""
@@ -98,7 +99,8 @@ class House:
     def count(self) -> int:
         """Readings in the record."""
         with reading(self.engine) as conn:
-            return conn.execute(select(func.coalesce(func.sum(tail.c.count), 0))).scalar_one()
+            found: int = conn.execute(select(func.coalesce(func.sum(tail.c.count), 0))).scalar_one()
+            return found
 
     def stored(self) -> Mapping[Channel, list[Kept]]:
         """As the pages show them; rows that say only that a device is silent are no readings."""
@@ -150,9 +152,13 @@ def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "dat
     for table, values in extra.items():
         tables.setdefault(table, {}).update(values)
     device = {
-        "driver": "modbus", "interval_s": place.interval_s, "profile": str(PROFILE_FILE), "host": "127.0.0.1",
-        "unit_id": 1, "timeout_s": 5.0,
-    }  # fmt: skip
+        "driver": "modbus",
+        "interval_s": place.interval_s,
+        "profile": str(profile_file(place.registers)),
+        "host": "127.0.0.1",
+        "unit_id": 1,
+        "timeout_s": 5.0,
+    }
     lines = [f"[{table}]\n{_assignments(values)}" for table, values in tables.items()]
     lines += [
         f"[[device]]\n{_assignments({**device, 'name': f'dev-{at}', 'tcp_port': port})}"

@@ -1,10 +1,12 @@
-"""What a fault can be tried on: a gateway with whoever stores its readings. Ours is in house.py, the peer in peer.py."""
+"""What a fault can be tried on: a gateway with whoever stores its readings. Ours is house.py, the peer faults/peer.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from bench.account import Kept
 from bench.devices import Channel
@@ -49,12 +51,17 @@ class System(Protocol):
         """End everything."""
 
 
-class Place:
-    """Where a system lives and what it is connected to."""
+class Place(msgspec.Struct, frozen=True):
+    """Where a system lives and what it is connected to. ports: of the devices; none: nothing to poll."""
 
-    def __init__(self, folder: Path, ports: list[int], *, broker_port: int, uplink_port: int, interval_s: float) -> None:
-        self.folder = folder
-        self.ports = ports  #: of the devices
-        self.broker_port = broker_port
-        self.uplink_port = uplink_port
-        self.interval_s = interval_s
+    folder: Path
+    ports: list[int]
+    broker_port: int
+    uplink_port: int
+    interval_s: float = 1.0
+    registers: int = 10
+
+    @property
+    def channels(self) -> int:
+        """How many series there are."""
+        return len(self.ports) * self.registers

@@ -5,24 +5,31 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from bench.faults import report
 from bench.faults.peer import is_installed
 from bench.faults.row import OURS, PEER, Bench, Result, Row, run
 from bench.faults.rows import ROWS
 
-_printing = threading.Lock()
+RESULT_NAME = "result.json"
+ROW_WITHIN_S = 3600.0
 
 
 def main() -> int:
     """The exit status: 0 when every row of ours holds or was skipped with a reason."""
     chosen = _options()
+    if chosen.play:
+        name, system, folder = chosen.play
+        return _play(next(row for row in ROWS if row.name == name), system, Path(folder), chosen)
     rows = [row for row in ROWS if not chosen.only or any(word in row.name for word in chosen.only)]
     if chosen.list:
         print("\n".join(f"{row.name}: {row.must}" for row in ROWS))
@@ -30,6 +37,7 @@ def main() -> int:
     if not rows:
         print(f"no row is named like {', '.join(chosen.only)}; see --list", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, _interrupted)
     peer = not chosen.quick and not chosen.no_peer
     if peer and not is_installed():
         _say("thingsboard-gateway is not installed (`make peer`): its stored results are shown instead")
@@ -37,7 +45,7 @@ def main() -> int:
     results = []
     for row in rows:
         seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
-        fresh = _run(row, [OURS, *([PEER] if peer and row.peer else [])], seed, chosen)
+        fresh = _side_by_side(row, [OURS, *([PEER] if peer and row.peer else [])], seed, chosen)
         results += fresh
         report.store(fresh, chosen.results)
     stored = report.load(chosen.results)
@@ -47,42 +55,81 @@ def main() -> int:
     return int(any(one.passed is False for one in results if one.system == OURS))
 
 
-def _run(row: Row, systems: Sequence[str], seed: int, chosen: argparse.Namespace) -> list[Result]:
-    """One row, side by side on its systems, each in a folder of its own that is kept when it fails."""
-    results: list[Result] = []
+def _side_by_side(row: Row, systems: Sequence[str], seed: int, chosen: argparse.Namespace) -> list[Result]:
+    """One row on its systems at the same time, each in a process and a folder of its own."""
+    tasks = [_Task(row, system, seed, chosen) for system in systems]
+    try:
+        return [task.result() for task in tasks]
+    except BaseException:
+        for task in tasks:
+            task.give_up()
+        raise
 
-    def one(system: str) -> None:
-        name = f"{row.name} [{system}]"
-        began_s = time.monotonic()
-        folder = Path(tempfile.mkdtemp(prefix="coldproof-faults-"))
-        bench = Bench(
-            fault=row.name,
-            system=system,
-            seed=seed,
-            quick=chosen.quick,
-            folder=folder,
-            say=lambda text: _say(f"  {time.monotonic() - began_s:5.0f} s  {name}: {text}"),
+
+class _Task:
+    """A row on one system: a process, so that neither a crash nor a busy interpreter touches another row."""
+
+    def __init__(self, row: Row, system: str, seed: int, chosen: argparse.Namespace) -> None:
+        self._bench = _bench(row, system, seed, chosen, Path(tempfile.mkdtemp(prefix="coldproof-faults-")))
+        self._keep = chosen.keep
+        words = ["--seed", str(seed), "--play", row.name, system, str(self._bench.folder)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.faults", *words, *(["--quick"] if chosen.quick else [])],
+            start_new_session=True,  # a Ctrl-C is ours to hand on
         )
-        bench.say(f"begins, seed {seed}")
-        result = run(row, bench)
-        results.append(result)
+
+    def result(self) -> Result:
+        """Wait for it. Its folder is kept when it fails."""
+        folder = self._bench.folder
+        try:
+            status = self._process.wait(ROW_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.give_up()
+            status = -1
+        path = folder / RESULT_NAME
+        if path.exists():
+            result = msgspec.json.decode(path.read_bytes(), type=Result)
+        else:
+            result = self._bench.failed(f"the row's own process ended with status {status}, without a result")
         _say(report.line(result))
-        if chosen.keep or (result.passed is False and system == OURS):
-            bench.say(f"its files are kept in {folder}")
+        if self._keep or (result.passed is False and result.system == OURS):
+            self._bench.say(f"its files are kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+        return result
 
-    threads = [threading.Thread(target=one, args=(system,), name=system) for system in systems]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    def give_up(self) -> None:
+        """End it, with all that it started."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
+
+
+def _play(row: Row, system: str, folder: Path, chosen: argparse.Namespace) -> int:
+    """What such a process does."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    bench = _bench(row, system, chosen.seed, chosen, folder)
+    bench.say(f"begins, seed {chosen.seed}")
+    result = run(row, bench)
+    (folder / RESULT_NAME).write_bytes(msgspec.json.encode(result))
+    return 0
+
+
+def _bench(row: Row, system: str, seed: int, chosen: argparse.Namespace, folder: Path) -> Bench:
+    began_s = time.monotonic()
+
+    def say(text: str) -> None:
+        _say(f"  {time.monotonic() - began_s:5.0f} s  {row.name} [{system}]: {text}")
+
+    return Bench(fault=row.name, system=system, seed=seed, quick=chosen.quick, folder=folder, say=say)
+
+
+def _interrupted(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:
-    with _printing:
-        print(text, flush=True)
+    print(text, flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -94,9 +141,13 @@ def _options() -> argparse.Namespace:
     options.add_argument("--keep", action="store_true", help="keep the folders of the rows, with all logs")
     options.add_argument("--readme", action="store_true", help="renew the table in bench/README.md")
     options.add_argument("--list", action="store_true", help="print the rows and end")
+    options.add_argument("--play", nargs=3, help=argparse.SUPPRESS)  # what each row's own process is told
     options.add_argument("--results", type=Path, default=report.RESULTS, help="where the results are kept")
     return options.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

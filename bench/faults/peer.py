@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from bench.account import Kept
-from bench.devices import DEVICES, REGISTERS, Channel
+from bench.devices import Channel
 from bench.system import Place
 from coldproof.demo.stage import Stage
 
@@ -47,6 +47,7 @@ class PeerHouse:
     name = "thingsboard-gateway"
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self.folder = place.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stage = Stage(self.folder)
@@ -63,7 +64,7 @@ class PeerHouse:
             "subscriber", sys.executable, "-m", "bench.faults.subscriber", str(self._broker_port), str(self._log)
         )
         self.start_gateway()
-        self.stage.wait_for("the first readings", lambda: self.count() >= DEVICES * REGISTERS, within_s=READY_S)
+        self.stage.wait_for("the first readings", lambda: self.count() >= self._place.channels, within_s=READY_S)
 
     def start_gateway(self) -> None:
         """In its own folder, where it puts logs and data."""
@@ -162,7 +163,7 @@ def _modbus(place: Place) -> dict[str, Any]:
         "type": "16uint",
         "functionCode": 3,
         "objectsCount": 1,
-        "address": f"0-{REGISTERS - 1}",
+        "address": f"0-{place.registers - 1}",
     }
     return {
         "name": "Modbus",
@@ -191,7 +192,7 @@ def _modbus(place: Place) -> dict[str, Any]:
                     "attributeUpdates": [],
                     "rpc": [],
                 }
-                for at, port in enumerate(place.ports[:DEVICES])
+                for at, port in enumerate(place.ports)
             ]
         },
     }

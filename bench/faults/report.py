@@ -13,6 +13,18 @@ HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "faults.json"
 README = HERE / "README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+HEAD = (
+    "fault",
+    "must",
+    "",
+    "produced",
+    "lost",
+    "doubled",
+    "out of order",
+    "unaccepted",
+    "resumed after",
+    "peer: lost, doubled, resumed after",
+)
 
 
 def load(path: Path = RESULTS) -> list[Result]:
@@ -33,21 +45,15 @@ def line(result: Result) -> str:
     word = {True: "pass", False: "FAIL", None: "skip"}[result.passed]
     resumed = "" if result.resume_s is None else f", resumed after {result.resume_s:.2f} s"
     why = f": {result.details['why']}" if "why" in result.details else ""
-    return (
-        f"{word}  {result.fault} [{result.system}] seed {result.seed}: {result.produced} produced, {result.stored} stored, "
-        f"{result.lost} lost, {result.doubled} doubled, {result.out_of_order} out of order, "
-        f"{result.unaccepted} unaccepted{resumed} ({result.seconds:.0f} s){why}"
-    )
+    counts = f"{result.produced} produced, {result.stored} stored, {result.lost} lost, {result.doubled} doubled"
+    counts += f", {result.out_of_order} out of order, {result.unaccepted} unaccepted{resumed}"
+    return f"{word}  {result.fault} [{result.system}] seed {result.seed}: {counts} ({result.seconds:.0f} s){why}"
 
 
 def table(rows: Sequence[Row], results: Sequence[Result]) -> str:
     """The table for people, rows in the order of the bench; what was never run is said to be so."""
     by_name = {(one.fault, one.system): one for one in results}
-    lines = [
-        "| fault | must | | produced | lost | doubled | out of order | unaccepted | resumed after | peer: lost, doubled, "
-        "resumed after |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     for row in rows:
         ours, peer = by_name.get((row.name, OURS)), by_name.get((row.name, PEER))
         beside = _beside(peer) if row.peer else "does not apply"

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 TELEMETRY = "v1/gateway/telemetry"
 QUESTIONS = "v1/devices/me/rpc/request/+"
@@ -37,7 +38,7 @@ def main() -> None:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with path.open("ab", buffering=0) as log:
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="bench-subscriber", clean_session=False)
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bench-subscriber", clean_session=False)
         client.on_connect = _connected
         client.on_message = lambda _client, _data, message: _take(client, log, message)
         client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)

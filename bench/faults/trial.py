@@ -9,31 +9,25 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import msgspec
-
-from bench import account
-from bench.account import Account, Window
+from bench.account import Account, Window, account
 from bench.broker import Mosquitto
-from bench.devices import PORTS_NAME, made
+from bench.devices import Channel, Made
 from bench.faults.peer import PeerHouse
 from bench.faults.row import OURS, Bench, Result
+from bench.field import Field
 from bench.house import COMMIT_WINDOW_MS, House, Tables
 from bench.line import Line
 from bench.system import Place, System
 
-from coldproof.demo.stage import Stage
-
 INTERVAL_S = 1.0
 STEADY_S = 5.0  # of undisturbed work before the fault, and after it
-READY_S = 60.0
 LOOK_S = 0.5
 RESUME_LOOK_S = 60.0
 DRAIN_S = 90.0  # a pack without receipt is sent again after 30 s, then 60 s
@@ -54,17 +48,14 @@ class Trial:
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._field = self._held.enter_context(Stage(self.folder / "field"))
-            self._field.start_program("devices", sys.executable, "-m", "bench.devices", str(self.folder / "field"))
-            self._field.wait_for("devices", (self.folder / "field" / PORTS_NAME).exists, within_s=READY_S)
-            ports = msgspec.json.decode((self.folder / "field" / PORTS_NAME).read_bytes(), type=list[int])
+            self.field = self._held.enter_context(Field(self.folder / "field"))
             self.broker = Mosquitto(self.folder)
             self.broker.start()
             self._held.callback(self.broker.stop)
             self.line = self._held.enter_context(Line(self.broker.port))
             place = Place(
                 self.folder / "house",
-                ports,
+                self.field.ports,
                 broker_port=self.broker.port,
                 uplink_port=self.line.port,
                 interval_s=self._interval_s,
@@ -102,7 +93,7 @@ class Trial:
 
     def kill_gateway(self) -> None:
         """SIGKILL; what was given within a commit window before may be unaccepted."""
-        last_s = max((one.host_s for values in self.produced().values() for one in values[-1:]), default=0.0)
+        last_s = self.field.last_s()
         killed_s = self.system.kill_gateway()
         window_s = COMMIT_WINDOW_MS / 1000 + REPLY_S
         self.windows.append((min(last_s, killed_s) - window_s, killed_s))
@@ -121,14 +112,6 @@ class Trial:
         """Take away whatever a stopped broker kept on the disk."""
         self.broker.forget()
 
-    def produced(self) -> dict[account.Channel, list[account.Made]]:
-        """What the devices gave so far."""
-        return made(self.folder / "field")
-
-    def count_produced(self) -> int:
-        """How many values the devices gave so far."""
-        return sum(map(len, self.produced().values()))
-
     def broker_back(self) -> int:
         """Start the broker again; the wall time (ms) from when on it takes connections."""
         self.broker.start()
@@ -144,17 +127,16 @@ class Trial:
             time.sleep(0.1)
         return round((first_ms - since_ms) / 1000, 2)
 
-    def end(self, *, resume_s: float | None = None, **details: object) -> Result:
+    def end(self, *, resume_s: float | None = None, **details: Any) -> Result:
         """Stop the devices, wait until everything is stored, and close the account."""
         self.run_for(STEADY_S)
-        if self._field.stop("devices") != 0:
-            return self._bench.failed("the devices did not end in order; their log cannot be trusted")
+        self.field.stop()
         self.say("devices stopped; draining")
         return self._bench.result(self.drained(), resume_s=resume_s, **details)
 
     def drained(self, *, within_s: float = DRAIN_S) -> Account:
         """The account once nothing is missing any more and nothing comes any more, or when time is up."""
-        given = self.produced()
+        given = self.field.made()
         expected = sum(map(len, given.values()))
         deadline = time.monotonic() + within_s
         before = -1
@@ -163,14 +145,14 @@ class Trial:
             have = self.system.count()
             if (have >= expected and have == before) or time.monotonic() > deadline:
                 break
-            if have == before and (found := self._balance(given)) and not found.lost:
+            if have == before and not self._balance(given).lost:
                 break
             before = have
             time.sleep(2.0)
         return self._balance(given)
 
-    def _balance(self, given: dict[account.Channel, list[account.Made]]) -> Account:
-        return account.account(given, self.system.stored(), self.windows)
+    def _balance(self, given: dict[Channel, list[Made]]) -> Account:
+        return account(given, self.system.stored(), self.windows)
 
     def _make(self, place: Place) -> System:
         if self._bench.system == OURS:

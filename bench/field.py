@@ -1,0 +1,64 @@
+"""The bench's field as a running process: starts, says its ports, ends in order, gives its account."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from bench.devices import PORTS_NAME, Channel, Made, made
+from coldproof.demo.stage import Stage, StageError
+
+READY_S = 60.0
+
+
+class Field:
+    """`with Field(folder) as field:` has 20 devices listening."""
+
+    def __init__(self, folder: Path, *, registers: int = 10) -> None:
+        self.folder = folder
+        self.registers = registers
+        self.ports: list[int] = []
+        self._stage = Stage(folder)
+
+    def __enter__(self) -> Self:
+        self._stage.start_program(
+            "devices", sys.executable, "-m", "bench.devices", str(self.folder), str(self.registers)
+        )
+        try:
+            self._stage.wait_for("devices", (self.folder / PORTS_NAME).exists, within_s=READY_S)
+        except BaseException:
+            self._stage.clear()
+            raise
+        self.ports = msgspec.json.decode((self.folder / PORTS_NAME).read_bytes(), type=list[int])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stage.clear()
+
+    def stop(self) -> None:
+        """Let the devices end between two answers. Raises StageError when they were gone before."""
+        if (status := self._stage.stop("devices")) != 0:
+            raise StageError(f"the devices ended with status {status}: their log cannot be trusted")
+
+    def made(self) -> dict[Channel, list[Made]]:
+        """What the devices gave so far."""
+        return made(self.folder)
+
+    def count(self) -> int:
+        """How many values they gave so far."""
+        return sum(map(len, self.made().values()))
+
+    def count_between(self, from_s: float, until_s: float) -> int:
+        """How many in a span of host monotonic time."""
+        return sum(from_s <= one.host_s < until_s for values in self.made().values() for one in values)
+
+    def last_s(self) -> float:
+        """Host monotonic time of the last one; now when there is none."""
+        return max((values[-1].host_s for values in self.made().values()), default=time.monotonic())

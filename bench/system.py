@@ -1,4 +1,4 @@
-"""What a fault can be tried on: a gateway with whoever stores its readings. Ours is house.py, the peer faults/peer.py."""
+"""What a fault can be tried on: a gateway with whoever stores its readings. House (ours) and PeerHouse are such."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from edge.drivers.links import Links
 from edge.health import Health, buffer_health, keep_writing, write_health
 from edge.intake import Intake
 from edge.keys import load_cloud_key, load_or_make
+from edge.limits import Limits
 from edge.supervisor import Supervisor
 from edge.timekeeping import keep_time
 from edge.uplink.base import UplinkMisconfigured
@@ -68,7 +69,9 @@ async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop |
     gateway = _Gateway(config, clock or _clock(config))
     path = config.data_dir / BUFFER_NAME
     try:
-        async with SqliteBuffer(path, gateway.identity, config.buffer, seal_options=config.seal) as buffer:
+        async with SqliteBuffer(
+            path, gateway.identity, config.buffer, seal_options=config.seal, limits=Limits(config.limits)
+        ) as buffer:
             await gateway.live(buffer, stop or Stop())
     except BaseExceptionGroup as group:
         fatal = group.subgroup((BufferUnusable, UplinkMisconfigured))

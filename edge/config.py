@@ -17,10 +17,13 @@ from edge.buffer.base import BufferOptions, SealOptions
 from edge.config_table import Document, Problem
 from edge.drivers.base import ChecksItself, Claim, ClaimsDevices
 from edge.drivers.registry import DriverClass, DriverNotInstalled, UnknownDriver, driver_names, load_driver
+from edge.limits import Limit
 from edge.uplink.base import UplinkOptions
 from wire.topics import GATEWAY_PATTERN
 
 CONFIG_MAX_BYTES = 1024 * 1024  # a gateway with 1,000 devices needs about 200 KiB
+LIMITS_MAX = 10_000  # ten for each of DEVICES_MAX
+KNOWN_TABLES = "[gateway], [clock], [uplink], [buffer], [seal], [[limit]], [[device]]"
 DEVICES_MAX = 1000  # what one gateway can poll once a minute over a few lines
 DEVICE_NAME = Annotated[
     str,
@@ -97,6 +100,7 @@ class GatewayConfig(msgspec.Struct, frozen=True):
     buffer: BufferOptions
     seal: SealOptions
     devices: list[DeviceConfig]
+    limits: list[Limit] = []
 
 
 def load_config(path: Path) -> GatewayConfig:
@@ -122,14 +126,15 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(path, [Problem(0, "", f"not TOML: {error}")]) from error
     document = Document(text, path.parent)
-    for key in raw.keys() - {"gateway", "clock", "uplink", "buffer", "seal", "device"}:
-        document.complain(key, "unknown table, known here: [gateway], [clock], [uplink], [buffer], [seal], [[device]]")
+    for key in raw.keys() - {"gateway", "clock", "uplink", "buffer", "seal", "limit", "device"}:
+        document.complain(key, f"unknown table, known here: {KNOWN_TABLES}")
     gateway = _table(document, raw, "gateway", GatewayTable, required=True)
     clock = _table(document, raw, "clock", ClockTable)
     uplink = _table(document, raw, "uplink", UplinkOptions, required=True)
     buffer = _table(document, raw, "buffer", BufferOptions)
     seal = _table(document, raw, "seal", SealOptions)
     devices = _devices(document, raw.get("device", []))
+    limits = _limits(document, raw.get("limit", []))
     if document.problems:
         raise ConfigError(path, document.problems)
     # A table that is missing here would be a problem by now.
@@ -142,6 +147,7 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
         buffer=buffer,
         seal=seal,
         devices=devices,
+        limits=limits,
     )
 
 
@@ -173,6 +179,25 @@ def _devices(document: Document, raw: Any) -> list[DeviceConfig]:
                 claims += [(at, claim) for claim in device.options.claims()]
     _check_claims(document, claims)
     return devices
+
+
+def _limits(document: Document, raw: Any) -> list[Limit]:
+    if not isinstance(raw, list) or not all(isinstance(table, dict) for table in raw):
+        document.complain("limit", "expected tables [[limit]], with two brackets on each side")
+        return []
+    if len(raw) > LIMITS_MAX:
+        document.complain("limit", f"{len(raw)} limits, the limit is {LIMITS_MAX}")
+        return []
+    limits: list[Limit] = []
+    first: dict[str, int] = {}
+    for at, table in enumerate(raw):
+        limit = document.read(table, Limit, f"limit[{at}]")
+        if limit is None:
+            continue
+        if first.setdefault(limit.channel, at) != at:
+            document.complain(f"limit[{at}].channel", f"{limit.channel} has limit[{first[limit.channel]}] already")
+        limits.append(limit)
+    return limits
 
 
 def _device(document: Document, table: dict[str, Any], path: str) -> DeviceConfig | None:

@@ -16,8 +16,16 @@ Invariants (each has a test of its name in tests/edge/buffer/):
 8.  corrupt_file_is_set_aside       Renamed, named loudly, never deleted; recording goes on in a new stream whose
                                     first pack names the old head and declares the loss.
 9.  newer_schema_refuses_to_start   A program never touches a file it does not understand.
-10. the_byte_bound_holds            Released packs are an archive that shrinks, oldest first. When unsent data alone
-                                    reach the bound, new observations are refused loudly; old ones are never dropped.
+10. the_byte_bound_holds            …and the minimum free disk. Released packs are an archive that shrinks, oldest
+                                    first. When unsent data alone reach a bound, they give way; only when nothing is
+                                    left that may, new observations are refused loudly.
+11. nothing_gives_way_in_silence    The oldest unsent readings are thinned: every extreme of an hour, every excursion by
+                                    the limits in force, both sides of each gap stay. When all are thinned, the oldest
+                                    are declared lost. Scans never give way. Every seq is delivered or declared, what
+                                    is kept and what is counted as left out add up, the chain verifies across a loss.
+12. never_both_never_neither        The pack that declares a loss, and carries what was kept, is durable in the very
+                                    transaction that deletes the originals. What moved says where it was before, so
+                                    that it counts once should an original have arrived after all.
 
 Errors, named for the reaction of the caller:
 

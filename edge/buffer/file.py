@@ -112,6 +112,12 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return int(pages - free) * PAGE_BYTES
 
 
+def free_page_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the file that hold nothing and are used first."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return int(free) * PAGE_BYTES
+
+
 def disk_bytes(path: Path) -> int:
     """Bytes that file and write-ahead log take on the disk."""
     total = 0

@@ -39,12 +39,21 @@ def amount_of(packs: Sequence[Sealed]) -> Amount:
     return Amount(len(packs), sum(p.readings + p.scans for p in packs), sum(len(p.envelope) for p in packs))
 
 
-def insert_packs(db: sqlite3.Connection, stream: Stream, packs: Sequence[Sealed], *, sealed_ms: int) -> None:
-    """Store fresh packs and move the stored head of their stream; in the caller's transaction."""
+def insert_packs(
+    db: sqlite3.Connection, stream: Stream, packs: Sequence[Sealed], *, sealed_ms: int, rows: Sequence[int] = ()
+) -> None:
+    """Store fresh packs and move the stored head of their stream; in the caller's transaction.
+
+    rows: ids for the first of them, so that a pack takes the place in age of those it replaces.
+    """
+    ids = [*rows, *[None] * len(packs)]
     db.executemany(
-        "INSERT INTO pack (stream_id, seq, readings, scans, from_ms, to_ms, sealed_ms, hash, envelope) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(stream.id, p.seq, p.readings, p.scans, p.from_ms, p.to_ms, sealed_ms, p.hash, p.envelope) for p in packs],
+        "INSERT INTO pack (id, stream_id, seq, readings, scans, from_ms, to_ms, sealed_ms, hash, pressure, envelope) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (id_, stream.id, p.seq, p.readings, p.scans, p.from_ms, p.to_ms, sealed_ms, p.hash, p.pressure, p.envelope)
+            for id_, p in zip(ids, packs, strict=False)
+        ],
     )
     if packs:
         head = (packs[-1].seq, packs[-1].hash, stream.id)

@@ -56,7 +56,10 @@ class Cargo(msgspec.Struct, frozen=True):
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """One fresh pack with what the buffer indexes it by; from/to are None in a pack without observations."""
+    """One fresh pack with what the buffer indexes it by; from/to are None in a pack without observations.
+
+    pressure: what disk pressure may do to it next, `thin`, `lose` or `stay`.
+    """
 
     seq: int
     envelope: bytes
@@ -65,6 +68,7 @@ class Sealed(msgspec.Struct, frozen=True):
     scans: int
     from_ms: int | None
     to_ms: int | None
+    pressure: str
 
 
 def pack_group(observations: Sequence[Observation]) -> bytes:
@@ -141,7 +145,19 @@ def seal_one(cargo: Cargo, chain: Chain, stamp: Stamp, *, identity: Identity) ->
         scans=len(pack.scans),
         from_ms=cargo.from_ms,
         to_ms=cargo.to_ms,
+        pressure=_pressure(pack),
     )
+
+
+def is_bound(pack: Pack) -> bool:
+    """Whether a pack's place in its stream is its meaning, so that nothing can replace it."""
+    return pack.predecessor is not None or pack.key_change is not None or bool(pack.corrections)
+
+
+def _pressure(pack: Pack) -> str:
+    if is_bound(pack) or (pack.scans and not pack.blocks):
+        return "stay"
+    return "thin" if pack.blocks and not any(block.thinned for block in pack.blocks) else "lose"
 
 
 def split(observations: Iterable[Observation], options: SealOptions) -> Iterator[list[Observation]]:

@@ -1,4 +1,4 @@
-"""Room in the buffer file: released packs give way oldest first, then shelved ones; unsent ones never do."""
+"""Room in the buffer file: released packs give way oldest first, then shelved ones. Unsent ones: see pressure.py."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.buffer.base import BufferFull, BufferOptions
-from edge.buffer.file import transaction, used_bytes
+from edge.buffer.file import free_page_bytes, transaction, used_bytes
 from edge.buffer.packs import Amount, count_rows
 from edge.buffer.stream import Stream
 
-RESERVE_BYTES = 1024 * 1024  # sealing, settling and declaring must still work when appending no longer may
+RESERVE_BYTES = 1024 * 1024  # sealing, settling, declaring and thinning must still work when appending no longer may
+SLACK_BYTES = 64 * 1024  # of pages freed inside the file: for sealing what was appended
 BATCH = 64  # packs that leave in one transaction
-BATCHES = 8  # in one call: an append must not wait longer than that
 
 FreeBytes = Callable[[Path], int]
 
@@ -30,33 +30,28 @@ class Space:
         self._options = options
         self._free_bytes = free_bytes
 
-    def make(self, need: int, streams: list[Stream]) -> None:
-        """Make room for `need` bytes more. Raises BufferFull, with nothing unsent touched."""
-        for _ in range(BATCHES):
-            if not self._is_short(need):
-                return
-            if not self._trim(streams):
-                break
-        if self._is_short(need):
-            raise BufferFull(self._why(need))
+    def is_short(self, need: int) -> bool:
+        """Whether something has to give way before `need` bytes more are taken in."""
+        return self._over(need, RESERVE_BYTES) or self._disk_short(need, self._options.min_free_bytes)
 
-    def _is_short(self, need: int) -> bool:
-        over = used_bytes(self._connection) + need + RESERVE_BYTES > self._options.max_bytes
-        return over or self._free_bytes(self._path.parent) < self._options.min_free_bytes
+    def require(self, need: int) -> None:
+        """Raises BufferFull unless `need` bytes more fit, at worst into half of what is kept in reserve.
 
-    def _why(self, need: int) -> str:
-        free = self._free_bytes(self._path.parent)
-        if free < self._options.min_free_bytes:
-            return (
-                f"{self._path.parent}: {free} bytes free, min_free_bytes is {self._options.min_free_bytes}; "
-                "new observations are refused until space is freed"
+        So nothing is refused while making room goes on, a bounded step at a time.
+        """
+        if self._over(need, RESERVE_BYTES // 2):
+            raise BufferFull(
+                f"{self._path}: unsent data that may not give way fill max_bytes = {self._options.max_bytes} "
+                f"({need} more needed); new observations are refused until the cloud acknowledges"
             )
-        return (
-            f"{self._path}: unsent data fill max_bytes = {self._options.max_bytes} ({need} more needed); "
-            "new observations are refused until the cloud acknowledges"
-        )
+        if self._disk_short(need, self._options.min_free_bytes // 2):
+            raise BufferFull(
+                f"{self._path.parent}: {self._free_bytes(self._path.parent)} bytes free, min_free_bytes is "
+                f"{self._options.min_free_bytes}; new observations are refused until space is freed"
+            )
 
-    def _trim(self, streams: list[Stream]) -> bool:
+    def trim(self, streams: list[Stream]) -> bool:
+        """Let the oldest of the archive go, what was shelved last of all; whether there was any."""
         for shelved in (False, True):
             ids = self._oldest_released(streams, shelved=shelved)
             if ids:
@@ -68,6 +63,15 @@ class Space:
                     self._give_back()
                 return True
         return False
+
+    def _over(self, need: int, reserve: int) -> bool:
+        return used_bytes(self._connection) + need + reserve > self._options.max_bytes
+
+    def _disk_short(self, need: int, least: int) -> bool:
+        """A disk below its minimum gives the file nothing more: what comes has to fit into pages freed inside."""
+        if self._free_bytes(self._path.parent) >= least:
+            return False
+        return free_page_bytes(self._connection) < need + SLACK_BYTES
 
     def _give_back(self) -> None:
         """Return free pages to the disk; otherwise they are used again. Stepping needs executescript: the pragma

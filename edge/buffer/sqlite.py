@@ -33,6 +33,7 @@ from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
 from edge.durable import make_folder
 from edge.keys import Identity
+from edge.limits import Limits
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Correction, Loss, StreamHead
 from wire.receipt import Receipt
@@ -54,14 +55,19 @@ class SqliteBuffer:
         seal_options: SealOptions | None = None,
         free_bytes: FreeBytes = free_disk_bytes,
         successor: Identity | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """successor: whoever a key change may have named before the program ended; signs if the file says so."""
+        """successor: whoever a key change may have named before the program ended; signs if the file says so.
+
+        limits: in force on this gateway; what lies beyond them survives disk pressure longest.
+        """
         self._path = path
         self._identity = identity
         self._options = options or BufferOptions()
         self._seal_options = seal_options or SealOptions()
         self._free_bytes = free_bytes
         self._successor = successor
+        self._limits = limits
         self._after_s = self._seal_options.after_s
         self._store: Store
         self._worker: ThreadPoolExecutor
@@ -286,6 +292,7 @@ class SqliteBuffer:
                 seal_options=self._seal_options,
                 free_bytes=self._free_bytes,
                 successor=self._successor,
+                limits=self._limits,
             )
         except sqlite3.Error as error:
             connection.close()

@@ -34,19 +34,21 @@ from edge.buffer.groups import (
     next_batch,
 )
 from edge.buffer.head import HeadFile
-from edge.buffer.meta import LOST_PACKS, add_to_tally, claim_file, use_counter
+from edge.buffer.meta import LOST_PACKS, THINNED_READINGS, add_to_tally, claim_file, use_counter
 from edge.buffer.packs import (
     Amount,
     amount_of,
     count_packs,
+    count_rows,
     held_names,
     insert_packs,
     insert_shelved,
     read_pack,
     refused_here,
 )
+from edge.buffer.pressure import Step, plan
 from edge.buffer.ranges import Range, contains, gaps, size, unite
-from edge.buffer.seal import Cargo, Sealed, admit_entry, seal_all, seal_one
+from edge.buffer.seal import Cargo, Chain, Sealed, admit_entry, seal_all, seal_one
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.state import state_of
 from edge.buffer.stream import (
@@ -56,16 +58,19 @@ from edge.buffer.stream import (
     load_streams,
     must_turn,
     newly_done,
+    save_declared,
     save_settled,
     wanted,
 )
 from edge.keys import Identity
+from edge.limits import Limits
 from wire.envelope import WireError
 from wire.observation import Observation, Stamp
 from wire.pack import Correction, KeyChange, Loss, StreamHead
 from wire.receipt import CONFLICT, Receipt
 
 HEAD_NAME = "head.json"
+STEPS_PER_APPEND = 8  # of making room: an append must not wait longer than that
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +88,13 @@ class Store:
         seal_options: SealOptions,
         free_bytes: FreeBytes,
         successor: Identity | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._db = connection
         self._path = path
         self._options = options
         self._seal_options = seal_options
+        self._limits = limits or Limits()
         self._space = Space(connection, path, options, free_bytes)
         self._head_file = HeadFile(path.with_name(HEAD_NAME))
         self._streams = load_streams(connection)
@@ -106,7 +113,7 @@ class Store:
         row = group_row(observations)
         self._full = True
         try:
-            self._space.make(len(row[-1]), self._streams)
+            self._make_room(len(row[-1]), observations[-1].stamp)
             with transaction(self._db):
                 insert_group(self._db, row)
             self._full = False
@@ -177,6 +184,7 @@ class Store:
 
     def fetch(self, names: Sequence[PackName]) -> list[SealedPack]:
         """Those of the named packs that are here and whole."""
+        self._record_head()
         by_name = {stream.name: stream for stream in self._streams}
         return [pack for name, seq in names if name in by_name for pack in self._read(by_name[name], seq)]
 
@@ -257,6 +265,69 @@ class Store:
             if stream.name == loss.stream and last is not None:
                 return size(newly_done(stream, [(loss.first_seq, last)]))
         return 1 if last is None else last - loss.first_seq + 1
+
+    def _make_room(self, need: int, stamp: Stamp) -> None:
+        """Let give way what may, in the order of its worth, until `need` bytes fit. Raises BufferFull."""
+        for _ in range(STEPS_PER_APPEND):
+            if not self._space.is_short(need):
+                return
+            if not self._space.trim(self._streams) and not self._relieve(stamp):
+                break
+        self._space.require(need)
+
+    def _relieve(self, stamp: Stamp) -> bool:
+        """Let the oldest unsent data give way by one step; whether there was any that may."""
+        step = plan(self._db, self._streams, self._limits)
+        if step is None:
+            return False
+        for stream, seq in step.damaged:
+            self._give_up(stream, seq)
+        try:
+            packs = self._sign_cargoes(step.cargoes, stamp)
+        except WireError as error:
+            log.error("packs cannot be thinned together and stay: %s", error)
+            step, packs = Step(marks={opened.id: "stay" for opened in step.gone}), []
+        self._carry_out(step, packs, stamp)
+        return True
+
+    def _sign_cargoes(self, cargoes: Sequence[Cargo], stamp: Stamp) -> list[Sealed]:
+        packs: list[Sealed] = []
+        chain = self._current.chain
+        for cargo in cargoes:
+            packs.append(seal_one(cargo, chain, stamp, identity=self._identity))
+            chain = Chain(chain.stream, packs[-1].seq, packs[-1].hash)
+        return packs
+
+    def _carry_out(self, step: Step, packs: list[Sealed], stamp: Stamp) -> None:
+        """Replace the packs that give way by the fresh ones, in one transaction: never both, never neither."""
+        ids = [opened.id for opened in step.gone]
+        gone = count_rows(self._db, ids)
+        declared = {
+            stream.id: unite(stream.declared, [(each.seq, each.seq) for each in step.gone if each.stream is stream])
+            for stream in self._streams
+        }
+        with transaction(self._db):
+            self._db.executemany("DELETE FROM pack WHERE id = ?", [(id_,) for id_ in ids])
+            insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms, rows=ids[: len(packs)])
+            self._db.executemany("UPDATE pack SET pressure = ? WHERE id = ?", [(p, i) for i, p in step.marks.items()])
+            for stream in self._streams:
+                save_declared(self._db, stream, declared[stream.id])
+            add_to_tally(self._db, THINNED_READINGS, step.left_out)
+            add_to_tally(self._db, LOST_PACKS, step.lost)
+        for stream in self._streams:
+            stream.declared = declared[stream.id]
+        for opened in step.gone:  # the cloud may settle what is declared
+            opened.stream.handed_out = unite(opened.stream.handed_out, [(opened.seq, opened.seq)])
+        self._unsent -= gone
+        self._move_head(packs)
+        if packs:
+            log.warning(
+                "disk pressure: oldest unsent packs gave way: packs=%d from_seq=%d left_out=%d declared_lost=%d",
+                len(ids),
+                step.gone[0].seq,
+                step.left_out,
+                step.lost,
+            )
 
     def _find(self, name: bytes) -> Stream:
         for stream in self._streams:

@@ -27,8 +27,9 @@ WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
 class Stream:
     """One stream: its head, what of it is settled, and what is shelved (kind by seq).
 
-    handed_out: what may have left; of an earlier run of the program, all of it. disputed: a copy of us writes it,
-    too, so that receipts may not mean our packs: each is handed out once, and not again by itself.
+    declared: gave way under disk pressure, a later pack says so. handed_out: what may have left; of an earlier run of
+    the program, all of it. disputed: a copy of us writes it, too, so that receipts may not mean our packs: each is
+    handed out once, and not again by itself.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Stream:
     predecessor: StreamHead | None = None
     settled: Ranges = field(default_factory=list)
     shelved: dict[int, str] = field(default_factory=dict)
+    declared: Ranges = field(default_factory=list)
     handed_out: Ranges = field(default_factory=list)
     disputed: bool = False
 
@@ -54,8 +56,8 @@ class Stream:
 
     @property
     def done(self) -> Ranges:
-        """What is no longer sent by itself: settled or shelved."""
-        return unite(self.settled, self._shelved_ranges)
+        """What is no longer sent by itself: settled, shelved or declared."""
+        return unite(self.settled, [*self._shelved_ranges, *self.declared])
 
     @property
     def archived(self) -> Ranges:
@@ -115,6 +117,8 @@ def load_streams(connection: sqlite3.Connection) -> list[Stream]:
         streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before, handed_out=sealed)
     for id_, first, last in connection.execute("SELECT stream_id, first, last FROM settled ORDER BY 1, 2"):
         streams[id_].settled.append((first, last))
+    for id_, first, last in connection.execute("SELECT stream_id, first, last FROM declared ORDER BY 1, 2"):
+        streams[id_].declared.append((first, last))
     for id_, seq, kind in connection.execute("SELECT stream_id, seq, kind FROM shelved"):
         streams[id_].shelved[seq] = kind
     return list(streams.values())
@@ -135,12 +139,22 @@ def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stre
 
 def save_settled(connection: sqlite3.Connection, stream: Stream, settled: Ranges) -> None:
     """Write the difference between the stored ranges and `settled`; in the caller's transaction."""
-    before, after = set(stream.settled), set(settled)
+    _save(connection, "settled", stream, stream.settled, settled)
+
+
+def save_declared(connection: sqlite3.Connection, stream: Stream, declared: Ranges) -> None:
+    """Write the difference between the stored ranges and `declared`; in the caller's transaction."""
+    _save(connection, "declared", stream, stream.declared, declared)
+
+
+def _save(connection: sqlite3.Connection, table: str, stream: Stream, stored: Ranges, wanted: Ranges) -> None:
+    before, after = set(stored), set(wanted)
     connection.executemany(
-        "DELETE FROM settled WHERE stream_id = ? AND first = ?", [(stream.id, first) for first, _ in before - after]
+        f"DELETE FROM {table} WHERE stream_id = ? AND first = ?",  # noqa: S608 - our names
+        [(stream.id, first) for first, _ in before - after],
     )
     connection.executemany(
-        "INSERT INTO settled (stream_id, first, last) VALUES (?, ?, ?)",
+        f"INSERT INTO {table} (stream_id, first, last) VALUES (?, ?, ?)",  # noqa: S608 - our names
         [(stream.id, first, last) for first, last in after - before],
     )
 

@@ -12,6 +12,7 @@ from edge.drivers import registry
 from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.modbus.config import ModbusConfig
 from edge.drivers.replay.config import ReplayConfig
+from edge.limits import Limit
 
 HEAD = """\
 [gateway]
@@ -68,6 +69,7 @@ def test_whole_configuration_is_read() -> None:
         + SCANNER
         + 'ack = "\\u0006"\n'
         + REPLAY
+        + '[[limit]]\nchannel = "room-1/air"\nabove = 8\n'
     )
     config = parse_config(text, Path("/etc/coldproof/gateway.toml"))
     assert (config.name, config.data_dir) == ("gw-kho-01", Path("/etc/coldproof/data"))
@@ -82,6 +84,7 @@ def test_whole_configuration_is_read() -> None:
     assert (scanner.ack, scanner.point) == ("\x06", "scan")
     assert isinstance(replay, ReplayConfig)
     assert replay.file == Path("/etc/coldproof/log.csv")
+    assert config.limits == [Limit("room-1/air", above=8.0)]
     assert [(device.interval_s, device.timeout_s) for device in config.devices] == [(60, 0.5), (None, 1), (None, 1)]
 
 
@@ -106,6 +109,14 @@ CASES = [
     (HEAD + "[seal]\nmax_readings = 0\n", "gateway.toml:8: seal.max_readings: max_readings = 0: allowed are 1"),
     (HEAD + "[bufer]\n", "gateway.toml:7: bufer: unknown table, known here: [gateway]"),
     ("gateway = 3\n" + HEAD[HEAD.index("[uplink]") :], "gateway.toml:1: gateway: expected a table [gateway], got 3"),
+    (HEAD + "[limit]\n", "gateway.toml:7: limit: expected tables [[limit]]"),
+    (HEAD + "[[limit]]\nabove = 8\n", "gateway.toml:7: limit[0]: channel is missing"),
+    (HEAD + '[[limit]]\nchannel = "room 1"\nabove = 8\n', "gateway.toml:8: limit[0].channel: expected a channel"),
+    (HEAD + '[[limit]]\nchannel = "a/b"\n', "gateway.toml:7: limit[0]: a limit says `above`, `below` or both"),
+    (
+        HEAD + '[[limit]]\nchannel = "a/b"\nabove = 8\n' * 2,
+        "gateway.toml:11: limit[1].channel: a/b has limit[0] already",
+    ),
     (HEAD + "[device]\n", "gateway.toml:7: device: expected tables [[device]]"),
     (
         HEAD + MODBUS.replace('"modbus"', '"modbuss"'),

@@ -8,3 +8,15 @@ CREATE TABLE entry (
 INSERT INTO entry (id, kind, body) SELECT id, 'loss', loss FROM declaration;
 
 DROP TABLE declaration;
+
+-- What disk pressure may do to an unsent pack next: thin its readings, declare them lost, or nothing, ever.
+ALTER TABLE pack ADD COLUMN pressure TEXT NOT NULL DEFAULT 'thin' CHECK (pressure IN ('thin', 'lose', 'stay'));
+
+-- Seqs whose packs gave way: a later pack declares them. Ascending ranges that don't touch, like settled.
+CREATE TABLE declared (
+    stream_id INTEGER NOT NULL REFERENCES stream (id),
+    first INTEGER NOT NULL CHECK (first >= 1),
+    last INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, first),
+    CHECK (first <= last)
+) STRICT, WITHOUT ROWID;

@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 
+from bench.crash.cloud import run_cloud_kills
 from bench.crash.cut import run_power_cuts
 from bench.crash.kill import run_kill_points
 from bench.crash.result import summary
 
-FAULTS = {"kill": run_kill_points, "cut": run_power_cuts}
+FAULTS = {"kill": run_kill_points, "cut": run_power_cuts, "cloud": run_cloud_kills}
 
 
 def main() -> int:

@@ -1,28 +1,19 @@
-"""Runs the real gateway in a fork of itself and kills it with SIGKILL at a chosen point; see kill.py.
-
-A line of standard input is a `Life` as JSON; the answer is a line with the signal that ended it, 0 for an orderly
-end. Everything heavy is imported once: a life costs a fork.
-"""
+"""Runs the real gateway in a fork of itself and kills it with SIGKILL at a chosen point; see kill.py."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import sqlite3
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from bench.crash.balance import number_of
 from bench.crash.device import CountingOptions, CountingPoller, CountingScanner, Diary
-from bench.crash.vfs import TracedFiles, Unreachable
+from bench.crash.fuse import Fuse
+from bench.crash.nursery import serve
 from edge import durable
 from edge.agent import Stop, run
 from edge.buffer import head as buffer_head
@@ -53,49 +44,17 @@ class Life(msgspec.Struct, frozen=True):
     count: int
 
 
-class Fuse:
-    """Counts hits of one phase, and then the process is gone, at that very instruction."""
-
-    def __init__(self, phase: str, count: int) -> None:
-        self.phase = phase
-        self._left = count
-        self.step = "open"  #: what the worker thread of the buffer is doing
-
-    def hit(self, phase: str) -> None:
-        """One more of `phase`. Opening may have fewer statements than that: then death comes with the first commit."""
-        if phase == self.phase:
-            self._left -= 1
-        if self._left <= 0 or (self.phase == "open" and phase == "commit"):
-            die()
-
-
-def die() -> None:
-    """No handler, no flush, no farewell."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def lay(fuse: Fuse, diary: Diary) -> None:
     """Put hooks around the real parts; each calls the real one."""
-    connect = sqlite3.connect
-
-    def traced_connect(*given: Any, **named: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*given, **named)
-        connection.set_trace_callback(lambda _: fuse.hit(fuse.step))
-        return connection
-
-    sqlite3.connect = traced_connect  # type: ignore[assignment]
+    fuse.at_statements()
+    fuse.at_file_operations()
     for name, phase in (("append", "commit"), ("seal", "seal"), ("settle", "release"), ("unsent", "publish")):
         _step(Store, name, phase, fuse)
-    _around(buffer_head, "replace_file", "head", fuse)
-    _around(durable, "sync_folder", "head", fuse)
+    fuse.around(buffer_head, "replace_file", "head")
+    fuse.around(durable, "sync_folder", "head")
+    fuse.around(Uplink, "_take_puback", "publish")
     _around_packs(Connection, fuse)
-    _around(Uplink, "_take_puback", "publish", fuse)
     _note_accepted(diary)
-    try:
-        TracedFiles(lambda *_: fuse.hit("io")).install()
-    except Unreachable as error:
-        if fuse.phase == "io":
-            raise SystemExit(str(error)) from error
 
 
 def _step(owner: Any, name: str, phase: str, fuse: Fuse) -> None:
@@ -113,18 +72,6 @@ def _step(owner: Any, name: str, phase: str, fuse: Fuse) -> None:
         return result
 
     setattr(owner, name, step)
-
-
-def _around(owner: Any, name: str, phase: str, fuse: Fuse) -> None:
-    real: Callable[..., Any] = getattr(owner, name)
-
-    def around(*given: Any, **named: Any) -> Any:
-        fuse.hit(phase)
-        result = real(*given, **named)
-        fuse.hit(phase)
-        return result
-
-    setattr(owner, name, around)
 
 
 def _around_packs(owner: Any, fuse: Fuse) -> None:
@@ -153,10 +100,10 @@ def _note_accepted(diary: Diary) -> None:
     SqliteBuffer.append = append  # type: ignore[method-assign]
 
 
-async def live(life: Life, fuse: Fuse, diary: Diary) -> None:
+async def live(life: Life, hit: Callable[[str], None], diary: Diary) -> None:
     """Run the gateway until the fuse burns through, or everything is delivered."""
     folder = Path(life.folder)
-    options = CountingOptions(diary, fuse.hit)
+    options = CountingOptions(diary, hit)
     devices = [DeviceConfig(f"dev-{n}", CountingPoller, options, POLL_EVERY_S, 1.0) for n in range(POLLERS)]
     devices.append(DeviceConfig("scanner", CountingScanner, options, None, 1.0))
     drains = life.phase == "drain"
@@ -194,31 +141,17 @@ def _is_empty(opened: list[SqliteBuffer]) -> bool:
     return not state.open_observations and not state.unsent_packs
 
 
-def _run(life: Life) -> NoReturn:
+def run_life(life: Life) -> None:
+    """A life until its death, or an orderly end."""
     logging.disable(logging.CRITICAL)
-    fuse = Fuse(life.phase, life.count)
     diary = Diary(Path(life.folder), life.number)
-    if life.phase != "drain":
-        lay(fuse, diary)
-        threading.Timer(life.count / 1000 if life.phase == "timer" else ENOUGH_S, die).start()
-    asyncio.run(live(life, fuse, diary))
-    os._exit(0)
-
-
-def main() -> None:
-    """Fork once per line."""
-    for line in sys.stdin:
-        life = msgspec.json.decode(line, type=Life)
-        child = os.fork()
-        if child == 0:
-            try:
-                _run(life)
-            finally:  # it came back: whatever it raised, nothing of this process goes on in the fork
-                traceback.print_exc()
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status), flush=True)
+    if life.phase == "drain":
+        asyncio.run(live(life, lambda _: None, diary))
+        return
+    fuse = Fuse(life.phase, life.count, enough_s=ENOUGH_S)
+    lay(fuse, diary)
+    asyncio.run(live(life, fuse.hit, diary))
 
 
 if __name__ == "__main__":
-    main()
+    serve(Life, run_life)

@@ -22,8 +22,6 @@ import asyncio
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +32,7 @@ import msgspec
 from bench.crash.balance import Archive, balance
 from bench.crash.device import Produced, read_accepted, read_produced
 from bench.crash.gateway_child import Life
+from bench.crash.nursery import Nursery
 from bench.crash.receipting import ReceiptingCloud
 from bench.crash.result import PointResult
 from coldproof.demo.broker import LocalBroker, free_port
@@ -43,7 +42,6 @@ from edge.buffer.sqlite import SqliteBuffer
 from edge.keys import Identity, load_or_make
 from wire.observation import ClockState, Reading, Stamp
 
-ROOT = Path(__file__).parents[2]
 RANGES = {
     "open": (1, 60),
     "poll": (1, 120),
@@ -85,7 +83,7 @@ def run_kill_points(
 
     offline: no broker is there until all lives are over.
     """
-    with tempfile.TemporaryDirectory(prefix="crash-") as folder, _Site(Path(folder), seed) as site:
+    with tempfile.TemporaryDirectory(prefix="kill-") as folder, _Site(Path(folder), seed) as site:
         results = [_point(site, seed, point, lives, offline=offline) for point in range(first, first + count)]
         return [site.with_late_letters(result) for result in results]
 
@@ -97,22 +95,18 @@ class _Site:
         self.folder = folder
         self.identity = load_or_make(folder / "keys", "gw-crash")
         self.broker = LocalBroker(folder, free_port())
+        self._nursery = Nursery("bench.crash.gateway_child")
         self._seed = seed
 
     def __enter__(self) -> _Site:
         self.broker.start()
         key = self.identity.key.public_key()
         self.cloud = ReceiptingCloud(self.broker.host, self.broker.port, key, random.Random(self._seed))
-        command = [sys.executable, "-m", "bench.crash.gateway_child"]
-        self._child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._nursery.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.close()
-        self._child.wait(30)
-        self._child.stdout.close()
+        self._nursery.__exit__()
         self.cloud.close()
         self.broker.stop()
 
@@ -131,11 +125,8 @@ class _Site:
 
     def live(self, life: Life) -> int:
         """Run a life; the signal that ended it, 0 for an orderly end, negative for an error."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(msgspec.json.encode(life) + b"\n")
-        self._child.stdin.flush()
-        return int(self._child.stdout.readline())
+        self._nursery.begin(life)
+        return self._nursery.wait()
 
     def archive(self, name: str, held: Sequence[SealedPack]) -> Archive:
         """Everything the cloud has of a gateway, with what its buffer holds put in."""

@@ -1,0 +1,66 @@
+"""Runs the real ingest worker in a fork of itself and kills it with SIGKILL at a chosen point; see cloud.py."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+from pathlib import Path
+
+import msgspec
+from paho.mqtt.client import Client
+
+from bench.crash.fuse import Fuse
+from bench.crash.nursery import say, serve
+from cloud.clock import system_now_ms
+from cloud.config import IngestConfig
+from cloud.db.engine import open_engine, sqlite_url
+from cloud.ingest.subscriber import Link, Subscriber
+from cloud.ingest.worker import IngestWorker
+from cloud.keys import load_or_create
+
+ENOUGH_S = 10.0
+
+
+class IngestLife(msgspec.Struct, frozen=True):
+    """One life of an ingest process over the database in `folder`: die at the `count`-th hit of `phase`."""
+
+    folder: str
+    port: int
+    phase: str
+    count: int
+
+
+def run(life: IngestLife) -> None:
+    """Ingest until killed; says `subscribed` with the process id as soon as packs can come."""
+    logging.disable(logging.CRITICAL)
+    fuse = Fuse(life.phase, life.count, enough_s=ENOUGH_S)
+    fuse.step = "sql"
+    fuse.at_statements()
+    fuse.at_file_operations()
+    fuse.around(Client, "ack", "ack")
+    fuse.around(Client, "publish", "receipt")
+    folder = Path(life.folder)
+    subscriber = Subscriber(Link("127.0.0.1", life.port, "coldproof-ingest-1"))
+    worker = IngestWorker(
+        open_engine(sqlite_url(folder / "cloud.db")),
+        subscriber,
+        key=load_or_create(folder / "cloud"),
+        now=system_now_ms,
+        config=IngestConfig(group_packs=7, group_window_ms=5, receipt_every_ms=20),
+        rng=random.Random(1),
+    )
+    subscriber.open()
+    threading.Thread(target=_tell, args=(subscriber,), daemon=True).start()
+    worker.run(threading.Event())
+
+
+def _tell(subscriber: Subscriber) -> None:
+    while not subscriber.connected:
+        threading.Event().wait(0.002)
+    say("subscribed", os.getpid())
+
+
+if __name__ == "__main__":
+    serve(IngestLife, run)

@@ -7,11 +7,12 @@ import json
 import sys
 
 from bench.crash.cloud import run_cloud_kills
+from bench.crash.corrupt import run_corruptions
 from bench.crash.cut import run_power_cuts
 from bench.crash.kill import run_kill_points
 from bench.crash.result import summary
 
-FAULTS = {"kill": run_kill_points, "cut": run_power_cuts, "cloud": run_cloud_kills}
+FAULTS = {"kill": run_kill_points, "cut": run_power_cuts, "cloud": run_cloud_kills, "corrupt": run_corruptions}
 
 
 def main() -> int:

@@ -46,6 +46,11 @@ class Archive:
         self.packs.setdefault(name, pack)
         return name
 
+    def keep_only(self, names: Iterable[PackName]) -> None:
+        """Forget the content of all others: they were on their way. Their bytes still contradict others of the name."""
+        kept = set(names)
+        self.packs = {name: pack for name, pack in self.packs.items() if name in kept}
+
 
 class Balance(msgspec.Struct, frozen=True):
     """See PointResult for the counts."""
@@ -72,8 +77,8 @@ def balance(archive: Archive, produced: Mapping[int, Observation], accepted: Ite
                 problems.append(f"seq {name[1]}: observation {number} was never produced like that")
     problems += _chain_problems(archive)
     missing = sorted(set(accepted) - set(found))
-    declared = _declared_readings(archive.packs.values())
-    lost = max(0, len(missing) - declared)
+    declared = _declared(archive.packs.values(), len(missing))
+    lost = len(missing) - declared
     doubled = sorted(number for number, count in found.items() if count > 1)
     out_of_order = _out_of_order(archive)
     if lost:
@@ -82,7 +87,7 @@ def balance(archive: Archive, produced: Mapping[int, Observation], accepted: Ite
         problems.append(f"{len(doubled)} observations are there twice: {_some(doubled)}")
     if out_of_order:
         problems.append(f"{out_of_order} observations come before an older one of their channel")
-    return Balance(len(found), min(declared, len(missing)), lost, len(doubled), out_of_order, problems)
+    return Balance(len(found), declared, lost, len(doubled), out_of_order, problems)
 
 
 def number_of(observation: Observation) -> int | None:
@@ -122,9 +127,12 @@ def _chain_problems(archive: Archive) -> list[str]:
     return problems
 
 
-def _declared_readings(packs: Iterable[Pack]) -> int:
-    """Readings that signed losses leave out."""
-    return sum(count for pack in packs for loss in pack.losses for _, count in loss.counts)
+def _declared(packs: Iterable[Pack], missing: int) -> int:
+    """Of the missing observations, how many signed losses speak of; one that gives no number speaks of all."""
+    losses = [loss for pack in packs for loss in pack.losses]
+    if any(loss.kind == "lost" and not loss.counts for loss in losses):
+        return missing
+    return min(missing, sum(count for loss in losses for _, count in loss.counts))
 
 
 def _out_of_order(archive: Archive) -> int:

@@ -40,7 +40,7 @@ POINTS_PER_LIFE = 125  # recorded lives are shared by so many points
 LIVES_ON = 0.3  # share of points after whose cut the gateway lives on and is cut again
 
 
-class _Seen(msgspec.Struct):
+class Seen(msgspec.Struct):
     """What the world had seen before a cut. received: of what left, what reached the cloud."""
 
     accepted: list[int] = []
@@ -70,11 +70,11 @@ def run_power_cuts(count: int, seed: int, *, first: int = 0) -> list[PointResult
 def _cut_one_life(root: Path, seed: int, number: int, points: Sequence[int]) -> list[PointResult]:
     root.mkdir()
     world = World(random.Random(f"life {seed} {number}"))
-    steps = _record(root, world, LONG_LIFE)
+    steps = record(root, world, LONG_LIFE)
     return [_point(root, seed, point, _Recorded(world, steps)) for point in points]
 
 
-def _record(root: Path, world: World, actions: int) -> list[Step]:
+def record(root: Path, world: World, actions: int) -> list[Step]:
     """Live in the folder, and say what was done to it."""
     with Recorder(root, world.rng) as record:
         asyncio.run(live(root / "data", world, actions, record.mark))
@@ -85,21 +85,21 @@ def _point(root: Path, seed: int, point: int, recorded: _Recorded) -> PointResul
     began_s = time.monotonic()
     rng = random.Random(f"cut {seed} {point}")
     world, steps = recorded.world, recorded.steps
-    seen = _Seen()
+    seen = Seen()
     disk = Disk(str(root))
     plan = []
     problems: list[str] = []
     while True:
         at = _choose(steps, rng)
-        _play(disk, steps[:at], seen)
+        play(disk, steps[:at], seen)
         plan.append(f"cut after step {at} of {len(steps)} ({steps[at - 1].kind})")
         content = disk.cut(rng)
-        _write(root, content)
+        put_down(root, content)
         if rng.random() >= LIVES_ON:
             break
         world = world.fork(rng, seen.received)
         try:
-            steps = _record(root, world, SHORT_LIFE)
+            steps = record(root, world, SHORT_LIFE)
         except Exception as error:  # noqa: BLE001 - whatever it is, the gateway doesn't start again
             problems.append(f"the gateway does not live on: {error!r}")
             break
@@ -139,7 +139,8 @@ def _choose(steps: list[Step], rng: random.Random) -> int:
     return max(1, rng.choice(places) + rng.randint(0, 1)) if places else rng.randint(1, len(steps))
 
 
-def _play(disk: Disk, steps: list[Step], seen: _Seen) -> None:
+def play(disk: Disk, steps: Sequence[Step], seen: Seen) -> None:
+    """Let the disk and the world go through these steps."""
     for step in steps:
         if step.kind == "accepted":
             seen.accepted += step.note
@@ -151,7 +152,7 @@ def _play(disk: Disk, steps: list[Step], seen: _Seen) -> None:
             disk.apply(step)
 
 
-def _write(root: Path, content: dict[str, bytes]) -> None:
+def put_down(root: Path, content: dict[str, bytes]) -> None:
     """Make the folder what the disk holds."""
     shutil.rmtree(root)
     root.mkdir()

@@ -71,6 +71,17 @@ class Disk:
             case "sync_folder":
                 self._sync_folder(step.path)
 
+    def now(self) -> dict[str, bytes]:
+        """The content of every file as a running program sees it, by path."""
+        found = {}
+        for path, file in self._now.items():
+            if file is not FOLDER:
+                content = bytearray(file.synced)
+                for write in file.pending:
+                    _apply(content, write)
+                found[path] = bytes(content)
+        return found
+
     def cut(self, rng: random.Random) -> dict[str, bytes]:
         """The power goes: the content of every file that is there afterwards, by path."""
         names = dict(self._synced)

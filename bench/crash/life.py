@@ -39,6 +39,7 @@ IDENTITY = Identity(GATEWAY, KEY, cose.key_id(KEY.public_key()))
 BOOT = bytes(range(16))
 START_MS = 1_762_000_000_000
 CHANNELS = 4
+PACKS_MAX = 200  # of one stream: as many as a look at the buffer gives
 CHECKPOINT_PAGES = 24  # of the write-ahead log, in place of 1,000: folding it in is a dangerous moment
 MIN_FREE_BYTES, ROOMY_BYTES = 1_000, 2_000  # of the disk
 ACTIONS = {
@@ -66,6 +67,11 @@ class World:
         self.streams: list[bytes] = []  # in order of birth
         self.moments = 0
         self.free_bytes = ROOMY_BYTES
+
+    @property
+    def last_number(self) -> int:
+        """The number given out last."""
+        return len(self.produced)
 
     def fork(self, rng: random.Random, received: Iterable[PackName]) -> World:
         """A world of its own in which no more than that had been received; it goes on from there."""
@@ -126,11 +132,20 @@ def open_buffer(folder: Path, world: World) -> SqliteBuffer:
     )
 
 
+async def to_send(buffer: SqliteBuffer, world: World) -> list[SealedPack]:
+    """Seal what is open, and give every pack that waits to be sent."""
+    await buffer.seal(world.stamp())
+    packs = await buffer.unsent(newest_first=True, limit=PACKS_MAX)
+    if buffer.state().unsent_packs >= PACKS_MAX:
+        raise RuntimeError(f"{PACKS_MAX} packs and more wait: lives are too long for one look")
+    await buffer.seal(world.stamp())  # the loss of a pack that was found damaged on the way
+    return packs + await buffer.unsent(newest_first=True, limit=PACKS_MAX, exclude=[pack.name for pack in packs])
+
+
 async def everything(buffer: SqliteBuffer, world: World) -> list[SealedPack]:
     """Seal what is open, and give every pack that is still here."""
-    await buffer.seal(world.stamp())
+    found = {pack.name: pack for pack in await to_send(buffer, world)}
     world.note_stream(buffer.state().stream)
-    found = {pack.name: pack for pack in await buffer.unsent(newest_first=True, limit=1_000)}
     for stream in {*world.streams, *(name[0] for name in found)}:
         try:
             names = await buffer.held(stream, [(1, 10**6)], limit=10**6)

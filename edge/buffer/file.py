@@ -42,6 +42,9 @@ def open_file(path: Path) -> sqlite3.Connection:
         sound = True
         _migrate(connection, path)
         _check(connection, path)
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema, and Python cannot read what it says
+        connection.close()
+        raise CorruptFile(f"the schema is damaged ({error})") from error
     except sqlite3.Error as error:
         connection.close()
         if not sound and _header_is_wrong(error, path):
@@ -71,6 +74,15 @@ def set_aside_names(path: Path) -> tuple[str, ...]:
     """Names of the files that were set aside earlier."""
     found = path.parent.glob(f"{path.name}.corrupt-*")
     return tuple(sorted(each.name for each in found if not each.name.endswith(("-wal", "-shm"))))
+
+
+def judge(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> BufferFailure | CorruptFile:
+    """Our error for one of SQLite's at a step of ours: such a step breaks no rule of a sound file."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None or code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}:
+        return CorruptFile(f"the file contradicts itself: {error}")  # no code: text that is not UTF-8
+    assert isinstance(error, sqlite3.Error)
+    return translate(error, path)
 
 
 def translate(error: sqlite3.Error, path: Path) -> BufferFailure | CorruptFile:
@@ -160,6 +172,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     steps = migrations()
     newest = steps[-1][0]
+    if application == APPLICATION_ID and _schema_in_meta(connection, version) != version:
+        raise CorruptFile(f"the header says schema {version}, the file itself says another")
     if version > newest:
         raise BufferUnusable(
             f"{path}: schema {version} is newer than this program's {newest}; install the program that wrote it"
@@ -176,8 +190,17 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {number}")
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(number).encode(),))
     if version and version < newest:
         log.info("buffer migrated: file=%s from=%d to=%d", path, version, newest)
+
+
+def _schema_in_meta(connection: sqlite3.Connection, version: int) -> int:
+    """The schema once more, because nothing checks the header's bits; `version` where it was not yet written."""
+    if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]:
+        return version
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return version if row is None or not row[0].isdigit() else int(row[0])
 
 
 def _statements(sql: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ It is written after a pack is committed and before the pack is handed out, so th
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,13 +17,14 @@ from wire.envelope import HASH_BYTES
 from wire.observation import INT64_MAX
 from wire.pack import STREAM_BYTES, StreamHead
 
-HEAD_MAX_BYTES = 4096  # it has about 250
+HEAD_MAX_BYTES = 4096  # it has about 250, and 200 more for each earlier stream
+EARLIER_MAX = 16  # a new stream begins after a misfortune; nobody has so many while the cloud is away
 
 log = logging.getLogger(__name__)
 
 
-class Head(msgspec.Struct, frozen=True):
-    """stream and hash in lower-case hex; released_through as it was when the head was written."""
+class Earlier(msgspec.Struct, frozen=True):
+    """A stream's head, stream and hash in lower-case hex; released_through as it was when the file was written."""
 
     stream: str
     last_seq: int
@@ -33,6 +35,18 @@ class Head(msgspec.Struct, frozen=True):
     def chain(self) -> StreamHead:
         """The head as packs name it."""
         return StreamHead(bytes.fromhex(self.stream), self.last_seq, bytes.fromhex(self.hash))
+
+    @property
+    def makes_sense(self) -> bool:
+        """Whether a pack could name this."""
+        in_range = 1 <= self.last_seq <= INT64_MAX and 0 <= self.released_through <= self.last_seq
+        return len(self.chain.stream) == STREAM_BYTES and len(self.chain.hash) == HASH_BYTES and in_range
+
+
+class Head(Earlier, frozen=True):
+    """The stream being written. earlier: those before it with packs that still wait; lost with the file, too."""
+
+    earlier: list[Earlier] = []
 
 
 class HeadFile:
@@ -47,28 +61,32 @@ class HeadFile:
         try:
             with self._path.open("rb") as file:
                 head = msgspec.json.decode(file.read(HEAD_MAX_BYTES), type=Head)
-            chain = head.chain
+            sensible = all(each.makes_sense for each in (head, *head.earlier))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             log.error("buffer head file is unreadable, going on without it: file=%s error=%s", self._path, error)
             return None
-        in_range = 1 <= head.last_seq <= INT64_MAX and 0 <= head.released_through <= head.last_seq
-        if len(chain.stream) != STREAM_BYTES or len(chain.hash) != HASH_BYTES or not in_range:
+        if not sensible:
             log.error("buffer head file makes no sense, going on without it: file=%s", self._path)
             return None
-        self._recorded = chain
+        self._recorded = head.chain
         return head
 
     def covers(self, head: StreamHead) -> bool:
         """Whether the file says exactly this head."""
         return self._recorded == head
 
-    def write(self, head: StreamHead, released_through: int) -> None:
-        """Replace the head durably. Raises BufferFull."""
-        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through)
+    def write(self, head: StreamHead, released_through: int, earlier: Sequence[tuple[StreamHead, int]] = ()) -> None:
+        """Replace the head durably. earlier: (head, released_through) of other streams. Raises BufferFull."""
+        others = [_text(*each) for each in earlier[-EARLIER_MAX:]]
+        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, others)
         try:
             replace_file(self._path, msgspec.json.encode(text) + b"\n", mode=0o644)
         except OSError as error:
             raise BufferFull(f"{self._path}: cannot be written ({error}); packs wait until it can") from error
         self._recorded = head
+
+
+def _text(head: StreamHead, released_through: int) -> Earlier:
+    return Earlier(head.stream.hex(), head.last_seq, head.hash.hex(), released_through)

@@ -27,10 +27,11 @@ from edge.buffer.base import (
     SealedPack,
     SealOptions,
 )
-from edge.buffer.file import CorruptFile, free_disk_bytes, open_file, set_aside, translate
+from edge.buffer.file import CorruptFile, free_disk_bytes, judge, open_file, set_aside
 from edge.buffer.seal import admit
 from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
+from edge.buffer.wal import lost_commits, read_log
 from edge.durable import make_folder
 from edge.keys import Identity
 from edge.limits import Limits
@@ -255,8 +256,8 @@ class SqliteBuffer:
     def _translated(self, step: Callable[[Store], T]) -> T:
         try:
             return step(self._store)
-        except sqlite3.Error as error:
-            raise translate(error, self._path) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise judge(error, self._path) from error
 
     def _open(self) -> Store:
         try:
@@ -282,6 +283,10 @@ class SqliteBuffer:
             raise BufferUnusable(f"{self._path}: a fresh file is corrupt at once ({error}); check the disk") from error
 
     def _load(self) -> Store:
+        try:
+            claim = read_log(self._path)
+        except OSError as error:
+            raise BufferUnusable(f"{self._path}: its log cannot be read ({error}); check the disk") from error
         connection = open_file(self._path)
         try:
             return Store(
@@ -293,10 +298,11 @@ class SqliteBuffer:
                 free_bytes=self._free_bytes,
                 successor=self._successor,
                 limits=self._limits,
+                log_damaged=lost_commits(connection, claim),
             )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             connection.close()
-            raise translate(error, self._path) from error
+            raise judge(error, self._path) from error
         except BaseException:
             connection.close()
             raise

@@ -89,6 +89,7 @@ class Store:
         free_bytes: FreeBytes,
         successor: Identity | None = None,
         limits: Limits | None = None,
+        log_damaged: bool = False,
     ) -> None:
         self._db = connection
         self._path = path
@@ -102,7 +103,7 @@ class Store:
         self._identity = successor if successor is not None and taken_over else identity
         self._set_aside = set_aside_names(path)
         self._full = False
-        self._start()
+        self._start(log_damaged=log_damaged)
         self._unsent = sum((count_packs(connection, each, each.unsent) for each in self._streams), Amount())
         self._space.archive = sum((count_packs(connection, each, each.archived) for each in self._streams), Amount())
         self.seal_at_once = False  #: open groups are many or hold a scan, or an entry waits to be declared
@@ -240,10 +241,10 @@ class Store:
     def _current(self) -> Stream:
         return self._streams[-1]
 
-    def _start(self) -> None:
+    def _start(self, *, log_damaged: bool) -> None:
         claim_file(self._db, self._path, self._identity.gateway)
         head = self._head_file.read()
-        turn = must_turn(self._streams, head, self._identity.kid)
+        turn = must_turn(self._streams, head, self._identity.kid, log_damaged=log_damaged)
         if turn is not None:
             self._turn(turn)
         try:
@@ -376,7 +377,8 @@ class Store:
         """Bring the head file up to the current stream's head; nothing newer than it is handed out."""
         stream = self._current
         if stream.head is not None and not self._head_file.covers(stream.head):
-            self._head_file.write(stream.head, stream.released_through)
+            waiting = [(each.head, each.released_through) for each in self._streams[:-1] if each.head and each.unsent]
+            self._head_file.write(stream.head, stream.released_through, waiting)
 
     def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
         pack = read_pack(self._db, stream, seq)

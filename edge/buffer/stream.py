@@ -85,10 +85,14 @@ class Turn(msgspec.Struct, frozen=True):
     predecessor: StreamHead | None
     loss: Loss | None
     why: str
+    earlier: list[Loss] = []  # of streams before that one
 
 
-def must_turn(streams: list[Stream], head: Head | None, kid: bytes) -> Turn | None:
-    """Whether a new stream has to begin, given the file's streams (oldest first) and the head beside the file."""
+def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damaged: bool = False) -> Turn | None:
+    """Whether a new stream has to begin, given the file's streams (oldest first) and the head beside the file.
+
+    log_damaged: commits are missing that were on the disk, see edge/buffer/wal.py.
+    """
     if not streams:
         return Turn(None, None, "first start") if head is None else _after_lost_file(head)
     current = streams[-1]
@@ -102,6 +106,10 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes) -> Turn | No
             return Turn(chain, loss, "the file is older than the head beside it")
         if chain.stream == current.name and chain.last_seq == current.last_seq and chain.hash != current.last_hash:
             return Turn(chain, None, "the head beside the file names another pack at the same seq")
+    if log_damaged:
+        reason = "write-ahead log was damaged on the gateway's disk, with readings not yet sealed"
+        loss = Loss(current.name, current.last_seq + 1, None, None, "lost", reason)
+        return Turn(current.head, loss, "the write-ahead log beside the file is damaged")
     if current.kid != kid:
         return Turn(current.head, None, "the signing key is another one")
     return None
@@ -132,8 +140,9 @@ def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stre
         "INSERT INTO stream (name, kid, predecessor) VALUES (?, ?, ?)", (name, kid, before)
     ).lastrowid
     assert id_ is not None
-    if turn.loss is not None:
-        insert_entry(connection, turn.loss)
+    for loss in (turn.loss, *turn.earlier):
+        if loss is not None:
+            insert_entry(connection, loss)
     return Stream(id_, name, kid, predecessor=turn.predecessor)
 
 
@@ -181,7 +190,13 @@ def _predecessor(data: bytes) -> StreamHead:
 def _after_lost_file(head: Head) -> Turn:
     chain = head.chain
     reason = "buffer file was lost or set aside, with readings not yet sealed"
-    return Turn(chain, _lost(chain, head.released_through + 1, reason), "the file that wrote the head is gone")
+    earlier = [
+        _lost(each.chain, each.released_through + 1, reason)
+        for each in head.earlier
+        if each.released_through < each.last_seq
+    ]
+    loss = _lost(chain, head.released_through + 1, reason)
+    return Turn(chain, loss, "the file that wrote the head is gone", earlier)
 
 
 def _lost(head: StreamHead, first: int, reason: str) -> Loss:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from edge.buffer import file as buffer_file
-from edge.buffer.base import BufferUnusable, SealOptions
+from edge.buffer.base import BufferUnusable, ReceiptBeyondHead, SealOptions
 from edge.buffer.packs import insert_packs
 from edge.buffer.seal import pack_group
 from tests.edge.buffer.material import contents, everything, make, open_pack, reading, receipt, seal_and_send, stamp
@@ -173,12 +173,69 @@ async def test_newer_schema_refuses_to_start(tmp_path: Path) -> None:
     path = tmp_path / "buffer.db"
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
+    db.execute("UPDATE meta SET value = x'3939' WHERE key = 'schema'")
+    db.commit()
     db.close()
     before = path.read_bytes()
     with pytest.raises(BufferUnusable, match="schema 99 is newer"):
         async with make(tmp_path):
             pass
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, 1, 2**30 + 2])
+async def test_a_header_that_contradicts_the_file_about_its_schema_is_no_newer_schema(
+    tmp_path: Path, version: int
+) -> None:
+    head = await fill(tmp_path, 1, 2)
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    predecessor, _ = await first_pack_of_a_new_stream(tmp_path)
+    assert predecessor == head
+    assert (tmp_path / "buffer.db.corrupt-1").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sqlite_schema SET sql = replace(sql, 'CREATE', CAST(x'4352d4415445' AS TEXT)) WHERE name = 'settled'",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'first', 'fisst') WHERE name = 'settled'",
+        "UPDATE stream SET last_seq = 1",
+    ],
+)
+async def test_a_file_that_contradicts_itself_is_set_aside_and_not_retried_for_ever(
+    tmp_path: Path, damage: str
+) -> None:
+    await fill(tmp_path, 1, 5)
+    (tmp_path / "head.json").unlink()
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    db.execute("PRAGMA writable_schema = ON")
+    db.execute(damage)
+    db.commit()
+    db.close()
+    for n in (8, 9):
+        async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+            await buffer.append([reading(n)])
+            await buffer.seal(stamp(n))
+    async with make(tmp_path) as buffer:
+        assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+
+
+async def test_packs_of_an_earlier_stream_are_declared_when_the_file_is_lost(tmp_path: Path) -> None:
+    first = await fill(tmp_path, 1, 4, settle=2)
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        with pytest.raises(ReceiptBeyondHead):
+            await buffer.settle(receipt(first.stream, 9))
+    second = await fill(tmp_path, 5, 6)
+    assert second.stream != first.stream
+    (tmp_path / "buffer.db").unlink()
+    predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
+    assert predecessor == second
+    assert [(loss.stream, loss.first_seq, loss.last_seq, loss.last_hash) for loss in losses] == [
+        (second.stream, 1, 2, second.hash),
+        (first.stream, 3, 4, first.hash),
+    ]
 
 
 async def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:

@@ -63,10 +63,12 @@ class Balance(msgspec.Struct, frozen=True):
     problems: list[str]
 
 
-def balance(archive: Archive, produced: Mapping[int, Observation], accepted: Iterable[int]) -> Balance:
+def balance(
+    archive: Archive, produced: Mapping[int, Observation], accepted: Iterable[int], *, once: bool = True
+) -> Balance:
     """Hold everything an archive has (with what the buffer still holds put in) against what was produced.
 
-    produced: by number, each as the gateway got it from the device.
+    produced: by number, each as the gateway got it from the device. once: doubled observations are a broken promise.
     """
     found: Counter[int] = Counter()
     problems = list(archive.problems)
@@ -83,9 +85,9 @@ def balance(archive: Archive, produced: Mapping[int, Observation], accepted: Ite
     out_of_order = _out_of_order(archive)
     if lost:
         problems.append(f"{lost} accepted observations are lost, of {_some(missing)}; {declared} were declared")
-    if doubled:
+    if doubled and once:
         problems.append(f"{len(doubled)} observations are there twice: {_some(doubled)}")
-    if out_of_order:
+    if out_of_order and once:
         problems.append(f"{out_of_order} observations come before an older one of their channel")
     return Balance(len(found), declared, lost, len(doubled), out_of_order, problems)
 

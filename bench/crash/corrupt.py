@@ -5,10 +5,15 @@ then on the disk: flipped bits, sectors of zeros or garbage, or a cut-off end, i
 the head file. The real buffer is started on it three times over, and held against what the world had seen:
 
 - it starts, whatever the damage, and accepts a reading within RESUME_S: there is no crash loop;
-- every observation it delivers is one that was produced, as it was produced; none is there twice;
+- every observation it delivers is one that was produced, as it was produced;
 - what is missing is declared as a loss in a signed pack; no seq that has left is signed again with other bytes.
 
 Delivered is what the cloud has got or is still going to get by itself: what waits to be sent.
+
+Two things no gateway can know after such a damage, and they are only counted. A write-ahead log that was cut off, or
+whose very last commit was damaged, looks like one after a power cut: what was accepted there and not yet sealed is
+missing without a word (`unaccepted`). And a file that fell back behind its head has open again what was sealed in
+packs that may have left: it is declared as lost, and sealed once more (`doubled`).
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from bench.crash.life import IDENTITY, World, frequent_checkpoints, open_buffer,
 from bench.crash.result import PointResult
 from bench.crash.trace import Step
 from edge.buffer.store import HEAD_NAME
+from edge.buffer.wal import UNDER_WAY
 
 POINTS_PER_LIFE = 100  # recorded lives are shared by so many points
 STARTS = 3
@@ -69,7 +75,9 @@ def _point(root: Path, seed: int, point: int, world: World, steps: Sequence[Step
     for _ in range(STARTS):
         problems += asyncio.run(_start(root, world, seen))
     problems += asyncio.run(_collect(root, world, archive))
-    found = balance(archive, world.produced, seen.accepted)
+    unknowable = _unknowable(steps[:at], where, damage)
+    accepted = set(seen.accepted)
+    found = balance(archive, world.produced, accepted - unknowable, once=False)
     return PointResult(
         fault="corrupt",
         seed=seed,
@@ -82,7 +90,7 @@ def _point(root: Path, seed: int, point: int, world: World, steps: Sequence[Step
         lost=found.lost,
         doubled=found.doubled,
         out_of_order=found.out_of_order,
-        unaccepted=0,
+        unaccepted=len(unknowable),
         unaccepted_ms=0.0,
         problems=(*problems, *found.problems),
         seconds=time.monotonic() - began_s,
@@ -112,6 +120,21 @@ def _damage(content: dict[str, bytes], rng: random.Random) -> tuple[str, str]:
         what = f"{size} bytes of {kind} at {low}"
     content[names[name]] = bytes(data)
     return name, what
+
+
+def _unknowable(steps: Sequence[Step], where: str, damage: str) -> set[int]:
+    """What was accepted in a part of the log whose damage can't be told from a power cut, and not sealed since."""
+    if not where.endswith("-wal"):
+        return set()
+    numbers: set[int] = set()
+    commits = 0
+    for step in reversed(steps):
+        if step.kind == "accepted":
+            numbers.update(step.note)
+        commits += step.kind == "sync" and step.path.endswith("-wal")
+        if step.kind == "rename" or (commits > UNDER_WAY and not damage.startswith("cut off")):
+            break
+    return numbers
 
 
 async def _start(root: Path, world: World, seen: Seen) -> list[str]:

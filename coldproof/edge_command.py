@@ -17,7 +17,6 @@ from edge.buffer.base import BufferUnusable
 from edge.config import ConfigError, GatewayConfig, load_config
 from edge.health import Health, StatusError, read_health
 from edge.keys import PUBLIC_NAME, KeyFileError, load_cloud_key, load_or_make
-from edge.uplink.base import UplinkMisconfigured
 from wire.simtime import SharedSimTime, SimTimeError
 
 UNUSABLE = 2  # exit status: the input needs a person
@@ -38,7 +37,7 @@ def run(
     loaded = _load(config)
     try:
         asyncio.run(serve(loaded))
-    except (KeyFileError, SimTimeError, BufferUnusable, UplinkMisconfigured) as error:
+    except (KeyFileError, SimTimeError, BufferUnusable) as error:
         _fail(str(error))
     except (asyncio.CancelledError, KeyboardInterrupt):
         typer.echo("stopped at once; what was accepted is safe in the buffer", err=True)

@@ -31,7 +31,6 @@ from edge.keys import load_cloud_key, load_or_make
 from edge.limits import Limits
 from edge.supervisor import Supervisor
 from edge.timekeeping import keep_time
-from edge.uplink.base import UplinkMisconfigured
 from edge.uplink.uplink import Uplink
 
 BUFFER_NAME = "buffer.sqlite"
@@ -64,7 +63,8 @@ async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop |
     """Run a gateway until `stop` is asked or the task is cancelled.
 
     clock: in place of the configured one; anything but the machine's clock marks the gateway as simulated.
-    Raises KeyFileError, SimTimeError, BufferUnusable or UplinkMisconfigured: all need a person.
+    Raises KeyFileError (the gateway's own key), SimTimeError or BufferUnusable: all need a person. Whatever is wrong
+    with the way to the cloud doesn't end it: it records, and shows why nothing leaves.
     """
     gateway = _Gateway(config, clock or _clock(config))
     path = config.data_dir / BUFFER_NAME
@@ -74,7 +74,7 @@ async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop |
         ) as buffer:
             await gateway.live(buffer, stop or Stop())
     except BaseExceptionGroup as group:
-        fatal = group.subgroup((BufferUnusable, UplinkMisconfigured))
+        fatal = group.subgroup(BufferUnusable)
         if fatal is None:
             raise
         raise _first(fatal) from group
@@ -117,7 +117,6 @@ class _Gateway:
         self._clock = clock
         simulated = not isinstance(clock, SystemClock)
         self.identity = load_or_make(config.data_dir, config.name, simulated=simulated)
-        self._cloud_key = load_cloud_key(config.uplink.cloud_key, config.path.parent)
         self._version = _version()
         self._supervisors: list[Supervisor] = []
 
@@ -128,7 +127,7 @@ class _Gateway:
             buffer,
             self._clock,
             identity=self.identity,
-            cloud_key=self._cloud_key,
+            cloud_key=lambda: load_cloud_key(self._config.uplink.cloud_key, self._config.path.parent),
             devices=self._words,
             version=self._version,
         )

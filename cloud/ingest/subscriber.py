@@ -5,15 +5,22 @@ next one its packet id may belong to another message; subscriptions are made aga
 is let go of unacknowledged while its connection lives. Receive Maximum alone does not bound what comes (mosquitto
 2.0.11 exceeds it threefold once acknowledgements flow), so a full queue stops reading from the socket: the broker
 then holds the rest, and after a long silence ends the connection and sends again.
+
+After a loss it connects again within RECONNECT_MAX_S plus the handshake, for ever: gateways resume within 2 s of the
+broker's return, and a broker without our subscription gives their packs to nobody. A handful of workers is no crowd, so
+there is no back-off; the jitter keeps them from marching in step. A broker that says no is asked again after REFUSED_S.
+One that takes the connection and says nothing is given up after KEEPALIVE_S without an answer to a ping.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from paho.mqtt import client as paho
@@ -30,8 +37,10 @@ from wire.topics import ALL_STATUS, SHARED_PACKS
 RECEIVE_MAXIMUM = 200  # two groups of packs: one being committed, one on its way
 PACKET_MAX_BYTES = 2 * ENVELOPE_MAX_BYTES  # oversized packs reach the quarantine; the broker drops what is beyond
 SESSION_EXPIRY_S = 86_400  # the broker keeps our subscription for a day without us; then gateways send again
-KEEPALIVE_S = 10
-RECONNECT_MIN_S, RECONNECT_MAX_S = 1, 2
+KEEPALIVE_S = 4  # asked after this much silence, given up after as much again: within 10 s
+RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 0.7
+REFUSED_S = 5.0  # after a refusal, or when another client has taken our name
+TAKEN_OVER = 142  # reason of a DISCONNECT (MQTT 5.0 §3.14.2.1)
 CONNECT_TIMEOUT_S = 5.0
 CLOSING_SEEN_S = 0.1  # how soon a network thread that waits for room notices the end
 RECEIPTS_QUEUED_MAX = 1_000  # a lost receipt is made up by the next one
@@ -75,8 +84,10 @@ class Subscriber:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._waiting: queue.Queue[Delivery] = queue.Queue(RECEIVE_MAXIMUM)
         self._connection = 0
+        self._refused = False
         self._state = "not connected yet"
         self._subscribed = threading.Event()
         self._closing = threading.Event()
@@ -143,7 +154,7 @@ class Subscriber:
             manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        self._draw_delay(client)
         client.max_queued_messages_set(RECEIPTS_QUEUED_MAX)
         if self._link.username is not None:
             client.username_pw_set(self._link.username, self._link.password)
@@ -163,24 +174,35 @@ class Subscriber:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        self._refused = reason.is_failure
         if reason.is_failure:
+            self._draw_delay(client)
             self._become(f"refused by the broker: {reason}")
             return
         self._connection += 1
         client.subscribe([(SHARED_PACKS, SubscribeOptions(qos=1)), (ALL_STATUS, SubscribeOptions(qos=1))])
 
-    def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
+    def _draw_delay(self, client: paho.Client) -> None:
+        """The library waits its least delay first and doubles it up to the greatest: both are the same draw here."""
+        draw_s = self._rng.uniform(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        delay_s: Any = REFUSED_S if self._refused else draw_s  # typed int, and works with any number
+        client.reconnect_delay_set(delay_s, delay_s)
+
+    def _on_connect_fail(self, client: paho.Client, _userdata: object) -> None:
+        self._draw_delay(client)
         trust = "" if self._link.ca is None else ", or none whose certificate we trust"
         self._become(f"no broker at {self._link.host}:{self._link.port}{trust}")
 
     def _on_disconnect(
         self,
-        _client: paho.Client,
+        client: paho.Client,
         _userdata: object,
         _flags: paho.DisconnectFlags,
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        self._refused = self._refused or reason.value == TAKEN_OVER
+        self._draw_delay(client)
         self._connection += 1  # what came before can no longer be acknowledged
         self._subscribed.clear()
         self._become(f"disconnected: {reason}")

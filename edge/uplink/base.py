@@ -1,9 +1,11 @@
 """The uplink's options, its visible state, and its errors.
 
 UplinkError
-├── BrokerUnavailable     retry: no connection, or it was lost
-├── BrokerRefused         retry slowly: the broker answered, and said no (CONNACK, SUBACK)
-└── UplinkMisconfigured   fatal: certificates that cannot be read; waiting will not help
+├── BrokerUnavailable         retry: no connection, or it was lost
+│   └── BrokerAbsent          retry soon: nobody listens there, or there is no network; trying costs the broker nothing
+├── BrokerRefused             retry slowly: the broker answered, and said no (CONNACK, SUBACK)
+├── UplinkMisconfigured       retry slowly: certificates or the cloud's key cannot be read; recording goes on meanwhile
+└── LetterRefused             reject: count it, go on
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ class BrokerUnavailable(UplinkError):
     """There is no connection to the broker."""
 
 
+class BrokerAbsent(BrokerUnavailable):
+    """Nobody listens at the broker's address, or no way leads there."""
+
+
 class BrokerRefused(UplinkError):
     """The broker answered and refused."""
 
 
 class UplinkMisconfigured(UplinkError):
-    """The uplink can never work as configured."""
+    """The uplink cannot work with the files it was given; they may be put right at any time."""
 
 
 class LetterRefused(UplinkError):
@@ -52,7 +58,7 @@ class UplinkOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cloud_key: the pinned key of the cloud, a path or base64 (edge.keys.load_cloud_key reads it).
     window: packs on their way without a receipt. retry_s: when such a pack is sent again, at first.
-    keepalive_s: a silent link is noticed after two of these.
+    keepalive_s: a link that says nothing is asked after this, and given up after two of these.
     """
 
     host: str
@@ -83,6 +89,8 @@ class UplinkState(msgspec.Struct, frozen=True):
     """The uplink at one moment.
 
     last_error: why there is no connection, or the latest refusal; empty when all is well.
+    unanswered_s: for how long the broker has been taking packs while no receipt comes; 0 when none is missing.
+    certificate_days: until our certificate expires, negative afterwards; None without one, or while it is unreadable.
     counts: letters by what became of them (receipts, forged, foreign, malformed, …) and packs sent and sent again.
     """
 
@@ -93,3 +101,5 @@ class UplinkState(msgspec.Struct, frozen=True):
     checkpoint_size: int
     checkpoint_root: str
     counts: dict[str, int]
+    unanswered_s: float = 0.0
+    certificate_days: float | None = None

@@ -9,11 +9,16 @@ from edge.uplink.base import LetterRefused
 from wire import command as wire_command
 from wire.command import Command
 from wire.envelope import WireError
+from wire.observation import ClockState, Stamp
 
 
-def read_command(envelope: bytes, *, cloud_key: Ed25519PublicKey, gateway: str, now_ms: int) -> Command:
+def read_command(
+    envelope: bytes, *, cloud_key: Ed25519PublicKey, gateway: str, stamp: Stamp, floor_ms: int = 0
+) -> Command:
     """A command that is well-formed, signed by the cloud, addressed to us and not expired.
 
+    floor_ms: what has certainly passed (build time, last known time). An unsynchronised clock is not asked: it may
+    have jumped ahead, and would refuse every command (docs/wire.md §6).
     Raises LetterRefused with reason `malformed`, `forged`, `foreign` or `expired`.
     """
     try:
@@ -24,6 +29,7 @@ def read_command(envelope: bytes, *, cloud_key: Ed25519PublicKey, gateway: str, 
         raise LetterRefused("forged", f"command: not signed by the pinned cloud key (kid {message.kid.hex()})")
     if command.gateway != gateway:
         raise LetterRefused("foreign", f"command: addressed to {command.gateway}, we are {gateway}")
+    now_ms = floor_ms if stamp.clock is ClockState.UNSYNCED else max(stamp.observed_at_ms, floor_ms)
     if command.expires_at_ms <= now_ms:
         raise LetterRefused("expired", f"command {command.id.hex()}: expired {now_ms - command.expires_at_ms} ms ago")
     return command

@@ -4,7 +4,8 @@
     await uplink.run()        in a TaskGroup, until cancelled; says offline when it leaves
     uplink.notify()           after a pack was sealed
 
-It lives on without a broker, retries for ever, and raises only BufferUnusable and UplinkMisconfigured.
+It lives on without a broker, without readable certificates and without the cloud's key, retries for ever, and raises
+only BufferUnusable: whatever is wrong with the link, recording goes on, and the state says what it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -20,28 +21,34 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.buffer.base import Buffer, BufferFull, ReceiptBeyondHead, StreamUnknown
 from edge.clock import Clock
-from edge.keys import Identity
+from edge.keys import Identity, KeyFileError
+from edge.release import RELEASED_AT_MS
 from edge.uplink.base import (
     BrokerRefused,
     BrokerUnavailable,
     LetterRefused,
     UplinkError,
+    UplinkMisconfigured,
     UplinkOptions,
     UplinkState,
 )
 from edge.uplink.commands import read_command
-from edge.uplink.mqtt import Connection, tls_context
+from edge.uplink.mqtt import Connection
 from edge.uplink.receipts import read_receipt
+from edge.uplink.reconnect import Reconnect
 from edge.uplink.report import status_of
 from edge.uplink.sender import Sender
+from edge.uplink.tls import days_left, tls_context
 from wire import status as wire_status
 from wire import topics
 from wire.command import SendAgain
 from wire.receipt import Checkpoint
 
-RECONNECT_S = (0.2, 1.7)  # a lost or missing broker: with the handshake, delivery resumes within 2 s of its return
-REFUSED_MAX_S = 60.0  # a broker that says no is asked ever more rarely, up to this
 STATUS_EVERY_S = 10.0
+FILES_EVERY_S = 5.0  # files that cannot be read are looked at again
+CERTIFICATE_EVERY_S = 3600.0  # the expiry of our certificate is looked at
+CERTIFICATE_WARN_DAYS = 30
+WARN_EVERY_S = 86_400.0
 
 FORGED = "letters come that the configured cloud did not sign: is cloud_key this cloud's?"
 
@@ -58,20 +65,30 @@ class Uplink:
         clock: Clock,
         *,
         identity: Identity,
-        cloud_key: Ed25519PublicKey,
+        cloud_key: Callable[[], Ed25519PublicKey],
+        floor_ms: Callable[[], int] | None = None,
         devices: Callable[[], dict[str, str]] = dict,
         version: str = "",
         rng: random.Random | None = None,
     ) -> None:
+        """cloud_key: reads the pinned key; asked for each connection, may raise KeyFileError.
+
+        floor_ms: UTC milliseconds that have certainly passed, whatever the gateway's clock says; without it, the
+        release of this program.
+        """
         self._options = options
         self._buffer = buffer
         self._clock = clock
         self._identity = identity
-        self._cloud_key = cloud_key
+        self._read_cloud_key = cloud_key
+        self._cloud_key: Ed25519PublicKey  # the connection's
+        self._floor_ms = floor_ms or (lambda: 0 if identity.simulated else RELEASED_AT_MS)
         self._devices = devices
         self._version = version
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
-        self._tls: ssl.SSLContext | None = None if options.tls is None else tls_context(options.tls)
+        self._reconnect = Reconnect(self._rng)
+        self._up_since_s: float | None = None
+        self._certificate_days: float | None = None
         self._link: Connection | None = None
         self._news = asyncio.Event()  # the status has changed
         self._fresh = asyncio.Event()  # a connection was made
@@ -89,6 +106,7 @@ class Uplink:
             group.create_task(self._keep_connected(), name="uplink-connection")
             group.create_task(self._sender.run(), name="uplink-sender")
             group.create_task(self._report(), name="uplink-status")
+            group.create_task(self._watch_certificate(), name="uplink-certificate")
 
     def notify(self) -> None:
         """A pack was sealed, or a device changed its state."""
@@ -106,39 +124,54 @@ class Uplink:
             checkpoint_size=0 if checkpoint is None else checkpoint.size,
             checkpoint_root="" if checkpoint is None else checkpoint.root.hex(),
             counts=dict(self._counts),
+            unanswered_s=self._sender.unanswered_s,
+            certificate_days=self._certificate_days,
         )
 
     # -- the connection --
 
     async def _keep_connected(self) -> None:
-        refusals = 0
+        loop = asyncio.get_running_loop()
         while True:
             why = await self._one_connection()
-            refusals = refusals + 1 if isinstance(why, BrokerRefused) else 0
+            lasted_s = 0.0 if self._up_since_s is None else loop.time() - self._up_since_s
             if str(why) != self._error:
                 log.warning("uplink is down: %s", why)
             self._error = str(why)
-            if refusals:
-                await asyncio.sleep(min(REFUSED_MAX_S, 2.0**refusals) * self._rng.uniform(0.5, 1.0))
+            if isinstance(why, UplinkMisconfigured):
+                await asyncio.sleep(FILES_EVERY_S)
             else:
-                await asyncio.sleep(self._rng.uniform(*RECONNECT_S))
+                await asyncio.sleep(self._reconnect.wait_s(why, lasted_s=lasted_s))
 
     async def _one_connection(self) -> UplinkError:
         """Connect, serve until the end, clean up; why it ended."""
+        self._up_since_s = None
+        try:
+            self._cloud_key = self._read_cloud_key()
+            tls = (
+                None if self._options.tls is None else tls_context(self._options.tls, floor_ms=self._machine_floor_ms())
+            )
+        except KeyFileError as error:
+            return UplinkMisconfigured(f"uplink.cloud_key: {error}")
+        except UplinkMisconfigured as error:
+            return error
         link = Connection(
             self._options,
             self._identity.gateway,
             will=wire_status.encode(self._status(online=False)),
-            tls=self._tls,
+            tls=tls,
             on_puback=self._take_puback,
+            on_nobody=self._take_nobody,
         )
         try:
             await link.open()
             self._go_up(link)
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._read_letters(link), name="uplink-letters")
+                watcher = group.create_task(link.watch(), name="uplink-pulse")
                 why = await link.lost()
                 reader.cancel()
+                watcher.cancel()
             return why
         except (BrokerUnavailable, BrokerRefused) as error:
             return error
@@ -153,6 +186,7 @@ class Uplink:
         self._error = ""
         self._counts["connections"] += 1
         self._link = link
+        self._up_since_s = asyncio.get_running_loop().time()
         log.info("uplink is up: host=%s port=%d", self._options.host, self._options.port)
         self._fresh.set()
         self._news.set()
@@ -166,6 +200,32 @@ class Uplink:
         if refusal != self._error:
             log.error("broker refused a message, it is kept and sent again: reason=%s", refusal)
         self._error = refusal
+
+    def _take_nobody(self, mid: int) -> None:
+        self._counts["taken_for_nobody"] += 1
+        self._sender.nobody(mid)
+
+    async def _watch_certificate(self) -> None:
+        """Know when our certificate expires, and say so once a day when that is near."""
+        warned_at_s = -WARN_EVERY_S
+        while self._options.tls is not None:
+            try:
+                self._certificate_days = days = days_left(self._options.tls, self._now_ms())
+            except UplinkMisconfigured:  # told when connecting
+                self._certificate_days = days = None
+            now_s = asyncio.get_running_loop().time()
+            if days is not None and days < CERTIFICATE_WARN_DAYS and now_s - warned_at_s >= WARN_EVERY_S:
+                warned_at_s = now_s
+                log.warning("the gateway's certificate expires: days=%.1f file=%s", days, self._options.tls.certificate)
+            await asyncio.sleep(CERTIFICATE_EVERY_S)
+
+    def _now_ms(self) -> int:
+        """The machine's UTC, or what has certainly passed if that is later."""
+        return max(time.time_ns() // 1_000_000, self._machine_floor_ms())
+
+    def _machine_floor_ms(self) -> int:
+        """What has certainly passed for the machine: a simulated gateway's own time says nothing about that."""
+        return 0 if self._identity.simulated else self._floor_ms()
 
     # -- letters in --
 
@@ -199,6 +259,7 @@ class Uplink:
             self._sender.abandon(receipt.stream)
             raise LetterRefused("beyond_head", str(error)) from error
         self._sender.land(receipt)
+        self._reconnect.served()
         self._error = ""
         self._counts["receipts"] += 1
         self._counts["packs_released"] += released
@@ -209,8 +270,14 @@ class Uplink:
             self._checkpoint = receipt.checkpoint
 
     async def _take_command(self, payload: bytes) -> None:
-        now_ms = self._clock.stamp().observed_at_ms
-        command = read_command(payload, cloud_key=self._cloud_key, gateway=self._identity.gateway, now_ms=now_ms)
+        command = read_command(
+            payload,
+            cloud_key=self._cloud_key,
+            gateway=self._identity.gateway,
+            stamp=self._clock.stamp(),
+            floor_ms=self._floor_ms(),
+        )
+        self._sender.heard()
         if not await self._buffer.use_command(command.counter):
             raise LetterRefused("replayed", f"command {command.id.hex()}: counter {command.counter} was used before")
         if not isinstance(command.order, SendAgain):

@@ -95,13 +95,6 @@ def test_key_is_made_once_and_its_public_half_named(config: Path) -> None:
     assert json.loads(public.read_text()) == half
 
 
-def test_run_without_the_clouds_key_says_what_to_do(config: Path) -> None:
-    (config.parent / "cloud-public.json").unlink()
-    result = edge("run", config)
-    assert result.exit_code == 2
-    assert "copy the cloud's public half" in result.stderr
-
-
 def test_run_refuses_an_unknown_log_level(config: Path) -> None:
     result = edge("run", config, "--log-level", "loud")
     assert result.exit_code == 2

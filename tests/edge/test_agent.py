@@ -24,8 +24,8 @@ from edge.buffer.base import BufferUnusable
 from edge.clock import Clock, SteppedClock
 from edge.config import load_config
 from edge.drivers.modbus.codec import shipped_profile
-from edge.health import read_health
-from edge.keys import KeyFileError, load_or_make
+from edge.health import Health, read_health
+from edge.keys import load_or_make
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.devices.modbus import Unit
 from firmware_sim.devices.rtu_bus import RtuBus
@@ -237,10 +237,36 @@ async def test_buffer_of_another_gateway_stops_the_start(site: Site) -> None:
         await asyncio.wait_for(run(load_config(site.config_path)), 10)
 
 
-async def test_missing_cloud_key_stops_the_start(site: Site) -> None:
-    (site.folder / "cloud-public.json").unlink()
-    with pytest.raises(KeyFileError, match="copy the cloud's public half"):
-        await run(load_config(site.config_path))
+async def test_without_the_clouds_key_it_records_and_delivers_as_soon_as_the_key_is_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.uplink.uplink.FILES_EVERY_S", 0.2)
+    public = site.folder / "cloud-public.json"
+    content = public.read_text()
+    public.unlink()
+    async with site.devices(), site.gateway():
+        await until(lambda: len(site.produced) > 5)
+        await until(lambda: (site.folder / "data" / "status.json").exists())
+        await until(lambda: "copy the cloud's public half" in status(site).uplink.last_error)
+        assert status(site).devices[0].state == "up"
+        assert site.readings == []
+        public.write_text(content)
+        await until(lambda: len(site.readings) > 5)
+    assert len(site.readings) == len(site.produced)
+
+
+async def test_unreadable_certificates_do_not_stop_the_recording(site: Site) -> None:
+    site.configure(more='[uplink.tls]\nca = "absent.pem"\n')
+    async with site.devices(), site.gateway():
+        await until(lambda: len(site.produced) > 5)
+        await until(lambda: (site.folder / "data" / "status.json").exists())
+        await until(lambda: "certificates cannot be used" in status(site).uplink.last_error)
+        assert status(site).devices[0].observations > 0
+
+
+def status(site: Site) -> Health:
+    """What the gateway says of itself, as soon as it does."""
+    return read_health(site.folder / "data")
 
 
 def command(site: Site, *words: str) -> list[str]:

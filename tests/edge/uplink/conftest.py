@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.buffer.base import SealOptions
 from edge.buffer.sqlite import SqliteBuffer
@@ -57,7 +58,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def run_gateway(folder: Path, port: int, **named: Any) -> AsyncIterator[Gateway]:
+async def run_gateway(
+    folder: Path, port: int, *, cloud_key_of: Callable[[], Ed25519PublicKey] = CLOUD_KEY.public_key, **named: Any
+) -> AsyncIterator[Gateway]:
     """A running gateway; options of the uplink by name."""
     options = UplinkOptions(**({"host": "127.0.0.1", "port": port, "cloud_key": "-"} | named))
     async with make(folder, seal_options=SealOptions(max_readings=1)) as buffer:
@@ -66,7 +69,7 @@ async def run_gateway(folder: Path, port: int, **named: Any) -> AsyncIterator[Ga
             buffer,
             SystemClock(),
             identity=identity(),
-            cloud_key=CLOUD_KEY.public_key(),
+            cloud_key=cloud_key_of,
             devices=lambda: {"room-1": "up"},
             version="0-test",
             rng=random.Random(5),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +15,7 @@ from standards import cose
 from tests.edge.uplink.fake_cloud import CLOUD_KEY
 from wire import command, receipt
 from wire.command import Command, SendAgain
+from wire.observation import ClockState, Stamp
 from wire.receipt import Receipt
 
 PUBLIC = CLOUD_KEY.public_key()
@@ -30,7 +33,7 @@ def sealed(letter: Receipt | Command, key: Ed25519PrivateKey = CLOUD_KEY) -> byt
 def read(envelope: bytes, *, as_receipt: bool) -> Receipt | Command:
     if as_receipt:
         return read_receipt(envelope, cloud_key=PUBLIC, gateway="gw-1")
-    return read_command(envelope, cloud_key=PUBLIC, gateway="gw-1", now_ms=1999)
+    return read_command(envelope, cloud_key=PUBLIC, gateway="gw-1", stamp=Stamp(1999, 5, bytes(16), ClockState.SYNCED))
 
 
 @pytest.mark.parametrize("letter", [RECEIPT, COMMAND])
@@ -69,3 +72,23 @@ def test_a_letter_that_is_not_for_us_now_is_refused(envelope: bytes, as_receipt:
     with pytest.raises(LetterRefused) as refused:
         read(envelope, as_receipt=as_receipt)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("wall_ms", "floor_ms", "clock", "good"),
+    [
+        (1999, 0, ClockState.SYNCED, True),
+        (2000, 0, ClockState.SYNCED, False),
+        (2000, 0, ClockState.HOLDOVER, False),
+        (10, 2000, ClockState.SYNCED, False),  # what has certainly passed has passed
+        (9_000_000, 1999, ClockState.UNSYNCED, True),  # a clock that was never set may be ahead as well as behind
+        (10, 2000, ClockState.UNSYNCED, False),
+    ],
+)
+def test_expiry_is_judged_by_a_set_clock_and_by_what_has_certainly_passed(
+    wall_ms: int, floor_ms: int, clock: ClockState, good: bool
+) -> None:
+    stamp = Stamp(wall_ms, 5, bytes(16), clock)
+    outcome = nullcontext() if good else pytest.raises(LetterRefused, match="expired")
+    with outcome:
+        read_command(sealed(COMMAND), cloud_key=PUBLIC, gateway="gw-1", stamp=stamp, floor_ms=floor_ms)

@@ -9,8 +9,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +21,92 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.x509.oid import NameOID
 
 from edge.uplink.base import TlsOptions, UplinkMisconfigured, UplinkOptions
-from edge.uplink.mqtt import tls_context
+from edge.uplink.tls import tls_context
+from firmware_sim.tcp_proxy import DEAF, GOOD, Road, TcpProxy
+from tests.edge.buffer.material import reading
 from tests.edge.uplink.conftest import run_gateway
 from tests.edge.uplink.fake_cloud import FakeCloud
 
-
-class Line:
-    """A cable in front of the broker; `cut` swallows everything without closing anything."""
-
-    def __init__(self, port: int) -> None:
-        self.port = 0
-        self.cut = False
-        self.accepted = 0
-        self._broker_port = port
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
-        self._writers += [writer, far_writer]
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                if not self.cut:
-                    writer.write(data)
-                    await writer.drain()
-        except ConnectionError:
-            pass
-        writer.close()
-
-    async def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
-        await asyncio.sleep(0.05)
+UP, DOWN, BOTH = {"up": DEAF}, {"down": DEAF}, {"up": DEAF, "down": DEAF}
 
 
-@asynccontextmanager
-async def line_to(port: int) -> AsyncIterator[Line]:
-    line = Line(port)
-    server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
-    line.port = server.sockets[0].getsockname()[1]
-    try:
-        yield line
-    finally:
-        server.close()
-        await line.close()
-
-
-async def test_a_silent_link_is_noticed_and_nothing_is_lost(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
-    async with line_to(broker.port) as line:
-        async with run_gateway(tmp_path, line.port, keepalive_s=1) as gateway:
-            await gateway.produce(3)
-            await gateway.all_released()
-            line.cut = True
-            began = time.monotonic()
-            await gateway.produce(3)
-            await gateway.until(lambda: not gateway.uplink.state().connected)
-            noticed_s = time.monotonic() - began
-            line.cut = False
-            await gateway.all_released()
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+@pytest.mark.parametrize("deaf", [UP, DOWN, BOTH], ids=["up", "down", "both"])
+async def test_a_silent_link_is_noticed_and_nothing_is_lost(
+    tmp_path: Path, broker: Any, cloud: FakeCloud, deaf: dict[str, Road], busy: bool
+) -> None:
+    async with TcpProxy("127.0.0.1", broker.port) as line, run_gateway(tmp_path, line.port, keepalive_s=1) as gateway:
+        await gateway.produce(3)
+        await gateway.all_released()
+        for way, road in deaf.items():
+            setattr(line, way, road)
+        began = time.monotonic()
+        while gateway.uplink.state().connected:
+            assert time.monotonic() - began < 10
+            if busy:
+                await gateway.produce(1)
+            await asyncio.sleep(0.1)
+        noticed_s = time.monotonic() - began
+        assert "link is silent" in gateway.uplink.state().last_error
+        line.change(GOOD)
+        await gateway.produce(3)
+        await gateway.all_released(20)
         assert line.accepted >= 2
-    assert noticed_s < 4, "two and a bit keepalives of 1 s; 9 s at the default of 4 s"
-    assert len(cloud.packs) == 6
+    assert noticed_s < 5, "two patiences of 1 s, and what a busy machine takes; 8 s at the default of 4 s"
+    assert cloud.contents() == Counter(reading(n) for n in range(gateway.produced))
+
+
+async def test_a_link_that_was_only_late_goes_on(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
+    async with TcpProxy("127.0.0.1", broker.port) as line, run_gateway(tmp_path, line.port) as gateway:
+        await gateway.produce(1)
+        await gateway.all_released()
+        line.change(Road(hold=True))
+        await gateway.produce(3)
+        await asyncio.sleep(3)
+        line.change(GOOD)
+        await gateway.all_released()
+        assert gateway.uplink.state().counts["connections"] == 1
+
+
+async def test_a_slow_link_is_not_taken_for_a_dead_one(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
+    """What is written at once takes far longer to arrive than a silent link is granted."""
+    async with (
+        TcpProxy("127.0.0.1", broker.port) as line,
+        run_gateway(tmp_path, line.port, keepalive_s=1, window=50) as gateway,
+    ):
+        await gateway.until(lambda: gateway.uplink.state().connected)
+        line.up = Road(bytes_per_s=2_500)
+        for _ in range(16):  # 64 packs of about 250 bytes
+            await gateway.produce(4)
+        await gateway.all_released(30)
+        assert gateway.uplink.state().counts["connections"] == 1
+
+
+async def test_flapping_loses_nothing(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
+    async with TcpProxy("127.0.0.1", broker.port) as line, run_gateway(tmp_path, line.port, keepalive_s=1) as gateway:
+        for at in range(8):
+            await gateway.produce(5)
+            await asyncio.sleep(0.3)
+            (line.cut, line.reset)[at % 2]()
+            await gateway.produce(5)
+            await asyncio.sleep(0.3)
+        await gateway.all_released(60)
+    assert cloud.contents() == Counter(reading(n) for n in range(gateway.produced))
+
+
+async def test_a_cloud_that_says_nothing_is_shown_and_no_reason_to_reconnect(
+    tmp_path: Path, broker: Any, cloud: FakeCloud
+) -> None:
+    cloud.mute = True
+    async with run_gateway(tmp_path, broker.port, keepalive_s=1) as gateway:
+        assert gateway.uplink.state().unanswered_s == 0
+        await gateway.produce(2)
+        await gateway.until(lambda: gateway.uplink.state().unanswered_s > 4)
+        assert gateway.uplink.state().counts["connections"] == 1
+        cloud.mute = False
+        await gateway.produce(1)
+        await gateway.all_released(40)
+        assert gateway.uplink.state().unanswered_s == 0
 
 
 async def test_a_loop_is_never_blocked_by_a_broker_that_accepts_and_says_nothing(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ async def test_without_the_clouds_key_it_records_and_delivers_as_soon_as_the_key
     public.unlink()
     async with site.devices(), site.gateway():
         await until(lambda: len(site.produced) > 5)
-        await until(lambda: (site.folder / "data" / "status.json").exists())
+        await until((site.folder / "data" / "status.json").exists)
         await until(lambda: "copy the cloud's public half" in status(site).uplink.last_error)
         assert status(site).devices[0].state == "up"
         assert site.readings == []
@@ -259,7 +259,7 @@ async def test_unreadable_certificates_do_not_stop_the_recording(site: Site) -> 
     site.configure(more='[uplink.tls]\nca = "absent.pem"\n')
     async with site.devices(), site.gateway():
         await until(lambda: len(site.produced) > 5)
-        await until(lambda: (site.folder / "data" / "status.json").exists())
+        await until((site.folder / "data" / "status.json").exists)
         await until(lambda: "certificates cannot be used" in status(site).uplink.last_error)
         assert status(site).devices[0].observations > 0
 

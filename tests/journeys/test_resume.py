@@ -1,4 +1,4 @@
-"""A gateway and the cloud, both real, and a broker that goes and comes back: delivery resumes within 2 s, every time."""
+"""A gateway and the cloud, both real, and a broker that goes and comes back: delivery resumes within 2 s."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def cloud(tmp_path: Path, broker: Any) -> Iterator[Cloud]:
 async def test_the_first_pack_is_in_the_record_within_2_s_of_the_brokers_return(
     tmp_path: Path, broker: Any, cloud: Cloud, end: str
 ) -> None:
-    """The broker keeps nothing: whoever comes back before the cloud has subscribed speaks to nobody, and must notice."""
+    """The broker keeps nothing: who comes back before the cloud has subscribed speaks to nobody, and must notice."""
     took: list[float] = []
     gateway_key = cloud.key.private.public_key
     async with run_gateway(tmp_path / "gateway", broker.port, cloud_key_of=gateway_key) as gateway:

@@ -59,7 +59,12 @@ class Gateway:
 
 @asynccontextmanager
 async def run_gateway(
-    folder: Path, port: int, *, cloud_key_of: Callable[[], Ed25519PublicKey] = CLOUD_KEY.public_key, **named: Any
+    folder: Path,
+    port: int,
+    *,
+    cloud_key_of: Callable[[], Ed25519PublicKey] = CLOUD_KEY.public_key,
+    floor_ms: Callable[[], int] | None = None,
+    **named: Any,
 ) -> AsyncIterator[Gateway]:
     """A running gateway; options of the uplink by name."""
     options = UplinkOptions(**({"host": "127.0.0.1", "port": port, "cloud_key": "-"} | named))
@@ -70,6 +75,7 @@ async def run_gateway(
             SystemClock(),
             identity=identity(),
             cloud_key=cloud_key_of,
+            floor_ms=floor_ms,
             devices=lambda: {"room-1": "up"},
             version="0-test",
             rng=random.Random(5),

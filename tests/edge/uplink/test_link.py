@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import shutil
 import socket
 import subprocess
@@ -15,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
-from cryptography.x509.oid import NameOID
 
 from edge.uplink.base import TlsOptions, UplinkMisconfigured, UplinkOptions
 from edge.uplink.tls import tls_context
@@ -26,6 +20,7 @@ from firmware_sim.tcp_proxy import DEAF, GOOD, Road, TcpProxy
 from tests.edge.buffer.material import reading
 from tests.edge.uplink.conftest import run_gateway
 from tests.edge.uplink.fake_cloud import FakeCloud
+from tests.edge.uplink.tls_broker import Authority, TlsBroker
 
 UP, DOWN, BOTH = {"up": DEAF}, {"down": DEAF}, {"up": DEAF, "down": DEAF}
 
@@ -124,75 +119,12 @@ async def test_a_loop_is_never_blocked_by_a_broker_that_accepts_and_says_nothing
         assert slowest < 0.3
 
 
-class TlsBroker:
-    """A mosquitto that asks for certificates and takes the name from them."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port, self.folder = port, folder
-        self.ca_key, self.ca = _authority("test authority")
-        self._write("ca.pem", self.ca)
-        self.issue("server")
-        self.issue("gw-1")
-        (folder / "acl").write_text("pattern readwrite coldproof/v1/%u/#\n")
-        (folder / "mosquitto.conf").write_text(
-            f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\nrequire_certificate true\n"
-            f"use_identity_as_username true\nacl_file {folder}/acl\ncafile {folder}/ca.pem\n"
-            f"certfile {folder}/server.pem\nkeyfile {folder}/server.key\n"
-        )
-        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
-        assert program is not None, "mosquitto is missing"
-        command = [program, "-c", str(folder / "mosquitto.conf")]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def issue(self, name: str) -> TlsOptions:
-        key = generate_private_key(SECP256R1())
-        self._write(f"{name}.pem", _certificate(name, key, self.ca.subject, self.ca_key, authority=False))
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (self.folder / f"{name}.key").write_bytes(pem)
-        return self.options(name)
-
-    def options(self, name: str) -> TlsOptions:
-        at = self.folder
-        return TlsOptions(str(at / "ca.pem"), str(at / f"{name}.pem"), str(at / f"{name}.key"))
-
-    def _write(self, name: str, certificate: x509.Certificate) -> None:
-        (self.folder / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def _authority(name: str) -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
-    key = generate_private_key(SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    return key, _certificate(name, key, subject, key, authority=True)
-
-
-def _certificate(
-    name: str, key: EllipticCurvePrivateKey, issuer: x509.Name, signer: EllipticCurvePrivateKey, *, authority: bool
-) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-
-
 @pytest.fixture
 def tls_broker(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[TlsBroker]:
-    folder = tmp_path / "tls"
-    folder.mkdir()
-    running = TlsBroker(folder, free_port())
+    running = TlsBroker(tmp_path / "tls", free_port())
+    running.start()
     yield running
-    running.process.terminate()
-    running.process.wait(10)
+    running.stop()
 
 
 async def test_tls_with_certificates_connects(tmp_path: Path, tls_broker: TlsBroker) -> None:
@@ -214,8 +146,7 @@ async def test_a_certificate_of_another_gateway_is_told_by_the_broker_and_shown(
 
 async def test_a_broker_of_another_authority_is_not_trusted(tmp_path: Path, tls_broker: TlsBroker) -> None:
     other = tmp_path / "other-ca.pem"
-    other.write_bytes(_authority("other")[1].public_bytes(serialization.Encoding.PEM))
-    await asyncio.sleep(0.2)
+    Authority("other").write(other)
     async with run_gateway(tmp_path, tls_broker.port, tls=TlsOptions(ca=str(other))) as gateway:
         await gateway.until(lambda: "certificate verify failed" in gateway.uplink.state().last_error)
 

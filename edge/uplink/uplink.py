@@ -135,9 +135,7 @@ class Uplink:
         while True:
             why = await self._one_connection()
             lasted_s = 0.0 if self._up_since_s is None else loop.time() - self._up_since_s
-            if str(why) != self._error:
-                log.warning("uplink is down: %s", why)
-            self._error = str(why)
+            self._go_down(why)
             if isinstance(why, UplinkMisconfigured):
                 await asyncio.sleep(FILES_EVERY_S)
             else:
@@ -170,6 +168,8 @@ class Uplink:
                 reader = group.create_task(self._read_letters(link), name="uplink-letters")
                 watcher = group.create_task(link.watch(), name="uplink-pulse")
                 why = await link.lost()
+                self._link = None
+                self._go_down(why)
                 reader.cancel()
                 watcher.cancel()
             return why
@@ -191,6 +191,11 @@ class Uplink:
         self._fresh.set()
         self._news.set()
         self._sender.attach(link)
+
+    def _go_down(self, why: UplinkError) -> None:
+        if str(why) != self._error:
+            log.warning("uplink is down: %s", why)
+        self._error = str(why)
 
     def _take_puback(self, mid: int, refusal: str) -> None:
         if not refusal:

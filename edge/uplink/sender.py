@@ -15,13 +15,17 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from edge.buffer.base import Buffer, BufferFull, PackName, SealedPack
+from edge.buffer.ranges import gaps
 from edge.uplink.base import BrokerUnavailable, UplinkOptions
 from edge.uplink.lanes import LIVE_PACKS, Pace, Window
 from edge.uplink.mqtt import Connection
+from wire.pack import Loss
 from wire.receipt import Receipt
 
 BURST = 8  # packs read from the buffer at a time
-REQUESTS_MAX = 256  # ranges that were asked for again and wait
+REQUESTS_MAX = 1024  # ranges that were asked for again and wait: four commands
+DECLARATIONS_MAX = 256  # losses that one command may bring about; packs leave the archive in a row, oldest first
+GONE = "was receipted and has left the archive"
 SHORTEST_WAIT_S = 0.01
 PAUSE_S = 2.0  # after a failure that no news may end: a full disk, a broker that takes nothing more
 UNANSWERED_MAX_BYTES = 128 * 1024  # 1 s of a 1 Mbit/s line, 16 s of the slowest we serve
@@ -46,6 +50,7 @@ class Sender:
         self._window = Window(options.window, options.retry_s, rng)
         self._pace = Pace(options.backfill_readings_per_s)
         self._requests: deque[tuple[bytes, int, int]] = deque(maxlen=REQUESTS_MAX)
+        self._declarations_left = 0
         self._published: dict[int, PackName] = {}
         self._live_through: PackName = (b"", 0)  # what the live lane has looked at
         self._link: Connection | None = None
@@ -150,6 +155,7 @@ class Sender:
     def request(self, stream: bytes, ranges: Sequence[tuple[int, int]]) -> None:
         """The cloud wants these packs again, settled or not."""
         self._requests.extend((stream, first, last) for first, last in ranges)
+        self._declarations_left = DECLARATIONS_MAX
         self._wake.set()
 
     async def _round(self, link: Connection) -> float | None:
@@ -196,11 +202,33 @@ class Sender:
     async def _send_requested(self, link: Connection) -> None:
         while self._requests and (room := self._room(link)):
             stream, first, last = self._requests.popleft()
-            names = await self._buffer.held(stream, [(first, last)], limit=room)
-            if names:
-                self._requests.appendleft((stream, names[-1][1] + 1, last))
-            for pack in await self._buffer.fetch([name for name in names if name not in self._window.names]):
-                self._publish(link, pack, until_puback=True)
+            try:
+                names = await self._buffer.held(stream, [(first, last)], limit=room)
+                through = min(last, names[-1][1] if names else self._head_of(stream))
+                for pack in await self._buffer.fetch([name for name in names if name not in self._window.names]):
+                    self._publish(link, pack, until_puback=True)
+                await self._declare_missing(stream, first, through, [seq for _, seq in names])
+            except BaseException:
+                self._requests.appendleft((stream, first, last))  # once more, from its beginning: repeats do no harm
+                raise
+            if names and through < last:
+                self._requests.appendleft((stream, through + 1, last))
+
+    def _head_of(self, stream: bytes) -> int:
+        """The last seq that was surely sealed; 0 for a stream that isn't written any more."""
+        state = self._buffer.state()
+        return state.head_seq if state.stream == stream else 0
+
+    async def _declare_missing(self, stream: bytes, first: int, through: int, held: Sequence[int]) -> None:
+        """Say of every asked-for seq that is no longer here that it will never come."""
+        for gap_first, gap_last in gaps([(seq, seq) for seq in held], first, through):
+            if self._declarations_left == 0:
+                log.warning("more packs are asked for and gone than one command may have declared lost")
+                return
+            self._declarations_left -= 1
+            self._counts["asked_for_and_gone"] += gap_last - gap_first + 1
+            log.warning("the cloud asks for packs that are gone: first=%d last=%d", gap_first, gap_last)
+            await self._buffer.declare(Loss(stream, gap_first, gap_last, None, "lost", GONE))
 
     async def _send_backfill(self, link: Connection) -> float | None:
         loop = asyncio.get_running_loop()

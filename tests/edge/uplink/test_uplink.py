@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -211,6 +212,61 @@ async def test_a_refused_pack_is_shelved_and_sent_again_on_command(
         assert (counts["commands"], counts["letters_replayed"]) == (1, 1)
         await gateway.until(lambda: gateway.uplink.state().in_flight == 0)
         assert cloud.copies[stream, 3] == 1
+
+
+async def test_what_has_left_the_archive_is_declared_lost_when_it_is_asked_for(
+    tmp_path: Path, broker: Any, cloud: FakeCloud
+) -> None:
+    async with run_gateway(tmp_path, broker.port) as gateway:
+        await gateway.produce(12)
+        await gateway.all_released()
+        stream = gateway.buffer.state().stream
+    with sqlite3.connect(tmp_path / "buffer.db") as archive:  # as the byte bound does it, but for 7
+        archive.execute("DELETE FROM pack WHERE seq <= 4 OR seq = 7")
+    archive.close()
+    async with run_gateway(tmp_path, broker.port) as gateway:
+        gateway.produced = 12
+        await gateway.until(lambda: gateway.uplink.state().connected)
+        cloud.send_again(stream, 1, 900, counter=1)
+        await gateway.until(lambda: gateway.buffer.state().pending_declarations == 2)
+        await gateway.produce(1)
+        await gateway.all_released()
+        await gateway.until(lambda: gateway.uplink.state().in_flight == 0)
+        losses = cloud.packs[stream, 13][1].losses
+        assert [(loss.first_seq, loss.last_seq, loss.kind) for loss in losses] == [(1, 4, "lost"), (7, 7, "lost")]
+        assert {loss.reason for loss in losses} == {"was receipted and has left the archive"}
+        assert [cloud.copies[stream, seq] for seq in range(1, 13)] == [1, 1, 1, 1, 2, 2, 1, 2, 2, 2, 2, 2]
+        assert gateway.uplink.state().counts["asked_for_and_gone"] == 5
+        assert gateway.buffer.state().unsent_packs == 0
+
+
+async def test_replayed_receipts_and_commands_do_no_harm(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
+    async with run_gateway(tmp_path, broker.port) as gateway:
+        await gateway.produce(6)
+        await gateway.all_released()
+        stream = gateway.buffer.state().stream
+        old = cloud.receipt_for(stream)
+        await gateway.produce(6)
+        await gateway.all_released()
+        cloud.send_again(stream, 1, 2, counter=7)
+        await gateway.until(lambda: cloud.copies[stream, 2] == 2)
+        before, through = gateway.uplink.state().counts, gateway.buffer.state().released_through
+        for _ in range(20):
+            cloud.send_receipt(old)
+            cloud.send_again(stream, 1, 12, counter=7)
+            cloud.send_again(stream, 1, 12, counter=6)
+        await gateway.until(lambda: gateway.uplink.state().counts.get("letters_replayed", 0) == 40)
+        await gateway.until(lambda: gateway.uplink.state().counts["receipts"] >= before["receipts"] + 20)
+        counts = gateway.uplink.state().counts
+        assert gateway.buffer.state().released_through == through == 12
+        assert counts["packs_released"] == before["packs_released"]
+        assert counts["commands"] == 1
+        assert cloud.copies[stream, 12] == 1
+    async with run_gateway(tmp_path, broker.port) as gateway:  # the counter is on the disk
+        await gateway.until(lambda: gateway.uplink.state().connected)
+        cloud.send_again(stream, 1, 12, counter=7)
+        await gateway.until(lambda: gateway.uplink.state().counts.get("letters_replayed", 0) == 1)
+        assert gateway.uplink.state().counts.get("commands", 0) == 0
 
 
 async def test_the_newest_pack_goes_first_and_backfill_keeps_its_rate(

@@ -8,6 +8,12 @@ its event or finding, and stays as it is.
 
 Where a pallet begins is remembered per channel and stream as well. A pallet begun in one stream is not finished in
 another: streams have no order between them.
+
+An event gets the corrected time of its scan. A scan whose clock nobody had set waits CORRECTION_WAIT_MS after its
+receipt for a correction, and what follows it in the stream waits with it. After that it becomes an event at the time it
+says, which evidence remarks, or, where it cannot have been then, a finding `clock_unset`: a correction that comes later
+still makes that one an event (cloud/telemetry/corrections.py). An event that was captured is never edited: a correction
+that comes after it is remarked in the evidence.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, func, insert, literal, select, tuple_
@@ -24,6 +31,7 @@ from cloud.db.cursor import advance, position, positions, stream_part
 from cloud.db.engine import reading, writing
 from cloud.db.tables import pack, scan, scan_finding, settled
 from cloud.events.capture import capture, kind_of
+from cloud.events.clock import scan_clocks
 from cloud.events.context import close_pallet, counts_elsewhere, is_repeated, open_cartons, origin_of
 from cloud.events.rules import (
     TIME_ZONE_OFFSET,
@@ -37,6 +45,7 @@ from cloud.events.rules import (
     read_label,
 )
 from cloud.registry import query as registry
+from cloud.telemetry.corrections import CLOCK_UNSET
 from standards.epcis.model import AggregationEvent, Event
 from standards.gs1 import digital_link
 from wire.observation import Quality
@@ -47,6 +56,7 @@ FOLLOWER = "scans"
 # Both bound how long one transaction holds the write lock: about half a second.
 PACKS_AT_ONCE = 500
 SCANS_AT_ONCE = 200
+CORRECTION_WAIT_MS = 900_000  # NTP after ten minutes, and its correction on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +112,22 @@ class ScanFollower:
                     after = _Position(stands_at, _END)
                 last = _last_of_batch(conn, stream, after.seq)
                 batch = _scans(conn, stream, after, last)
-                for seen in batch:
+                ready = list(takewhile(self._has_its_time, batch))
+                for seen in ready:
                     self._take(conn, seen)
-                processed += len(batch)
+                processed += len(ready)
+                if len(ready) < len(batch):
+                    advance(conn, FOLLOWER, stream.part, max(done, batch[len(ready)].seq - 1))
+                    break
                 after = (
                     _Position(last, _END) if len(batch) < SCANS_AT_ONCE else _Position(batch[-1].seq, batch[-1].ordinal)
                 )
                 done = after.seq if after.ordinal == _END else after.seq - 1  # a pack is done when its last scan is
                 advance(conn, FOLLOWER, stream.part, done)
         return processed
+
+    def _has_its_time(self, seen: SeenScan) -> bool:
+        return not seen.clock.unset or self._now() - seen.clock.received_ms >= CORRECTION_WAIT_MS
 
     def _take(self, conn: Connection, seen: SeenScan) -> None:
         known = kind_of(conn, event_id(seen))
@@ -128,6 +145,8 @@ class ScanFollower:
             return Finding("carried_copy", "the same scan counts in the pack it was carried from or to")
         if seen.quality == Quality.TEST:
             return Finding("test_scan", "made to try the installation")
+        if seen.clock.unset and not seen.clock.possible:
+            return Finding(CLOCK_UNSET, f"nobody had set the clock of {seen.gateway}, which said {seen.observed_ms} ms")
         point = registry.read_point(conn, seen.gateway, seen.channel)
         if point is None:
             return Finding("unknown_read_point", f"{seen.gateway} {seen.channel} is not in the registry")
@@ -182,13 +201,15 @@ def _last_of_batch(conn: Connection, stream: _Stream, done: int) -> int:
 
 def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> list[SeenScan]:
     query = (
-        select(scan)
+        select(scan, pack.c.received_ms)
         .join_from(pack, scan, scan.c.pack_id == pack.c.id)
         .where(pack.c.gateway == stream.gateway, pack.c.stream == stream.stream)
         .where(pack.c.seq >= after.seq, pack.c.seq <= last, tuple_(pack.c.seq, scan.c.ordinal) > after)
         .order_by(pack.c.seq, scan.c.ordinal)
         .limit(SCANS_AT_ONCE)
     )
+    rows = conn.execute(query).all()
+    clocks = scan_clocks(conn, rows)
     return [
         SeenScan(
             gateway=row.gateway,
@@ -201,8 +222,9 @@ def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> li
             symbology=row.symbology,
             observed_ms=row.observed_ms,
             quality=row.quality,
+            clock=clock,
         )
-        for row in conn.execute(query)
+        for row, clock in zip(rows, clocks, strict=True)
     ]
 
 

@@ -40,6 +40,7 @@ REASONS = frozenset(
         "empty_pallet",  # an SSCC at the packing line with no carton before it
         "repeated_scan",  # the same SSCC again at once
         "carried_copy",  # a copy of this scan, carried over into another pack or from one, counts already
+        "clock_unset",  # nobody set the gateway's clock, and it cannot have been then; a correction makes it an event
     }
 )
 REPEAT_WINDOW_MS = 60_000
@@ -50,8 +51,23 @@ _NAMESPACE = uuid.UUID("95f5039f-f527-5226-8502-ae2ed9c5fe1b")
 
 
 @dataclass(frozen=True, slots=True)
+class ScanClock:
+    """What is known of a scan's time. unset: nobody ever set the clock; possible: it can have been then."""
+
+    unset: bool = False
+    possible: bool = True
+    received_ms: int = 0
+
+
+SET = ScanClock()
+
+
+@dataclass(frozen=True, slots=True)
 class SeenScan:
-    """A stored scan. (gateway, stream, seq, ordinal) is its identity, pack_id where its row is."""
+    """A stored scan. (gateway, stream, seq, ordinal) is its identity, pack_id where its row is.
+
+    observed_ms: its corrected time, as far as it is known by now.
+    """
 
     gateway: str
     stream: bytes
@@ -63,6 +79,7 @@ class SeenScan:
     symbology: str
     observed_ms: int
     quality: int
+    clock: ScanClock = SET
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, select
 
 from cloud.db.tables import event_item
 from cloud.events import query as events
+from cloud.events.clock import EventClock, event_clocks
 from cloud.events.query import CapturedEvent
 from cloud.evidence.limits import limits
-from cloud.evidence.model import LotEvidence, Stay
+from cloud.evidence.model import LotEvidence, Reason, Stay
 from cloud.evidence.series import Judged, Measured, measure
 from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import share
@@ -79,7 +80,8 @@ def _evidence(
     product = registry.product(conn, gtin)
     sources = _sources(conn, journey, now_ms)
     stays = [_stay(conn, one, product, sources[one.place], now_ms) for one in journey.presences]
-    verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin)
+    doubts = _time_remarks(event_clocks(conn, moving))
+    verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin, remarks=doubts)
     return LotEvidence(
         gtin=gtin,
         lot=lot,
@@ -92,6 +94,16 @@ def _evidence(
         verdict=verdict,
         reasons=reasons,
     )
+
+
+def _time_remarks(clocks: Sequence[EventClock]) -> list[Reason]:
+    """What is to say of the times of events: their own bytes are never edited."""
+    unset = sum(one.unset for one in clocks)
+    moved = [abs(one.moved_ms) for one in clocks if one.moved_ms]
+    remarks = [Reason("event_clock_unset", {"count": unset})] if unset else []
+    if moved:
+        remarks.append(Reason("event_time_moved", {"count": len(moved), "largest_s": round(max(moved) / 1000)}))
+    return remarks
 
 
 def _captured(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[CapturedEvent]:

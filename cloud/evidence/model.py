@@ -27,10 +27,24 @@ class Excursion(msgspec.Struct, frozen=True):
     open: bool
 
 
+class TimeShift(msgspec.Struct, frozen=True):
+    """How many readings were moved by the same correction of their gateway's clock. source: ntp, gps, operator."""
+
+    offset_ms: int
+    uncertainty_ms: int
+    source: str
+    count: int
+
+
 class SeriesEvidence(msgspec.Struct, frozen=True):
     """One series over one stay. Statistics are over readings of quality OK in [from, to); None when there are none.
 
     mean: time-weighted; each reading stands until the next one, at most one log interval before a gap.
+
+    unsynced: readings that count although nobody ever set the clock that stamped them; they were really observed not
+    before `not_before_ms` and not after `not_after_ms`, as far as that is known. misplaced: those that cannot have been
+    observed when they say; future: those from after their own receipt. Neither of the two counts in anything.
+    corrected: by which corrections readings were moved to their time. late: received long after they were observed.
     """
 
     gateway: str
@@ -47,7 +61,13 @@ class SeriesEvidence(msgspec.Struct, frozen=True):
     sensor_errors: int
     gaps: list[Gap]
     excursions: list[Excursion]
-    unsynced: int = 0  # how many of the readings were stamped by a clock nobody had set
+    unsynced: int = 0
+    corrected: list[TimeShift] = []
+    not_before_ms: int | None = None
+    not_after_ms: int | None = None
+    misplaced: int = 0
+    future: int = 0
+    late: int = 0
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cloud.evidence.clocks import judge_times
 from cloud.evidence.excursions import Limits, find
 from cloud.evidence.model import SeriesEvidence
 from cloud.evidence.source import ReadingsOnce
@@ -12,7 +13,7 @@ from cloud.registry.profile import UNITS
 from cloud.registry.query import Binding
 from cloud.telemetry.query import ReadingRow
 from standards.units import UnitError, convert
-from wire.observation import ClockState, Quality
+from wire.observation import Quality
 
 DEFAULT_GAP_FACTOR = 2.0  # where no limits say otherwise: a silence of more than two log intervals
 
@@ -40,7 +41,8 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
     earliest = max(window.from_ms - window.gap_limit_ms, binding.valid_from_ms)
     rows = source.between(binding.gateway, binding.channel, earliest, window.until_ms)
     unit = UNITS.get(binding.measurement, rows[0].unit if rows else "")
-    course, unsynced = _course(rows, window, unit)
+    trusted, clocks = judge_times(source, binding.gateway, rows, window.from_ms)
+    course = _course(trusted, window, unit)
     found = summarise(course, window)
     excursions = (
         [] if limits is None else find(course, window, limits, kind=judged.kind, measurement=binding.measurement)
@@ -60,7 +62,13 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
         sensor_errors=len(course.error_ms),
         gaps=found.gaps,
         excursions=excursions,
-        unsynced=unsynced,
+        unsynced=clocks.unsynced,
+        corrected=clocks.corrected,
+        not_before_ms=clocks.not_before_ms,
+        not_after_ms=clocks.not_after_ms,
+        misplaced=clocks.misplaced,
+        future=clocks.future,
+        late=clocks.late,
     )
     return Measured(evidence, found.covered)
 
@@ -87,8 +95,8 @@ def _window(binding: Binding, stay: Span, limits: Limits | None, *, is_open: boo
     return Window(begins_ms, ends_ms, interval_ms, round(interval_ms * factor), is_open and ends_ms == until_ms)
 
 
-def _course(rows: list[ReadingRow], window: Window, unit: str) -> tuple[Course, int]:
-    """Readings as columns, and how many of them an unset clock stamped.
+def _course(rows: list[ReadingRow], window: Window, unit: str) -> Course:
+    """Readings as columns.
 
     A number in a unit that cannot become `unit` is counted with the sensor errors: the channel is bound wrongly.
     """
@@ -97,7 +105,6 @@ def _course(rows: list[ReadingRow], window: Window, unit: str) -> tuple[Course, 
     errors: list[int] = []
     stale: list[int] = []
     carry_ms: int | None = None
-    unsynced = 0
     for row in rows:
         value = number_in(row, unit)
         if row.observed_ms < window.from_ms:
@@ -105,9 +112,8 @@ def _course(rows: list[ReadingRow], window: Window, unit: str) -> tuple[Course, 
         elif value is not None:
             times.append(row.observed_ms)
             values.append(value)
-            unsynced += row.clock is ClockState.UNSYNCED
         elif row.quality is Quality.STALE:
             stale.append(row.observed_ms)
         elif row.quality is not Quality.TEST:
             errors.append(row.observed_ms)
-    return Course(times, values, carry_ms, errors, stale), unsynced
+    return Course(times, values, carry_ms, errors, stale)

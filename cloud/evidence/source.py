@@ -4,35 +4,59 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 
 from sqlalchemy import Connection
 
 from cloud.evidence.statistics import Span, merged
+from cloud.telemetry.boots import Bounds, bounds
 from cloud.telemetry.query import ReadingRow, readings
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The readings of a channel in [from_ms, to_ms). ascending: their times are in order."""
+
+    from_ms: int
+    to_ms: int
+    rows: list[ReadingRow]
+    ascending: bool
 
 
 class ReadingsOnce:
     """Readings at one place for one lot: the stays of its parts overlap, and what they share is fetched once.
 
-    Invariant: `_held` has every reading of its channel in the span it names, in order of time.
+    Invariant: `_held` has every reading of its channel in the span it names, in telemetry's order: monotonic within a
+    boot, so not in order of time where a clock stepped back and nobody corrected it.
     """
 
     def __init__(self, conn: Connection, spans: Iterable[Span]) -> None:
         """spans: all stays that will be asked for; asking in order of their start is what saves the work."""
         self._conn = conn
         self._spans = merged(spans)
-        self._held: dict[tuple[str, str], tuple[Span, list[ReadingRow]]] = {}
+        self._held: dict[tuple[str, str], _Held] = {}
+        self._bounds: dict[tuple[str, bytes], Bounds] = {}
 
     def between(self, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
-        """The readings of a channel in [from_ms, to_ms), in order of time."""
-        (begin, end), rows = self._held.get((gateway, channel), ((0, 0), []))
-        if not (begin <= from_ms and to_ms <= end):
-            begin = from_ms
+        """The readings of a channel in [from_ms, to_ms), in telemetry's order."""
+        held = self._held.get((gateway, channel))
+        if held is None or not (held.from_ms <= from_ms and to_ms <= held.to_ms):
             end = max([to_ms, *(stop for start, stop in self._spans if start <= to_ms and from_ms <= stop)])
-            rows = readings(self._conn, gateway, channel, begin, end)
-            self._held[gateway, channel] = (begin, end), rows
+            rows = readings(self._conn, gateway, channel, from_ms, end)
+            ascending = all(one.observed_ms <= next_.observed_ms for one, next_ in pairwise(rows))
+            held = self._held[gateway, channel] = _Held(from_ms, end, rows, ascending)
+        rows = held.rows
+        if not held.ascending:
+            return [row for row in rows if from_ms <= row.observed_ms < to_ms]
         first = bisect_left(rows, from_ms, key=_observed_ms)
         return rows[first : bisect_left(rows, to_ms, lo=first, key=_observed_ms)]
+
+    def bounds(self, gateway: str, boot_id: bytes) -> Bounds:
+        """Between what the time of a boot lies that nobody set."""
+        if (gateway, boot_id) not in self._bounds:
+            self._bounds[gateway, boot_id] = bounds(self._conn, gateway, boot_id)
+        return self._bounds[gateway, boot_id]
 
 
 def _observed_ms(row: ReadingRow) -> int:

@@ -14,6 +14,8 @@ from a stay):
     fail            critical_excursion {rule, channel, direction, threshold, extreme, unit, duration_s, from_ms}
     remarks         warning_excursion, short_excursion {the same} · gap {channel, count, longest_s}
                     sensor_errors {channel, count} · clock_unsynced {channel, count}
+                    clock_misplaced, from_future {channel, count}: readings that were left out
+                    event_clock_unset {count}, event_time_moved {count, largest_s}: of a lot, not of a stay
                     between_readings {measurement}: too short a stay for a reading of its own; the one before it
                     stands for it
     not assessed    no_custody
@@ -73,9 +75,9 @@ def stay_verdict(
     return (_weight(reasons[0]) if reasons else PASS), reasons
 
 
-def lot_verdict(stays: Sequence[Stay], *, known_product: bool, gtin: str) -> Verdict:
-    """The verdict on a lot: the worst of the stays we answer for."""
-    reasons = [] if known_product else [Reason("unknown_product", {"gtin": gtin})]
+def lot_verdict(stays: Sequence[Stay], *, known_product: bool, gtin: str, remarks: Sequence[Reason] = ()) -> Verdict:
+    """The verdict on a lot: the worst of the stays we answer for. remarks: on the lot as a whole."""
+    reasons = [*remarks] if known_product else [Reason("unknown_product", {"gtin": gtin}), *remarks]
     assessed = [stay for stay in stays if stay.custody]
     if not assessed:
         reasons.append(Reason("no_stay"))
@@ -153,4 +155,8 @@ def _remarks(series: SeriesEvidence) -> list[Reason]:
         reasons.append(Reason("sensor_errors", {"channel": series.channel, "count": series.sensor_errors}))
     if series.unsynced:
         reasons.append(Reason("clock_unsynced", {"channel": series.channel, "count": series.unsynced}))
+    if series.misplaced:
+        reasons.append(Reason("clock_misplaced", {"channel": series.channel, "count": series.misplaced}))
+    if series.future:
+        reasons.append(Reason("from_future", {"channel": series.channel, "count": series.future}))
     return reasons

@@ -36,6 +36,7 @@ from cloud.ledger import log
 from cloud.registry.keys import keys_of_many, mark_simulated
 from cloud.telemetry import declared
 from cloud.telemetry import record as telemetry
+from cloud.telemetry.boots import Stored
 from wire.topics import TopicError, gateway_of
 
 CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
@@ -165,10 +166,10 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
         for at, (arrival, one) in enumerate(accepted)
     ]
     conn.execute(insert(tables.pack), rows)
-    stored = [(first_id + at, one.pack) for at, (_, one) in enumerate(accepted)]
+    stored = [Stored(first_id + at, one.pack, of.received_ms) for at, (of, one) in enumerate(accepted)]
     telemetry.record(conn, stored)
-    declared.record(conn, stored)
-    finding.keep(conn, chain.check(conn, [pack for _, pack in stored]), accepted[0][0].received_ms)
+    declared.record(conn, [(one.id, one.pack) for one in stored])
+    finding.keep(conn, chain.check(conn, [one.pack for one in stored]), accepted[0][0].received_ms)
     _settle(conn, [one for _, one in accepted])
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:

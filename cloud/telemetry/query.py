@@ -1,8 +1,10 @@
 """Readings by series and time, exactly as they were measured.
 
-Equal times are kept: the order is (observed, boot, monotonic, stream, seq, ordinal), which does not depend on when
-a pack arrived. A copy whose original is here counts for nothing (telemetry/declared.py). Windows are [from_ms, to_ms).
-A channel without readings gives an empty list, not an error.
+A reading's time is its corrected one: believed plus the correction that counts for it. Within a boot the order is
+monotonic order, whatever the wall clock did; boots are merged by time, so that the whole is in order of time wherever a
+boot's clock never stepped back uncorrected. Equal times are kept; nothing depends on when a pack arrived. A copy whose
+original is here counts for nothing (telemetry/declared.py). Windows are [from_ms, to_ms). A channel without readings
+gives an empty list, not an error.
 """
 
 from __future__ import annotations
@@ -16,19 +18,26 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, func, select
 
 from cloud.db.tables import pack, series, tail
+from cloud.telemetry.corrections import FUTURE_MS, courses
+from cloud.telemetry.course import NOTHING, Course, TimeCorrection
 from cloud.telemetry.declared import is_among, left_out
-from cloud.telemetry.record import wall_times
+from cloud.telemetry.wall import wall_times
 from wire.observation import ClockState, Quality
 from wire.pack import Block, Run
+
+LATE_MS = 900_000  # a gateway that is connected delivers within seconds, one that seals offline within minutes
 
 
 class ReadingRow(msgspec.Struct, frozen=True, gc=False):
     """One stored reading. mantissa × 10^exponent in `unit` (Rec 20); None where there was no number.
 
+    observed_ms = believed_ms + correction.offset_ms; correction is None where nobody corrected the gateway's clock.
     (pack_id, ordinal) leads to the signed bytes it came in.
     """
 
     observed_ms: int
+    believed_ms: int
+    correction: TimeCorrection | None
     mantissa: int | None
     exponent: int
     unit: str
@@ -37,10 +46,26 @@ class ReadingRow(msgspec.Struct, frozen=True, gc=False):
     boot_id: bytes
     monotonic_ms: int
     thinned: bool
+    received_ms: int
     pack_id: int
     stream: bytes
     seq: int
     ordinal: int
+
+    @property
+    def time_unset(self) -> bool:
+        """Whether nobody ever set the clock that gave this time."""
+        return self.clock is ClockState.UNSYNCED and self.correction is None
+
+    @property
+    def from_future(self) -> bool:
+        """Whether it claims to be from after its own receipt: its time is wrong, and nobody knows by how much."""
+        return self.observed_ms > self.received_ms + FUTURE_MS
+
+    @property
+    def late(self) -> bool:
+        """Whether it was received more than LATE_MS after it was observed."""
+        return self.received_ms > self.observed_ms + LATE_MS
 
     @property
     def value(self) -> Decimal | None:
@@ -70,20 +95,31 @@ class SeriesSpan(msgspec.Struct, frozen=True):
 def readings(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
     """The readings of a channel in [from_ms, to_ms), in order; of all its units and qualities."""
     query = _tails(gateway, channel).where(tail.c.to_ms >= from_ms, tail.c.from_ms < to_ms)
+    rows = conn.execute(query).all()
+    corrected = courses(conn, {(gateway, row.boot_id) for row in rows})
     copies = left_out(conn, query.with_only_columns(pack.c.id))
     found = [
         reading
-        for row in conn.execute(query)
-        for reading in _expand(row)
+        for row in rows
+        for reading in _expand(row, corrected.get((gateway, row.boot_id), NOTHING))
         if from_ms <= reading.observed_ms < to_ms and not is_among(reading.ordinal, copies.get(row.id))
     ]
-    found.sort(key=_order)
-    return found
+    return _ordered(found)
+
+
+def future_series(conn: Connection, limit: int = 100) -> list[SeriesSpan]:
+    """Series with readings from the future: how many readings their blocks hold, and the span of those blocks."""
+    query = _spans().where(tail.c.future).limit(limit)
+    return [_span(row) for row in conn.execute(query)]
 
 
 def list_series(conn: Connection) -> list[SeriesSpan]:
     """Every series that has readings, by gateway, channel and unit."""
-    query = (
+    return [_span(row) for row in conn.execute(_spans())]
+
+
+def _spans() -> Select[Any]:
+    return (
         select(
             series.c.gateway,
             series.c.channel,
@@ -96,31 +132,46 @@ def list_series(conn: Connection) -> list[SeriesSpan]:
         .group_by(series.c.id)
         .order_by(series.c.gateway, series.c.channel, series.c.unit)
     )
-    return [
-        SeriesSpan(row.gateway, row.channel, row.unit, row.readings, row.first_ms, row.last_ms)
-        for row in conn.execute(query)
-    ]
+
+
+def _span(row: Row[Any]) -> SeriesSpan:
+    return SeriesSpan(row.gateway, row.channel, row.unit, row.readings, row.first_ms, row.last_ms)
 
 
 def _tails(gateway: str, channel: str) -> Select[Any]:
     return (
-        select(tail.c.first_ordinal, tail.c.body, tail.c.to_ms, pack.c.id, pack.c.stream, pack.c.seq)
+        select(
+            tail.c.first_ordinal,
+            tail.c.body,
+            tail.c.boot_id,
+            tail.c.from_monotonic_ms,
+            tail.c.to_monotonic_ms,
+            pack.c.id,
+            pack.c.stream,
+            pack.c.seq,
+            pack.c.received_ms,
+        )
         .join_from(series, tail, tail.c.series_id == series.c.id)
         .join(pack, pack.c.id == tail.c.pack_id)
         .where(series.c.gateway == gateway, series.c.channel == channel)
     )
 
 
-def _expand(row: Row[Any]) -> Iterator[ReadingRow]:
+def _expand(row: Row[Any], course: Course) -> Iterator[ReadingRow]:
+    first = course.at(row.from_monotonic_ms)
+    everywhere = course.whole(row.from_monotonic_ms, row.to_monotonic_ms)
     block = msgspec.msgpack.decode(row.body, type=Block)
     qualities = chain(_unrun(block.quality), repeat(0))
     clocks = chain(_unrun(block.clock), repeat(0))
     monotonic = block.base_monotonic_ms
     columns = zip(wall_times(block), block.dt_ms, block.values, strict=True)
-    for ordinal, (observed, step, mantissa) in enumerate(columns, start=row.first_ordinal):
+    for ordinal, (believed, step, mantissa) in enumerate(columns, start=row.first_ordinal):
         monotonic += step
+        holds = first if everywhere else course.at(monotonic)
         yield ReadingRow(
-            observed_ms=observed,
+            observed_ms=believed if holds is None else believed + holds.offset_ms,
+            believed_ms=believed,
+            correction=holds,
             mantissa=mantissa,
             exponent=block.exponent,
             unit=block.unit,
@@ -129,6 +180,7 @@ def _expand(row: Row[Any]) -> Iterator[ReadingRow]:
             boot_id=block.boot_id,
             monotonic_ms=monotonic,
             thinned=block.thinned,
+            received_ms=row.received_ms,
             pack_id=row.id,
             stream=row.stream,
             seq=row.seq,
@@ -144,12 +196,18 @@ def _unrun(runs: list[Run]) -> Iterator[int]:
     return (code for length, code in runs for _ in range(length))
 
 
-def _order(reading: ReadingRow) -> tuple[int, bytes, int, bytes, int, int]:
-    return (
-        reading.observed_ms,
-        reading.boot_id,
-        reading.monotonic_ms,
-        reading.stream,
-        reading.seq,
-        reading.ordinal,
-    )
+def _ordered(found: list[ReadingRow]) -> list[ReadingRow]:
+    """Within a boot by monotonic time; a reading whose clock had stepped back stands behind those it came after."""
+    found.sort(key=_in_boot)
+    reached: dict[bytes, int] = {}
+    keys = []
+    for reading in found:
+        stands_ms = max(reading.observed_ms, reached.get(reading.boot_id, reading.observed_ms))
+        reached[reading.boot_id] = stands_ms
+        keys.append(stands_ms)
+    in_order = sorted(range(len(found)), key=keys.__getitem__)  # stable, so monotonic order stays
+    return [found[at] for at in in_order]
+
+
+def _in_boot(reading: ReadingRow) -> tuple[bytes, int, bytes, int, int]:
+    return reading.boot_id, reading.monotonic_ms, reading.stream, reading.seq, reading.ordinal

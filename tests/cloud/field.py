@@ -13,7 +13,7 @@ from standards import cose
 from wire import pack as wire_pack
 from wire.envelope import envelope_hash
 from wire.observation import ClockState, Observation, Quality, Reading, Scan, Stamp
-from wire.pack import Loss, Pack, build_blocks
+from wire.pack import Correction, Loss, Pack, StreamHead, build_blocks
 from wire.topics import up_pack
 
 START_MS = 1_760_000_000_000  # 2025-10-09T08:53:20Z
@@ -44,19 +44,24 @@ class Gateway:
         *,
         prev: bytes | None = None,
         losses: list[Loss] | None = None,
+        corrections: list[Correction] | None = None,
+        sealed: Stamp | None = None,
+        predecessor: StreamHead | None = None,
     ) -> Pack:
         """One pack, with one reading at START + seq minutes if nothing else is given."""
-        observed = observed or [reading(at_s=60 * seq, mantissa=-1800 - seq)]
+        observed = observed if observed or corrections else [reading(at_s=60 * seq, mantissa=-1800 - seq)]
         return Pack(
             gateway=self.name,
             stream=self.stream,
             seq=seq,
             prev=None if seq == 1 else prev or hashlib.sha256(str(seq).encode()).digest(),
-            sealed=Stamp(START_MS + 60_000 * seq, 60_000 * seq, BOOT, ClockState.SYNCED),
+            sealed=sealed or Stamp(START_MS + 60_000 * seq, 60_000 * seq, BOOT, ClockState.SYNCED),
             simulated=self.simulated,
             blocks=build_blocks(one for one in observed if isinstance(one, Reading)),
             scans=[one for one in observed if isinstance(one, Scan)],
             losses=losses or [],
+            corrections=corrections or [],
+            predecessor=predecessor,
         )
 
     def seal(self, pack: Pack) -> bytes:
@@ -86,14 +91,23 @@ def reading(
     quality: Quality = Quality.OK,
     monotonic_ms: int | None = None,
     boot: bytes = BOOT,
+    wrong_ms: int = 0,
+    clock: ClockState = ClockState.SYNCED,
 ) -> Reading:
-    """A reading `at_s` seconds after START."""
+    """A reading `at_s` seconds after START, by a clock that is off by `wrong_ms`."""
     at_ms = round(at_s * 1000)
-    stamp = Stamp(START_MS + at_ms, at_ms if monotonic_ms is None else monotonic_ms, boot, ClockState.SYNCED)
+    stamp = Stamp(START_MS + at_ms + wrong_ms, at_ms if monotonic_ms is None else monotonic_ms, boot, clock)
     return Reading(channel, unit, mantissa, exponent, stamp, quality)
 
 
-def scan(code: str, *, at_s: float = 0, channel: str = "scanner/scan") -> Scan:
-    """A scan `at_s` seconds after START."""
+def scan(
+    code: str,
+    *,
+    at_s: float = 0,
+    channel: str = "scanner/scan",
+    wrong_ms: int = 0,
+    clock: ClockState = ClockState.SYNCED,
+) -> Scan:
+    """A scan `at_s` seconds after START, by a clock that is off by `wrong_ms`."""
     at_ms = round(at_s * 1000)
-    return Scan(channel, code, "C1", Stamp(START_MS + at_ms, at_ms, BOOT, ClockState.SYNCED))
+    return Scan(channel, code, "C1", Stamp(START_MS + at_ms + wrong_ms, at_ms, BOOT, clock))

@@ -22,19 +22,20 @@ from cloud.db.cursor import send_back
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
 from cloud.events import follower as follower_module
 from cloud.events import query
+from cloud.events.clock import event_clocks
 from cloud.events.follower import ScanFollower
 from cloud.ingest.record import Arrival, record
-from cloud.instant import from_ms
+from cloud.instant import from_ms, to_ms
 from cloud.ledger import log as ledger
 from cloud.registry.keys import add_gateway
 from standards.epcis.json_form import document
 from standards.epcis.model import AggregationEvent
 from standards.gs1 import digital_link
 from standards.tlog.tree import leaf_hash, root
-from tests.cloud.field import START_MS, Gateway, scan
+from tests.cloud.field import BOOT, START_MS, Gateway, scan
 from tests.cloud.site import GTIN, HALL, SSCC_1, SSCC_2, STRANGE_GTIN, carton, pallet, register
-from wire.observation import Observation
-from wire.pack import Loss
+from wire.observation import ClockState, Observation, Stamp
+from wire.pack import Correction, Loss
 
 LINE, DOOR = "packing/scan", "door/scan"
 
@@ -389,3 +390,90 @@ def test_a_day_of_events_is_valid_by_the_schema(engine: Engine, site: Gateway, s
     made = document(events, created_at=from_ms(now()))
     assert [error.message for error in validator.iter_errors(made)] == []
     assert len(events) == 9
+
+
+DAY_MS = 86_400_000
+UNSET = ClockState.UNSYNCED
+
+
+def unset_line(wrong_ms: int) -> list[Observation]:
+    """Two cartons and their pallet, by a clock that nobody set and that is off by `wrong_ms`."""
+    codes = (carton("L1"), carton("L1"), pallet(SSCC_1))
+    return [scan(code, at_s=at, channel=LINE, wrong_ms=wrong_ms, clock=UNSET) for at, code in enumerate(codes)]
+
+
+def send_unset(engine: Engine, site: Gateway, wrong_ms: int, received_ms: int) -> None:
+    sealed = Stamp(START_MS + wrong_ms + 3000, 3000, BOOT, UNSET)
+    envelope = site.seal(site.pack(1, unset_line(wrong_ms), sealed=sealed))
+    assert record(engine, [Arrival(site.topic, envelope, received_ms)]).accepted == 1
+
+
+def send_correction(engine: Engine, site: Gateway, wrong_ms: int) -> None:
+    told = site.pack(2, corrections=[Correction(BOOT, 0, 599_999, -wrong_ms, 20, "ntp")])
+    store(engine, site, site.seal(told))
+
+
+def steps(engine: Engine) -> list[tuple[str | None, int]]:
+    with reading(engine) as conn:
+        captured = query.of_item(conn, digital_link.lot(GTIN, "L1"))
+    return [(one.event.biz_step, to_ms(one.event.event_time) - START_MS) for one in captured]
+
+
+AT_THEIR_TIME = [("commissioning", 0), ("commissioning", 1000), ("packing", 2000)]
+
+
+def test_scans_of_an_unset_clock_wait_for_their_correction(engine: Engine, site: Gateway) -> None:
+    received_ms = START_MS + 4000
+    follower = ScanFollower(engine, lambda: received_ms + 600_000)
+    send_unset(engine, site, -START_MS, received_ms)
+    assert follower.run_once() == 0
+    assert steps(engine) == []
+    send_correction(engine, site, -START_MS)
+    assert follower.run_once() == 3
+    assert steps(engine) == AT_THEIR_TIME
+    assert reasons(engine) == []
+
+
+def test_scans_that_cannot_have_been_then_are_findings_until_a_correction_comes(engine: Engine, site: Gateway) -> None:
+    received_ms = START_MS + 4000
+    follower = ScanFollower(engine, lambda: received_ms + 3_600_000)
+    send_unset(engine, site, -START_MS, received_ms)
+    assert follower.run_once() == 3
+    assert (steps(engine), reasons(engine)) == ([], ["clock_unset"] * 3)
+    assert follower.run_once() == 0
+    send_correction(engine, site, -START_MS)
+    follower.run_once()
+    assert (steps(engine), reasons(engine)) == (AT_THEIR_TIME, [])
+
+
+def test_an_event_at_a_time_that_may_be_true_is_captured_and_never_edited(engine: Engine, site: Gateway) -> None:
+    received_ms = START_MS + DAY_MS
+    follower = ScanFollower(engine, lambda: received_ms + 3_600_000)
+    send_unset(engine, site, -60_000, received_ms)
+    assert follower.run_once() == 3
+    captured = told(engine)
+    with reading(engine) as conn:
+        clocks = event_clocks(conn, query.recent(conn))
+    assert [(one.unset, one.moved_ms) for one in clocks] == [(True, 0)] * 3
+    send_correction(engine, site, -60_000)
+    follower.run_once()
+    assert told(engine) == captured
+    with reading(engine) as conn:
+        clocks = event_clocks(conn, query.recent(conn))
+    assert [(one.unset, one.moved_ms) for one in clocks] == [(False, 60_000)] * 3
+
+
+def test_scans_behind_one_that_waits_keep_their_order(engine: Engine, site: Gateway) -> None:
+    received_ms = START_MS + 4000
+    follower = ScanFollower(engine, lambda: received_ms + 1000)
+    sealed = Stamp(START_MS + 3000, 3000, BOOT, UNSET)
+    mixed = [scan(carton("L1"), channel=LINE), *unset_line(-START_MS)[1:]]
+    envelope = site.seal(site.pack(1, mixed, sealed=sealed))
+    assert record(engine, [Arrival(site.topic, envelope, received_ms)]).accepted == 1
+    store(engine, site, site.envelope(2, at_line(pallet(SSCC_1), start=9, channel=DOOR)))
+    assert follower.run_once() == 1
+    assert steps(engine) == AT_THEIR_TIME[:1]
+    told_later = site.pack(3, corrections=[Correction(BOOT, 1, 8000, START_MS, 20, "ntp")])
+    store(engine, site, site.seal(told_later))
+    follower.run_once()
+    assert steps(engine) == [*AT_THEIR_TIME, ("storing", 9000)]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, select
 
@@ -15,12 +16,14 @@ from cloud.db.engine import reading as look
 from cloud.db.engine import writing
 from cloud.events.follower import ScanFollower
 from cloud.evidence import versions
+from cloud.evidence.clocks import judge_times
 from cloud.evidence.lot import known_lots, lot_events, lot_evidence
-from cloud.evidence.model import Gap, LotEvidence, SeriesEvidence
+from cloud.evidence.model import Gap, LotEvidence, SeriesEvidence, TimeShift
 from cloud.evidence.source import ReadingsOnce
+from cloud.ingest.record import Arrival, record
 from cloud.telemetry.query import readings
 from tests.cloud.field import BOOT, START_MS, reading, scan
-from tests.cloud.journey import CLOSED, DELIVERED, LATER, LOADED, MADE, NOW_MS, STORED, at, calm, send, travel
+from tests.cloud.journey import CLOSED, DELIVERED, LATER, LOADED, MADE, NOW_MS, STORED, Shape, at, calm, send, travel
 from tests.cloud.site import (
     CUSTOMER,
     GTIN,
@@ -35,6 +38,7 @@ from tests.cloud.site import (
     register,
 )
 from wire.observation import ClockState, Quality, Reading, Stamp
+from wire.pack import Correction
 
 
 def evidence_of(engine: Engine, *, now_ms: int = NOW_MS, lot: str = "L1") -> LotEvidence:
@@ -151,6 +155,85 @@ def test_an_unset_clock_is_remarked(engine: Engine) -> None:
     travel(engine, unset)
     evidence = evidence_of(engine)
     assert (evidence.verdict, codes(evidence)) == ("pass_with_remarks", ["clock_unsynced"])
+
+
+DAY_MS = 86_400_000
+
+
+def room_clock(wrong_ms: int, boot: bytes, clock: ClockState = ClockState.UNSYNCED) -> Shape:
+    """The cold room's readings by a clock of its own that is off by `wrong_ms`, in a boot of its own."""
+
+    def shape(channel: str, minute: int) -> Reading | None:
+        found = calm(channel, minute)
+        if channel != "room-1/air" or found is None:
+            return found
+        stamp = Stamp(found.stamp.observed_at_ms + wrong_ms, found.stamp.monotonic_ms, boot, clock)
+        return msgspec.structs.replace(found, stamp=stamp)
+
+    return shape
+
+
+@pytest.mark.parametrize("wrong_ms", [-DAY_MS, DAY_MS, -START_MS], ids=["-1 day", "+1 day", "1970"])
+def test_a_corrected_clock_gives_the_evidence_that_a_right_one_gives(engine: Engine, wrong_ms: int) -> None:
+    boot = b"r" * 16
+    store, _ = travel(engine, room_clock(wrong_ms, boot))
+    assert evidence_of(engine).verdict == "insufficient_data"
+    told = store.pack(2, corrections=[Correction(boot, 0, DAY_MS, -wrong_ms, 20, "ntp")])
+    assert record(engine, [Arrival(store.topic, store.seal(told), NOW_MS)]).accepted == 1
+    evidence = evidence_of(engine)
+    assert (evidence.verdict, evidence.reasons) == ("pass", [])
+    series = room(evidence)
+    assert series.corrected == [TimeShift(-wrong_ms, 20, "ntp", LOADED - STORED)]
+    assert (series.count, series.coverage, series.unsynced) == (LOADED - STORED, 1.0, 0)
+
+
+def test_readings_from_the_future_stay_out_of_evidence_for_good(engine: Engine) -> None:
+    travel(engine, room_clock(DAY_MS, b"r" * 16, ClockState.SYNCED))
+    assert room(evidence_of(engine)).count == 0
+    later = evidence_of(engine, now_ms=NOW_MS + 2 * DAY_MS)  # their time has come, and they are still not true
+    assert room(later).count == 0
+    stays = [one for one in later.stays if one.place == ROOM]
+    assert [one.verdict for one in stays] == ["insufficient_data"]
+
+
+def test_readings_from_the_future_are_remarked_where_they_claim_to_be(engine: Engine) -> None:
+    store, _ = travel(engine)
+    ahead = [reading(channel="truck-2/air", at_s=60 * minute) for minute in range(LATER + 10, LATER + 20)]
+    send(engine, store, 2, [*ahead])
+    with look(engine) as conn:
+        source = ReadingsOnce(conn, [(at(0), at(2 * LATER))])
+        rows = source.between("gw-kho-01", "truck-2/air", at(0), at(2 * LATER))
+        trusted, clocks = judge_times(source, "gw-kho-01", rows, at(0))
+    assert (len(rows), trusted, clocks.future) == (10, [], 10)
+
+
+def test_an_unset_clock_that_cannot_be_true_is_left_out_and_one_that_may_be_is_bounded(engine: Engine) -> None:
+    store, _ = travel(engine)
+    boot = b"u" * 16
+    sealed = Stamp(at(50), 600_000, boot, ClockState.UNSYNCED)
+    rows = [
+        Reading("room-1/air", "CEL", -1850, -2, Stamp(when, 1000 * order, boot, ClockState.UNSYNCED))
+        for order, when in enumerate([at(-5 * 1440), at(40), at(41)])
+    ]
+    envelope = store.seal(store.pack(2, rows, sealed=sealed))
+    assert record(engine, [Arrival(store.topic, envelope, at(45))]).accepted == 1
+    with look(engine) as conn:
+        source = ReadingsOnce(conn, [(0, NOW_MS)])
+        found = source.between("gw-kho-01", "room-1/air", 0, NOW_MS)
+        trusted, clocks = judge_times(source, "gw-kho-01", found, 0)
+    assert (len(found) - len(trusted), clocks.misplaced, clocks.unsynced) == (2, 2, 1)
+    assert (clocks.not_before_ms, clocks.not_after_ms) == (at(1) + 1000, at(35) + 1000)
+    assert [row.observed_ms for row in trusted] == sorted(row.observed_ms for row in trusted)
+
+
+def test_an_event_whose_time_was_corrected_after_its_capture_is_remarked(engine: Engine) -> None:
+    store, _ = travel(engine)
+    told = store.pack(2, corrections=[Correction(BOOT, 60_000 * CLOSED, 60_000 * CLOSED, -90_000, 20, "ntp")])
+    assert record(engine, [Arrival(store.topic, store.seal(told), NOW_MS)]).accepted == 1
+    evidence = evidence_of(engine)
+    (remark,) = [one for one in evidence.reasons if one.code == "event_time_moved"]
+    assert remark.params == {"count": 1, "largest_s": 90}
+    assert evidence.verdict == "pass_with_remarks"
 
 
 def test_other_units_are_converted_and_impossible_ones_counted_as_errors(engine: Engine) -> None:

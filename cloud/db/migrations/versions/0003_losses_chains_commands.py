@@ -14,7 +14,7 @@ from wire.envelope import open_envelope
 from wire.pack import Pack
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

@@ -61,7 +61,10 @@ def judge_times(
             if row.correction is not None:
                 shifts[row.correction.offset_ms, row.correction.uncertainty_ms, row.correction.source] += 1
         trusted.append(row)
-    clocks.corrected = [TimeShift(*shift, count) for shift, count in sorted(shifts.items())]
+    clocks.corrected = [
+        TimeShift(offset_ms / 1000, uncertainty_ms / 1000, who, count)
+        for (offset_ms, uncertainty_ms, who), count in sorted(shifts.items())
+    ]
     known = [floor_ms for floor_ms in floors if floor_ms is not None]
     clocks.not_before_ms = min(known) if floors and len(known) == len(floors) else None
     clocks.not_after_ms = max((at for at in ceilings if at is not None), default=None)

@@ -102,7 +102,7 @@ def _time_remarks(clocks: Sequence[EventClock]) -> list[Reason]:
     moved = [abs(one.moved_ms) for one in clocks if one.moved_ms]
     remarks = [Reason("event_clock_unset", {"count": unset})] if unset else []
     if moved:
-        remarks.append(Reason("event_time_moved", {"count": len(moved), "largest_s": round(max(moved) / 1000)}))
+        remarks.append(Reason("event_time_moved", {"count": len(moved), "longest_s": round(max(moved) / 1000)}))
     return remarks
 
 

@@ -30,8 +30,8 @@ class Excursion(msgspec.Struct, frozen=True):
 class TimeShift(msgspec.Struct, frozen=True):
     """How many readings were moved by the same correction of their gateway's clock. source: ntp, gps, operator."""
 
-    offset_ms: int
-    uncertainty_ms: int
+    offset_s: float
+    uncertainty_s: float
     source: str
     count: int
 

@@ -15,7 +15,7 @@ from a stay):
     remarks         warning_excursion, short_excursion {the same} · gap {channel, count, longest_s}
                     sensor_errors {channel, count} · clock_unsynced {channel, count}
                     clock_misplaced, from_future {channel, count}: readings that were left out
-                    event_clock_unset {count}, event_time_moved {count, largest_s}: of a lot, not of a stay
+                    event_clock_unset {count}, event_time_moved {count, longest_s}: of a lot, not of a stay
                     between_readings {measurement}: too short a stay for a reading of its own; the one before it
                     stands for it
     not assessed    no_custody

@@ -27,13 +27,21 @@ SPAN_MAX = timedelta(days=92)  # a quarter; bounds what is read before it can be
 
 
 class ReadingJson(msgspec.Struct, frozen=True):
-    """One reading: `value` is the decimal as text, exactly as measured; null where there was no number."""
+    """One reading: `value` is the decimal as text, exactly as measured; null where there was no number.
+
+    observed: its corrected time, believed: as the gateway stamped it. offset_s was added, give or take uncertainty_s,
+    because time_source knew better; all three null where nobody corrected it.
+    """
 
     observed_ms: int
     value: str | None
     unit: str
     quality: str
     clock: str
+    believed_ms: int
+    offset_s: float | None
+    uncertainty_s: float | None
+    time_source: str | None
 
 
 def signed_in(page: Annotated[Page, Depends(open_page)]) -> Page:
@@ -182,4 +190,15 @@ def _json(value: object) -> Response:
 
 def _reading(row: ReadingRow) -> ReadingJson:
     value = None if row.value is None else format(row.value, "f")
-    return ReadingJson(row.observed_ms, value, row.unit, row.quality.name.lower(), row.clock.name.lower())
+    corrected = row.correction
+    return ReadingJson(
+        observed_ms=row.observed_ms,
+        value=value,
+        unit=row.unit,
+        quality=row.quality.name.lower(),
+        clock=row.clock.name.lower(),
+        believed_ms=row.believed_ms,
+        offset_s=None if corrected is None else corrected.offset_ms / 1000,
+        uncertainty_s=None if corrected is None else corrected.uncertainty_ms / 1000,
+        time_source=None if corrected is None else corrected.source,
+    )

@@ -16,6 +16,7 @@ from cloud.events import query as events
 from cloud.events.query import ScanFinding
 from cloud.ingest import gateway_state, quarantine
 from cloud.registry import query as registry
+from cloud.telemetry.query import SeriesSpan, future_series
 from cloud.web.form import Refused
 from cloud.web.page import Page, open_page, render
 from wire.status import Status
@@ -60,11 +61,12 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True)
 class ChecksView:
-    """The whole page. gateways: those of the registry, then others that spoke, by name."""
+    """The whole page. gateways: those of the registry, then others that spoke, by name; future: whose time is false."""
 
     gateways: list[GatewayRow]
     findings: list[FindingRow]
     refused: list[RefusedRow]
+    future: list[SeriesSpan]
 
 
 @router.get("/checks")
@@ -78,7 +80,7 @@ def checks_page(page: Annotated[Page, Depends(open_page)]) -> Response:
 def look(page: Page) -> ChecksView:
     """What there is to check now, in the reader's language."""
     with reading(page.site.engine) as conn:
-        return ChecksView(_gateways(conn), _findings(conn, page), _refused(conn, page))
+        return ChecksView(_gateways(conn), _findings(conn, page), _refused(conn, page), future_series(conn, SHOWN))
 
 
 def _gateways(conn: Connection) -> list[GatewayRow]:

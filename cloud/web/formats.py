@@ -98,6 +98,24 @@ def span(duration_ms: int, language: Language) -> str:
     return " ".join(words) or f"0\u00a0{_SPAN_WORDS[language][2].strip()}"
 
 
+def whole_span(duration_s: float, language: Language) -> str:
+    """A length of time to the second, whatever its sign: 1 d, 20,370 d 8 h 53 min 20 s; 1.5 s when below a minute."""
+    if abs(duration_s) < 60:
+        return seconds(abs(duration_s), language)
+    left = round(abs(duration_s))
+    words: list[str] = []
+    for size, word in zip((86_400, 3600, 60, 1), _SPAN_WORDS[language], strict=True):
+        amount, left = divmod(left, size)
+        if amount:
+            words.append(f"{number(amount, language, decimals=0)}\u00a0{word.strip()}")
+    return " ".join(words)
+
+
+def seconds(duration_s: float, language: Language) -> str:
+    """Seconds with the decimals that matter: 0.02 s, 1.5 s, 90 s."""
+    return f"{number(duration_s, language, exact=True)}\u00a0{_SPAN_WORDS[language][3].strip()}"
+
+
 def folded(text: str) -> str:
     """`text` for searching: without accents, đ as d, lower case."""
     spread = unicodedata.normalize("NFD", text.casefold())

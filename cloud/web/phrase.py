@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from cloud.evidence.model import Excursion, LotEvidence, Reason, SeriesEvidence, Stay
+from cloud.evidence.model import Excursion, LotEvidence, Reason, SeriesEvidence, Stay, TimeShift
 from cloud.evidence.statistics import merged
 from cloud.registry.profile import Profile, Rule
 from cloud.web import formats
 from cloud.web.wording import Wording
 
 TEMPERATURE = "Temperature"
+SHIFTS_SHOWN = 3  # corrections told one by one; the API has all
 _SHOWN = {  # how a reason's parameters are written, by their names
     "threshold": "quantity",
     "extreme": "quantity",
@@ -152,6 +153,41 @@ def reason_sentence(reason: Reason, place_names: Mapping[str, str], words: Wordi
     sentence = words(key, **shown) if key in words else words("reason.other", code=reason.code)
     place = reason.params.get("place")
     return f"{place_names.get(str(place), str(place))}: {sentence}" if place is not None else sentence
+
+
+def clock_notes(one: SeriesEvidence, words: Wording) -> list[str]:
+    """What there is to say of the clocks behind a series: corrections with offset and source, bounds, lateness."""
+    language = words.language
+    told = sorted(one.corrected, key=lambda shift: -shift.count)
+    notes = [_shift(shift, words) for shift in told[:SHIFTS_SHOWN]]
+    if len(told) > SHIFTS_SHOWN:
+        notes.append(words.counted("clock.more", len(told) - SHIFTS_SHOWN))
+    if one.unsynced and one.not_after_ms is not None:
+        not_after = formats.day_and_time(one.not_after_ms, language)
+        if one.not_before_ms is None:
+            notes.append(words("clock.before", not_after=not_after))
+        else:
+            not_before = formats.day_and_time(one.not_before_ms, language)
+            notes.append(words("clock.between", not_before=not_before, not_after=not_after))
+    if one.late:
+        notes.append(words.counted("clock.late", one.late))
+    return notes
+
+
+def _shift(shift: TimeShift, words: Wording) -> str:
+    key = f"clock.source.{shift.source}"
+    source = words(key) if key in words else shift.source
+    uncertainty = formats.seconds(shift.uncertainty_s, words.language)
+    if shift.offset_s == 0:
+        return words.counted("clock.confirmed", shift.count, source=source, uncertainty=uncertainty)
+    how = words(
+        "clock.by",
+        way=words("clock.later" if shift.offset_s > 0 else "clock.earlier"),
+        offset=formats.whole_span(shift.offset_s, words.language),
+        source=source,
+        uncertainty=uncertainty,
+    )
+    return words.counted("clock.corrected", shift.count, how=how)
 
 
 def _shown(name: str, value: str | float, reason: Reason, words: Wording) -> str:

@@ -48,7 +48,7 @@ class ExcursionRow:
 
 @dataclass(frozen=True, slots=True)
 class SeriesView:
-    """One series of a stay. line: its readings inside the stay, for the chart of the whole journey."""
+    """One series of a stay. line: its readings inside the stay, for the chart of the whole journey; clock: notes."""
 
     evidence: SeriesEvidence
     measurement: str
@@ -58,6 +58,7 @@ class SeriesView:
     buckets: list[Bucket]
     by_day: bool
     line: list[Piece]
+    clock: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ def _view_series(
         buckets=_buckets(inside, _DAY_MS if by_day else _HOUR_MS),
         by_day=by_day,
         line=inside,
+        clock=phrase.clock_notes(one, page.words),
     )
 
 

@@ -183,7 +183,7 @@ def test_a_corrected_clock_gives_the_evidence_that_a_right_one_gives(engine: Eng
     evidence = evidence_of(engine)
     assert (evidence.verdict, evidence.reasons) == ("pass", [])
     series = room(evidence)
-    assert series.corrected == [TimeShift(-wrong_ms, 20, "ntp", LOADED - STORED)]
+    assert series.corrected == [TimeShift(-wrong_ms / 1000, 0.02, "ntp", LOADED - STORED)]
     assert (series.count, series.coverage, series.unsynced) == (LOADED - STORED, 1.0, 0)
 
 
@@ -232,7 +232,7 @@ def test_an_event_whose_time_was_corrected_after_its_capture_is_remarked(engine:
     assert record(engine, [Arrival(store.topic, store.seal(told), NOW_MS)]).accepted == 1
     evidence = evidence_of(engine)
     (remark,) = [one for one in evidence.reasons if one.code == "event_time_moved"]
-    assert remark.params == {"count": 1, "largest_s": 90}
+    assert remark.params == {"count": 1, "longest_s": 90}
     assert evidence.verdict == "pass_with_remarks"
 
 

@@ -155,7 +155,8 @@ finding = Table(
     UniqueConstraint("kind", "gateway", "stream", "seq"),
 )
 
-#: Record. A command as it was signed. answered_ms: when nothing of what it asked for was missing any more.
+#: Record. A command as it was signed. stream, ranges (JSON): of what was asked for again. answered_ms: when nothing of
+#: that was missing any more.
 command = Table(
     "command",
     metadata,
@@ -165,9 +166,12 @@ command = Table(
     Column("kind", Text, nullable=False),
     Column("issued_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
+    Column("stream", LargeBinary),
+    Column("ranges", Text),
     Column("envelope", LargeBinary, nullable=False),
     Column("answered_ms", BigInteger),
 )
+Index("ix_command_issued", command.c.issued_ms)
 
 #: The state each gateway last told about itself (retained status), and when it was heard.
 gateway_state = Table(

@@ -4,7 +4,7 @@
     hash_differs        a declared loss names another hash for its last pack than the pack that came has
     two_copies          a new stream goes on from a head that is not the pack in the record: its buffer was a copy
     head_differs        a gateway says that its newest pack is another one than the record has under that number
-    cloud_behind        a gateway was shown a later state of the log than there is: this cloud was restored
+    cloud_behind        a gateway has let go of packs, or was shown a log, that are not here: this cloud was restored
 
 The first three follow from signed packs alone and are the same whatever the order of arrival. The last two rest on an
 unsigned status: they are kept once per gateway, so that whoever lies there fills no table.
@@ -60,6 +60,12 @@ def keep(conn: Connection, found: Sequence[Finding], now_ms: int) -> list[Findin
     for one in fresh:
         _log.error("%s: gateway=%s stream=%s seq=%d %s", one.kind, one.gateway, one.stream.hex(), one.seq, one.detail)
     return fresh
+
+
+def is_known(conn: Connection, one: Finding) -> bool:
+    """Whether a finding of this kind and place is kept already."""
+    same = (finding.c[name] == getattr(one, name) for name in ("kind", "gateway", "stream", "seq"))
+    return conn.scalar(select(finding.c.id).where(*same)) is not None
 
 
 def newest(conn: Connection, limit: int) -> list[Found]:

@@ -73,6 +73,31 @@ def ranges(conn: Connection, gateway: str, stream: bytes, limit: int) -> list[Ra
     return [(row.first_seq, row.last_seq) for row in conn.execute(query)]
 
 
+def missing(conn: Connection, gateway: str, stream: bytes, through: int, limit: int) -> list[Range]:
+    """The lowest `limit` ranges of seqs in [1, through] that are not settled."""
+    found: list[Range] = []
+    at = 1
+    for first, last in ranges(conn, gateway, stream, limit + 1):
+        if at < first and at <= through:
+            found.append((at, min(first - 1, through)))
+        at = last + 1
+    if at <= through:
+        found.append((at, through))
+    return found[:limit]
+
+
+def is_settled(conn: Connection, gateway: str, stream: bytes, seqs: Range) -> bool:
+    """Whether every seq of a range is settled."""
+    first, last = seqs
+    covering = select(settled.c.first_seq).where(
+        settled.c.gateway == gateway,
+        settled.c.stream == stream,
+        settled.c.first_seq <= first,
+        settled.c.last_seq >= last,
+    )
+    return conn.scalar(covering.limit(1)) is not None
+
+
 def _touched(conn: Connection, gateway: str, stream: bytes, added: list[Range]) -> list[Range]:
     lowest, highest = added[0][0], added[-1][1]
     query = select(settled.c.first_seq, settled.c.last_seq).where(

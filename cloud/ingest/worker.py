@@ -1,4 +1,4 @@
-"""The ingest loop: collect a group, commit it, acknowledge exactly that group, then send receipts.
+"""The ingest loop: collect a group, commit it, acknowledge exactly that group, then send receipts and commands.
 
 Invariants: nothing is acknowledged before its commit; a database that fails makes us wait with the group in hand,
 unacknowledged; bytes that nobody can store end in the quarantine and are acknowledged, so they never stall the line.
@@ -22,6 +22,7 @@ from cloud.ingest import gateway_state, receipts
 from cloud.ingest.gateway_state import Heard
 from cloud.ingest.receipts import ReceiptSchedule
 from cloud.ingest.record import Arrival, Outcome, Unstorable, record, refuse
+from cloud.ingest.recovery import Recovery
 from cloud.ingest.settled import Stream
 from cloud.ingest.subscriber import Delivery, Subscriber
 from cloud.keys import CloudKey
@@ -44,6 +45,7 @@ class Counters(msgspec.Struct):
     quarantined: int = 0
     unusable: int = 0
     receipts: int = 0
+    commands: int = 0
     retries: int = 0
 
 
@@ -67,6 +69,7 @@ class IngestWorker:
         self._config = config
         self._rng = rng
         self._schedule = ReceiptSchedule(config.receipt_every_ms / 1000)
+        self._recovery = Recovery(engine, key, now)
         self.counters = Counters()
         self.database_ok = True
         self.database_state = "not used yet"
@@ -83,6 +86,7 @@ class IngestWorker:
                 for delivery in group:
                     self._subscriber.acknowledge(delivery)
             self._send(self._schedule.due(time.monotonic()))
+            self._ask_again()
         self._send(self._schedule.all_owed)
 
     def _patience_s(self) -> float:
@@ -116,6 +120,7 @@ class IngestWorker:
         if heard:
             with writing(self._engine) as conn:
                 self.counters.unusable += gateway_state.record(conn, heard)
+            self._recovery.heard(heard)
         if not arrivals:
             return
         try:
@@ -154,6 +159,15 @@ class IngestWorker:
                 return
             self._schedule.sent(stream, time.monotonic())
             self.counters.receipts += 1
+
+    def _ask_again(self) -> None:
+        """Ask gateways for what a restored database lacks; what cannot go now is asked for later."""
+        if not self._subscriber.connected:
+            return
+        try:
+            self.counters.commands += self._recovery.ask(self._subscriber.publish)
+        except DatabaseUnavailable as error:
+            self._become(str(error), ok=False)
 
     def _become(self, state: str, *, ok: bool) -> None:
         self.database_ok = ok

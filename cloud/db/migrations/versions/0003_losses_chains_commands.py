@@ -87,10 +87,13 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("issued_ms", sa.BigInteger(), nullable=False),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.Column("stream", sa.LargeBinary(), nullable=True),
+        sa.Column("ranges", sa.Text(), nullable=True),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.Column("answered_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("gateway", "counter", name=op.f("pk_command")),
     )
+    op.create_index("ix_command_issued", "command", ["issued_ms"], unique=False)
     _fill(op.get_bind())
 
 

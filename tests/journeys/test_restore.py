@@ -1,0 +1,158 @@
+"""The cloud's database is lost and an old backup put in its place: the gateways bring what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import shutil
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from cloud.clock import system_now_ms
+from cloud.config import IngestConfig
+from cloud.db import tables
+from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.ingest import command, finding
+from cloud.ingest.chain import linked_through
+from cloud.ingest.subscriber import Link, Subscriber
+from cloud.ingest.worker import IngestWorker
+from cloud.keys import load_or_create
+from cloud.registry.keys import PublicHalf, add_gateway
+from cloud.telemetry.query import readings
+from edge.buffer.base import SealOptions
+from edge.buffer.sqlite import SqliteBuffer
+from edge.clock import SystemClock
+from edge.uplink.base import UplinkOptions
+from edge.uplink.uplink import Uplink
+from tests.edge.buffer.material import KEY, START_MS, identity, make, stamp
+from tests.edge.buffer.material import reading as measured
+
+PACKS = 20
+EARLY, LATE, DARK = 0, PACKS, 2 * PACKS  # when the backup was made, after it, and while the cloud was down
+
+
+class Cloud:
+    """A data folder and the ingest worker on it, stopped and started again as often as one likes."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.file = folder / "cloud.db"
+        self.key = load_or_create(folder)
+        self._port = port
+        with self.opened() as engine:
+            migrate(engine)
+            raw = KEY.public_key().public_bytes_raw()
+            with writing(engine) as conn:
+                add_gateway(conn, PublicHalf("gw-1", base64.b64encode(raw).decode()), START_MS)
+
+    @contextmanager
+    def opened(self) -> Iterator[Engine]:
+        engine = open_engine(sqlite_url(self.file))
+        yield engine
+        engine.dispose()
+
+    @contextmanager
+    def running(self) -> Iterator[IngestWorker]:
+        """Ingest, until the block ends."""
+        subscriber, stop = Subscriber(Link("127.0.0.1", self._port, "coldproof-ingest-1")), threading.Event()
+        with self.opened() as engine:
+            worker = IngestWorker(
+                engine, subscriber, key=self.key, now=system_now_ms, config=IngestConfig(), rng=random.Random(1)
+            )
+            thread = threading.Thread(target=worker.run, args=(stop,), name="ingest")
+            subscriber.open()
+            thread.start()
+            try:
+                yield worker
+            finally:
+                stop.set()
+                thread.join(15)
+                subscriber.close()
+                assert not thread.is_alive()
+
+    def back_up(self, copy: Path) -> None:
+        with closing(sqlite3.connect(self.file)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+
+    def restore(self, copy: Path) -> None:
+        for file in self.file.parent.glob("cloud.db*"):
+            file.unlink()
+        shutil.copy(copy, self.file)
+
+    def stored(self) -> Counter[int]:
+        """The number of each reading, and how often it counts."""
+        with self.opened() as engine, reading(engine) as conn:
+            rows = readings(conn, "gw-1", "room-1/air", START_MS, START_MS + 10**9)
+        return Counter(row.mantissa for row in rows if row.mantissa is not None)
+
+
+class Gateway:
+    """A real buffer and uplink; reading n travels in a pack of its own."""
+
+    def __init__(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
+        self.buffer, self.uplink = buffer, uplink
+
+    async def produce(self, first: int) -> None:
+        await self.buffer.append([measured(n) for n in range(first, first + PACKS)])
+        await self.buffer.seal(stamp(first + PACKS))
+        self.uplink.notify()
+
+    async def released(self) -> None:
+        await until(lambda: self.buffer.state().unsent_packs == 0)
+
+
+async def until(claim: Callable[[], bool], limit_s: float = 40) -> None:
+    async with asyncio.timeout(limit_s):
+        while not claim():
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, broker: Any) -> Cloud:
+    """A cloud that knows the gateway."""
+    return Cloud(tmp_path / "cloud", broker.port)
+
+
+async def test_restored_cloud_gets_everything_back_once(cloud: Cloud, broker: Any, tmp_path: Path) -> None:
+    options = UplinkOptions(host="127.0.0.1", port=broker.port, cloud_key="-")
+    async with make(tmp_path, seal_options=SealOptions(max_readings=1)) as buffer:
+        uplink = Uplink(
+            options, buffer, SystemClock(), identity=identity(), cloud_key=cloud.key.private.public_key(),
+            rng=random.Random(5),
+        )  # fmt: skip
+        running = asyncio.create_task(uplink.run(), name="uplink")
+        gateway = Gateway(buffer, uplink)
+        with cloud.running():
+            await gateway.produce(EARLY)
+            await gateway.released()
+            cloud.back_up(tmp_path / "backup.db")
+            await gateway.produce(LATE)
+            await gateway.released()
+        await gateway.produce(DARK)
+        cloud.restore(tmp_path / "backup.db")
+        assert set(cloud.stored()) == set(range(EARLY, LATE)), "else nothing was lost, and the test proves nothing"
+        with cloud.running():
+            await gateway.released()
+            await until(lambda: len(cloud.stored()) == DARK + PACKS)
+        running.cancel()
+        await asyncio.wait([running])
+        counts = uplink.state().counts
+    assert cloud.stored() == Counter(range(DARK + PACKS)), "0 lost, 0 doubled"
+    assert counts["commands"] >= 1
+    refused = {name: count for name, count in counts.items() if name.startswith("letters_") and count}
+    assert refused == {}
+    with cloud.opened() as engine, reading(engine) as conn:
+        head = buffer.state()
+        assert linked_through(conn, "gw-1", head.stream) == head.head_seq
+        assert [one.finding.kind for one in finding.newest(conn, 10)] == [finding.CLOUD_BEHIND]
+        (asked,) = command.newest(conn, 10)
+        assert asked.ranges == [(LATE + 1, DARK)]
+        assert conn.scalars(select(tables.conflict.c.id)).all() == []

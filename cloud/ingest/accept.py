@@ -16,6 +16,7 @@ from cloud.registry.keys import GatewayKey
 from standards.cose import Sign1
 from wire import pack as wire_pack
 from wire.envelope import WireError, envelope_hash, open_envelope
+from wire.observation import INT64_MAX
 from wire.pack import Pack
 from wire.topics import TopicError, gateway_of, up_pack
 
@@ -23,10 +24,11 @@ Identity = tuple[str, bytes, int]  # gateway, stream, seq
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A pack whose signature holds. hash: SHA-256 of the envelope as sent."""
+    """A pack whose signature holds. hash: SHA-256 of the envelope as sent; kid: of the key that signed it."""
 
     pack: Pack
     hash: bytes
+    kid: bytes
 
     @property
     def identity(self) -> Identity:
@@ -69,9 +71,9 @@ def examine(topic: str, envelope: bytes, *, keys: Sequence[GatewayKey], received
         if topic != up_pack(gateway):
             return Quarantined("foreign_topic", f"{topic[:200]!r} does not carry packs")
         message = open_envelope(envelope)
-        refusal = _refuse_signature(gateway, message, keys, received_ms)
-        if refusal is not None:
-            return refusal
+        signers = _signers(gateway, message, keys, received_ms)
+        if isinstance(signers, Quarantined):
+            return signers
         pack = wire_pack.read_payload(message)
     except TopicError as error:
         return Quarantined("foreign_topic", str(error))
@@ -79,7 +81,8 @@ def examine(topic: str, envelope: bytes, *, keys: Sequence[GatewayKey], received
         return Quarantined(error.reason, str(error))
     if pack.gateway != gateway:
         return Quarantined("foreign_gateway", f"a pack of gateway {pack.gateway} came on the topic of {gateway}")
-    return Candidate(pack, envelope_hash(envelope))
+    ended = _refuse_after_end(pack, signers)
+    return ended or Candidate(pack, envelope_hash(envelope), message.kid)
 
 
 def judge(candidate: Candidate, stored_hash: bytes | None) -> Accepted | Duplicate | Conflict:
@@ -89,7 +92,10 @@ def judge(candidate: Candidate, stored_hash: bytes | None) -> Accepted | Duplica
     return Duplicate(candidate) if stored_hash == candidate.hash else Conflict(candidate)
 
 
-def _refuse_signature(gateway: str, message: Sign1, keys: Sequence[GatewayKey], received_ms: int) -> Quarantined | None:
+def _signers(
+    gateway: str, message: Sign1, keys: Sequence[GatewayKey], received_ms: int
+) -> list[GatewayKey] | Quarantined:
+    """The keys under which the signature holds; more than one only if two key ids should ever be equal."""
     if not keys:
         return Quarantined("unknown_gateway", f"gateway {gateway} is not in the registry")
     named = [key for key in keys if key.kid == message.kid]
@@ -98,6 +104,21 @@ def _refuse_signature(gateway: str, message: Sign1, keys: Sequence[GatewayKey], 
     signers = [key for key in named if message.is_signed_by(Ed25519PublicKey.from_public_bytes(key.public_key))]
     if not signers:
         return Quarantined("bad_signature", f"the signature of gateway {gateway} does not hold")
-    if all(key.revoked_ms is not None and key.revoked_ms <= received_ms for key in signers):
+    valid = [key for key in signers if key.revoked_ms is None or received_ms < key.revoked_ms]
+    if not valid:
         return Quarantined("revoked_key", f"key {message.kid.hex()} of gateway {gateway} was revoked before this came")
+    return valid
+
+
+def _refuse_after_end(pack: Pack, signers: Sequence[GatewayKey]) -> Quarantined | None:
+    """A key that ended signs no later number, and declares none lost either."""
+    ends = [key.end for key in signers if key.end is not None]
+    if len(ends) < len(signers):
+        return None
+    reaches = [(pack.stream, pack.seq), *((one.stream, one.last_seq or INT64_MAX) for one in pack.losses)]
+    for end in ends:
+        if any(end.forbids(stream, seq) for stream, seq in reaches):
+            reason = "superseded_key" if end.cause == "changed" else "revoked_key"
+            what = f"seq {pack.seq} of stream {pack.stream.hex()}"
+            return Quarantined(reason, f"{what}: its key ended at seq {end.first_seq} of stream {end.stream.hex()}")
     return None

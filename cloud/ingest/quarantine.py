@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cloud.db.tables import quarantine
 from wire.envelope import ENVELOPE_MAX_BYTES
@@ -82,6 +82,18 @@ def entry(conn: Connection, entry_id: int) -> Entry | None:
     """One row, bytes and all."""
     row = conn.execute(select(quarantine).where(quarantine.c.id == entry_id)).mappings().one_or_none()
     return None if row is None else Entry(**row)
+
+
+def waiting_for_key(conn: Connection, topic: str, limit: int) -> list[Entry]:
+    """What came on a topic signed by a key nobody knew, oldest first."""
+    query = select(quarantine).where(quarantine.c.topic == topic, quarantine.c.reason == "unknown_key")
+    return [Entry(**row) for row in conn.execute(query.order_by(quarantine.c.id).limit(limit)).mappings()]
+
+
+def release(conn: Connection, entry_ids: Sequence[int]) -> None:
+    """Take rows out: what was in them is on record now."""
+    for entry_id in entry_ids:
+        conn.execute(delete(quarantine).where(quarantine.c.id == entry_id))
 
 
 def total(conn: Connection) -> int:

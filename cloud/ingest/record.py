@@ -33,14 +33,15 @@ from cloud.ingest.accept import (
 from cloud.ingest.quarantine import Refused
 from cloud.ingest.settled import Range, Stream
 from cloud.ledger import log
-from cloud.registry.keys import keys_of_many, mark_simulated
+from cloud.registry.keys import SignedPack, keys_of, keys_of_many, mark_simulated, note_packs
 from cloud.telemetry import declared
 from cloud.telemetry import record as telemetry
 from cloud.telemetry.boots import Stored
-from wire.topics import TopicError, gateway_of
+from wire.topics import TopicError, gateway_of, up_pack
 
 CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
 IDENTITIES_PER_QUERY = 500
+REPLAY_MAX = 1_000  # packs that came before their key, judged again at once
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -72,13 +73,43 @@ def record(engine: Engine, arrivals: Sequence[Arrival]) -> Outcome:
     group is at fault).
     """
     examined = _examine(engine, arrivals)
+    changing = [isinstance(one, Candidate) and one.pack.key_change is not None for one in examined]
+    if any(changing) and len(arrivals) > 1:  # whom to believe must be settled before the next one is judged
+        alone = [record(engine, [one]) for one, changes in zip(arrivals, changing, strict=True) if changes]
+        others = [one for one, changes in zip(arrivals, changing, strict=True) if not changes]
+        return _sum(*alone, record(engine, others)) if others else _sum(*alone)
     try:
         with writing(engine) as conn:
             verdicts = _judge(conn, examined)
             _store(conn, list(zip(arrivals, verdicts, strict=True)))
     except (DBAPIError, OverflowError, UnicodeEncodeError) as error:
         raise Unstorable(f"a group of {len(arrivals)} messages: {error}") from error
-    return _outcome(verdicts)
+    outcome = _outcome(verdicts)
+    if any(changing):
+        outcome = _sum(outcome, _replay(engine, {one.pack.gateway for one in examined if isinstance(one, Candidate)}))
+    return outcome
+
+
+def _replay(engine: Engine, gateways: Iterable[str]) -> Outcome:
+    """Judge again what came before the key that signed it was known; what is accepted now leaves the quarantine.
+
+    What this misses the gateways send again by themselves.
+    """
+    outcome = _sum()
+    for gateway in sorted(gateways):
+        with reading(engine) as conn:
+            kept = quarantine.waiting_for_key(conn, up_pack(gateway), REPLAY_MAX)
+            keys = {gateway: keys_of(conn, gateway)}
+        again = [
+            (one, Arrival(one.topic, one.raw, one.received_ms))
+            for one in kept
+            if isinstance(examine(one.topic, one.raw, keys=keys[gateway], received_ms=one.received_ms), Candidate)
+        ]
+        if again:
+            outcome = _sum(outcome, record(engine, [arrival for _, arrival in again]))
+            with writing(engine) as conn:
+                quarantine.release(conn, [one.id for one, _ in again])
+    return outcome
 
 
 def refuse(engine: Engine, arrival: Arrival, why: str) -> Outcome:
@@ -166,6 +197,7 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
         for at, (arrival, one) in enumerate(accepted)
     ]
     conn.execute(insert(tables.pack), rows)
+    note_packs(conn, [_signed(one) for _, one in accepted], max(arrival.received_ms for arrival, _ in accepted))
     stored = [Stored(first_id + at, one.pack, of.received_ms) for at, (of, one) in enumerate(accepted)]
     telemetry.record(conn, stored)
     declared.record(conn, [(one.id, one.pack) for one in stored])
@@ -174,6 +206,12 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:
         mark_simulated(conn, simulated)
+
+
+def _signed(one: Candidate) -> SignedPack:
+    pack = one.pack
+    predecessor = None if pack.predecessor is None else pack.predecessor.stream
+    return SignedPack(pack.gateway, one.kid, pack.stream, predecessor, pack.key_change)
 
 
 def _settle(conn: Connection, accepted: Sequence[Candidate]) -> None:
@@ -232,6 +270,16 @@ def _outcome(verdicts: Sequence[Verdict]) -> Outcome:
         conflicts=_count(verdicts, Conflict),
         quarantined=_count(verdicts, Quarantined),
         owed=frozenset(owed),
+    )
+
+
+def _sum(*outcomes: Outcome) -> Outcome:
+    return Outcome(
+        accepted=sum(one.accepted for one in outcomes),
+        duplicates=sum(one.duplicates for one in outcomes),
+        conflicts=sum(one.conflicts for one in outcomes),
+        quarantined=sum(one.quarantined for one in outcomes),
+        owed=frozenset[Stream]().union(*(one.owed for one in outcomes)),
     )
 
 

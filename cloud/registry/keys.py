@@ -1,21 +1,30 @@
-"""Which gateways there are, and the public keys whose signature makes a pack theirs."""
+"""Which gateways there are, and the public keys whose signature makes a pack theirs.
+
+Invariants: a key that ended signs nothing from its end on, in its stream and in any stream begun later; below it, and
+in the streams from before, it stays good, whenever a pack comes in; of two ends of one key the first one counts;
+every key and every revocation is a leaf of the ledger.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from cloud.db import tables
 from cloud.errors import Rejected
 from cloud.ledger import log
 from standards import cose
+from wire.pack import KeyChange
 from wire.topics import is_gateway_name
+
+_log = logging.getLogger(__name__)
 
 KEY_BYTES = 32  # a raw Ed25519 public key, RFC 8032 §5.1.5
 FILE_MAX_BYTES = 4096  # a public half is about 130 bytes
@@ -33,12 +42,30 @@ class PublicHalf(msgspec.Struct, frozen=True):
     simulated: bool = False
 
 
+class KeyEnd(msgspec.Struct, frozen=True):
+    """Where a key ends: at `first_seq` of `stream`. older: the streams from before, in which it stays good.
+
+    cause: changed (it named its successor itself) or revoked.
+    """
+
+    cause: str
+    stream: bytes
+    first_seq: int
+    older: frozenset[bytes] = frozenset()
+    successor: bytes | None = None
+
+    def forbids(self, stream: bytes, seq: int) -> bool:
+        """Whether the key may no longer sign this number."""
+        return seq >= self.first_seq if stream == self.stream else stream not in self.older
+
+
 class GatewayKey(msgspec.Struct, frozen=True):
-    """A key that may sign for a gateway, until `revoked_ms` (by time of receipt)."""
+    """A key that may sign for a gateway: until `revoked_ms` by time of receipt, up to `end` by number."""
 
     kid: bytes
     public_key: bytes
     revoked_ms: int | None = None
+    end: KeyEnd | None = None
 
 
 def read_public_half(path: Path) -> PublicHalf:
@@ -70,19 +97,33 @@ def add_gateway(conn: Connection, half: PublicHalf, now_ms: int) -> bool:
     if known is None:
         conn.execute(insert(table).values(name=half.gateway, simulated=half.simulated, added_ms=now_ms))
     else:
-        if all(key.public_key != raw for key in keys_of(conn, half.gateway)):
+        keys = keys_of(conn, half.gateway)
+        same = [key for key in keys if key.public_key == raw]
+        if any(_is_revoked(key) for key in same):
+            raise RegistryError(f"gateway {half.gateway}: this key was revoked; the gateway needs a new one")
+        if not same and not all(_is_revoked(key) for key in keys):
             raise RegistryError(
-                f"gateway {half.gateway}: is known with another key. If its buffer or card was replaced, give the "
-                "gateway another name; a key change must come signed by the old key, in the gateway's own stream"
+                f"gateway {half.gateway}: is known with another key. If its card was lost, revoke that one first "
+                f"(`coldproof cloud gateway revoke {half.gateway}`), or give the gateway another name; a key change "
+                "must come signed by the old key, in the gateway's own stream"
             )
         if half.simulated:
             mark_simulated(conn, [half.gateway])
-        return False
-    kid = cose.key_id(Ed25519PublicKey.from_public_bytes(raw))
-    row = {"gateway": half.gateway, "kid": kid, "public_key": raw, "added_ms": now_ms, "revoked_ms": None}
-    conn.execute(insert(tables.gateway_key).values(row))
-    log.append(conn, "key", payload=key_payload(half.gateway, raw), ref=half.gateway)
+        if same:
+            return False
+    _insert_key(conn, half.gateway, raw, now_ms)
     return True
+
+
+def _is_revoked(key: GatewayKey) -> bool:
+    return key.revoked_ms is not None or (key.end is not None and key.end.cause == "revoked")
+
+
+def _insert_key(conn: Connection, gateway: str, raw: bytes, now_ms: int) -> None:
+    kid = cose.key_id(Ed25519PublicKey.from_public_bytes(raw))
+    row = {"gateway": gateway, "kid": kid, "public_key": raw, "added_ms": now_ms, "revoked_ms": None}
+    conn.execute(insert(tables.gateway_key).values(row))
+    log.append(conn, "key", payload=key_payload(gateway, raw), ref=gateway)
 
 
 def key_payload(gateway: str, public_key: bytes) -> bytes:
@@ -98,11 +139,135 @@ def keys_of(conn: Connection, gateway: str) -> list[GatewayKey]:
 def keys_of_many(conn: Connection, gateways: Iterable[str]) -> dict[str, list[GatewayKey]]:
     """The keys of several gateways; unknown gateways are missing."""
     table = tables.gateway_key
-    query = select(table).where(table.c.gateway.in_(set(gateways))).order_by(table.c.gateway, table.c.kid)
+    names = set(gateways)
+    query = select(table).where(table.c.gateway.in_(names)).order_by(table.c.gateway, table.c.kid)
+    ends = _ends(conn, names)
     found: dict[str, list[GatewayKey]] = {}
     for row in conn.execute(query):
-        found.setdefault(row.gateway, []).append(GatewayKey(row.kid, row.public_key, row.revoked_ms))
+        key = GatewayKey(row.kid, row.public_key, row.revoked_ms, ends.get((row.gateway, row.kid)))
+        found.setdefault(row.gateway, []).append(key)
     return found
+
+
+class SignedPack(msgspec.Struct, frozen=True):
+    """What a pack on record says about keys. kid: of the key that signed it."""
+
+    gateway: str
+    kid: bytes
+    stream: bytes
+    predecessor: bytes | None
+    change: KeyChange | None
+
+
+def note_packs(conn: Connection, packs: Iterable[SignedPack], now_ms: int) -> None:
+    """Take in what packs say about keys, in the transaction that records them."""
+    for one in packs:
+        if one.change is not None:
+            _change(conn, one, one.change, now_ms)
+        if one.predecessor is not None:
+            _note_older(conn, one, one.predecessor)
+
+
+def end_key(conn: Connection, gateway: str, kid: bytes, end: KeyEnd, now_ms: int) -> bool:
+    """Set where a key ends, in the caller's write transaction; False when that is known already."""
+    if (gateway, kid) in _ends(conn, {gateway}):
+        return False
+    row = {"gateway": gateway, "kid": kid, "cause": end.cause, "stream": end.stream, "first_seq": end.first_seq}
+    row |= {"successor": end.successor, "ended_ms": now_ms}
+    conn.execute(insert(tables.key_end).values(row))
+    for stream in end.older:
+        _insert_older(conn, gateway, kid, stream)
+    return True
+
+
+def revoke_key(
+    conn: Connection, gateway: str, kid: bytes, *, from_place: tuple[bytes, int] | None, reason: str, now_ms: int
+) -> None:
+    """Take a key back, in the caller's write transaction; the revocation becomes a leaf.
+
+    from_place: stream and the first seq the key may no longer sign, in it and in every stream not known yet; None:
+    nothing that comes in from now on, whatever its number. Raises RegistryError for a key the gateway never had.
+    """
+    table = tables.gateway_key
+    here = (table.c.gateway == gateway, table.c.kid == kid)
+    if conn.execute(select(table.c.kid).where(*here)).one_or_none() is None:
+        raise RegistryError(f"gateway {gateway}: has no key {kid.hex()}; `coldproof cloud gateway show {gateway}`")
+    if from_place is None:
+        conn.execute(update(table).where(*here, table.c.revoked_ms.is_(None)).values(revoked_ms=now_ms))
+    else:
+        stream, first_seq = from_place
+        _replace_end(conn, gateway, kid, KeyEnd("revoked", stream, first_seq), now_ms)
+    note_revocation(conn, Revocation(gateway, "key", kid.hex(), from_place and from_place[1], reason, now_ms))
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """What was taken back. kind: key or link; subject: the key's id, or the certificate's serial, in hex."""
+
+    gateway: str
+    kind: str
+    subject: str
+    from_seq: int | None
+    reason: str
+    revoked_ms: int
+
+
+def note_revocation(conn: Connection, one: Revocation) -> None:
+    """Put a revocation on record, as a leaf over its JSON."""
+    leaf_index = log.append(conn, "key", payload=msgspec.json.encode(one), ref=one.gateway)
+    conn.execute(insert(tables.revocation).values(leaf_index=leaf_index, **msgspec.structs.asdict(one)))
+
+
+def _replace_end(conn: Connection, gateway: str, kid: bytes, end: KeyEnd, now_ms: int) -> None:
+    """A revocation stands in the place of a change: somebody may have made that one with a stolen key."""
+    for table in (tables.key_end, tables.key_older_stream):
+        conn.execute(delete(table).where(table.c.gateway == gateway, table.c.kid == kid))
+    older = frozenset(streams_of(conn, gateway) - {end.stream})
+    end_key(conn, gateway, kid, msgspec.structs.replace(end, older=older), now_ms)
+
+
+def streams_of(conn: Connection, gateway: str) -> set[bytes]:
+    """Every stream of a gateway that something is known of."""
+    table = tables.settled
+    return set(conn.scalars(select(table.c.stream).where(table.c.gateway == gateway).distinct()))
+
+
+def _change(conn: Connection, pack: SignedPack, change: KeyChange, now_ms: int) -> None:
+    successor = cose.key_id(Ed25519PublicKey.from_public_bytes(change.public_key))
+    older = frozenset(streams_of(conn, pack.gateway) - {pack.stream})
+    end = KeyEnd("changed", pack.stream, change.first_seq, older, successor)
+    if not end_key(conn, pack.gateway, pack.kid, end, now_ms):
+        _log.warning("a second end of a key is not believed: gateway=%s kid=%s", pack.gateway, pack.kid.hex())
+        return
+    if all(key.public_key != change.public_key for key in keys_of(conn, pack.gateway)):
+        _insert_key(conn, pack.gateway, change.public_key, now_ms)
+    _log.info("key changed: gateway=%s old=%s new=%s", pack.gateway, pack.kid.hex(), successor.hex())
+
+
+def _note_older(conn: Connection, pack: SignedPack, predecessor: bytes) -> None:
+    """A stream that this one goes on from is older than the key's end, if this one is."""
+    end = _ends(conn, {pack.gateway}).get((pack.gateway, pack.kid))
+    if end is not None and predecessor != end.stream and predecessor not in end.older:
+        _insert_older(conn, pack.gateway, pack.kid, predecessor)
+
+
+def _insert_older(conn: Connection, gateway: str, kid: bytes, stream: bytes) -> None:
+    conn.execute(insert(tables.key_older_stream).values(gateway=gateway, kid=kid, stream=stream))
+
+
+def _ends(conn: Connection, gateways: set[str]) -> dict[tuple[str, bytes], KeyEnd]:
+    ends, older = tables.key_end, tables.key_older_stream
+    rows = conn.execute(select(ends).where(ends.c.gateway.in_(gateways))).all()
+    if not rows:
+        return {}
+    streams: dict[tuple[str, bytes], set[bytes]] = {}
+    for row in conn.execute(select(older).where(older.c.gateway.in_(gateways))):
+        streams.setdefault((row.gateway, row.kid), set()).add(row.stream)
+    return {
+        (row.gateway, row.kid): KeyEnd(
+            row.cause, row.stream, row.first_seq, frozenset(streams.get((row.gateway, row.kid), ())), row.successor
+        )
+        for row in rows
+    }
 
 
 def mark_simulated(conn: Connection, gateways: Iterable[str]) -> None:

@@ -1,0 +1,223 @@
+"""Keys change and end inside the record: by number, whenever a pack comes in; or by time of receipt, when revoked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, func, select
+
+from cloud.db import tables
+from cloud.db.engine import reading, writing
+from cloud.enrol import revocation
+from cloud.ingest.record import Arrival, Outcome, record
+from cloud.ledger import log
+from cloud.registry import keys
+from cloud.registry.keys import RegistryError
+from tests.cloud.field import START_MS, Gateway
+from wire.pack import KeyChange, Loss, Pack, StreamHead
+
+OLD, NEW, THIRD = (Gateway("gw-kho-01", seed=seed) for seed in (1, 2, 3))
+LATER = hashlib.sha256(b"a stream begun later").digest()[:16]
+EARLIER = hashlib.sha256(b"a stream from before").digest()[:16]
+
+Come = Callable[..., Outcome]
+
+
+def _pack(seq: int, *, stream: bytes = OLD.stream, change: Gateway | None = None, **entries: object) -> Pack:
+    """A pack of the one gateway, whoever signs it; `change` names the next key from the next seq on."""
+    pack = msgspec.structs.replace(OLD.pack(seq), stream=stream, **entries)
+    if change is None:
+        return pack
+    return msgspec.structs.replace(pack, key_change=KeyChange(change.key.public_key().public_bytes_raw(), seq + 1))
+
+
+@pytest.fixture
+def come(engine: Engine, gateway: Gateway) -> Come:
+    """Packs come in, as one group."""
+
+    def record_them(*envelopes: bytes, at_ms: int = START_MS) -> Outcome:
+        return record(engine, [Arrival(OLD.topic, envelope, at_ms) for envelope in envelopes])
+
+    return record_them
+
+
+@pytest.fixture
+def refusals(engine: Engine) -> Callable[[], Sequence[str]]:
+    """Why messages lie in the quarantine, in order."""
+
+    def reasons() -> Sequence[str]:
+        with reading(engine) as conn:
+            return list(conn.scalars(select(tables.quarantine.c.reason).order_by(tables.quarantine.c.id)))
+
+    return reasons
+
+
+def _stored(engine: Engine) -> list[int]:
+    with reading(engine) as conn:
+        return list(conn.scalars(select(tables.pack.c.seq).order_by(tables.pack.c.seq)))
+
+
+def test_next_key_signs_from_its_first_seq_on(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(1)), OLD.seal(_pack(2, change=NEW)))
+    assert come(NEW.seal(_pack(3)), NEW.seal(_pack(4))).accepted == 2
+    assert _stored(engine) == [1, 2, 3, 4]
+    assert refusals() == []
+
+
+def test_change_and_successors_may_come_in_one_group_in_any_order(come: Come, engine: Engine, refusals):
+    group = [THIRD.seal(_pack(6)), NEW.seal(_pack(5, change=THIRD)), NEW.seal(_pack(4)), OLD.seal(_pack(3, change=NEW))]
+    outcome = come(*group)
+    assert _stored(engine) == [3, 4, 5, 6]
+    assert refusals() == []
+    assert outcome.accepted == 4
+    assert outcome.owed == {(OLD.name, OLD.stream)}
+
+
+def test_packs_that_came_before_their_key_are_judged_again(come: Come, engine: Engine, refusals):
+    assert come(NEW.seal(_pack(9)), NEW.seal(_pack(8))).quarantined == 2
+    assert refusals() == ["unknown_key", "unknown_key"]
+    outcome = come(OLD.seal(_pack(7, change=NEW)), at_ms=START_MS + 5)
+    assert (outcome.accepted, refusals(), _stored(engine)) == (3, [], [7, 8, 9])
+    with reading(engine) as conn:
+        received = list(conn.scalars(select(tables.pack.c.received_ms).order_by(tables.pack.c.seq)))
+    assert received == [START_MS + 5, START_MS, START_MS]
+
+
+def test_what_another_key_signed_stays_in_quarantine(come: Come, refusals):
+    come(NEW.seal(_pack(9)), THIRD.seal(_pack(8)))
+    come(OLD.seal(_pack(7, change=NEW)))
+    assert refusals() == ["unknown_key"]
+
+
+def test_old_key_stays_good_below_whenever_received(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(5, change=NEW)))
+    come(NEW.seal(_pack(6)))
+    assert come(OLD.seal(_pack(2)), at_ms=START_MS + 10**10).accepted == 1
+    assert refusals() == []
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_old_key_signs_nothing_after_the_change(come: Come, engine: Engine, refusals, together: bool):
+    change, forged = OLD.seal(_pack(5, change=NEW)), [OLD.seal(_pack(seq)) for seq in (6, 7, 2**20)]
+    if together:
+        come(*forged, change)
+    else:
+        come(change)
+        come(*forged)
+    assert _stored(engine) == [5]
+    assert refusals() == ["superseded_key"] * 3
+
+
+def test_successor_streams_need_the_next_key(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(5, change=NEW)))
+    come(OLD.seal(_pack(1, stream=LATER)))
+    assert refusals() == ["superseded_key"]
+    assert come(NEW.seal(_pack(1, stream=LATER))).accepted == 1
+    come(OLD.seal(_pack(2, stream=LATER)))  # known by now, and still not the old key's
+    assert refusals() == ["superseded_key"] * 2
+
+
+def test_streams_from_before_stay_the_old_keys(come: Come, refusals):
+    come(OLD.seal(_pack(3, stream=EARLIER)))
+    come(OLD.seal(_pack(5, change=NEW)))
+    assert come(OLD.seal(_pack(1, stream=EARLIER))).accepted == 1
+    assert refusals() == []
+
+
+def test_stream_from_before_may_become_known_after_the_change(come: Come, refusals):
+    come(OLD.seal(_pack(5, change=NEW)))
+    come(OLD.seal(_pack(7, stream=EARLIER)))
+    assert refusals() == ["superseded_key"]
+    come(OLD.seal(_pack(1, predecessor=StreamHead(EARLIER, 9, bytes(32)))))
+    assert come(OLD.seal(_pack(8, stream=EARLIER))).accepted == 1
+
+
+def test_ended_key_declares_nothing_lost_that_is_not_its_own(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(1, stream=EARLIER)))
+    come(OLD.seal(_pack(5, change=NEW)))
+    for stream, last in ((OLD.stream, 6), (OLD.stream, None), (LATER, 1)):
+        come(OLD.seal(_pack(2, stream=EARLIER, losses=[Loss(stream, 1, last, None, "lost", "a lie")])))
+    assert refusals() == ["superseded_key"] * 3
+    assert come(OLD.seal(_pack(4, losses=[Loss(OLD.stream, 1, 3, None, "lost", "true")]))).accepted == 1
+
+
+def test_first_end_of_a_key_counts(come: Come, engine: Engine):
+    come(OLD.seal(_pack(5, change=NEW)))
+    come(OLD.seal(_pack(3, change=THIRD)))
+    with reading(engine) as conn:
+        known = {key.kid: key.end for key in keys.keys_of(conn, OLD.name)}
+    assert set(known) == {OLD.kid, NEW.kid}
+    assert known[OLD.kid] is not None
+    assert known[OLD.kid].first_seq == 6
+
+
+def test_next_key_is_a_leaf(come: Come, engine: Engine):
+    come(OLD.seal(_pack(5, change=NEW)))
+    payload = keys.key_payload(OLD.name, NEW.key.public_key().public_bytes_raw())
+    with reading(engine) as conn:
+        leaves = [log.read_leaf(conn, at) for at in range(log.head(conn).size)]
+    assert hashlib.sha256(payload).digest() in {leaf.hash for leaf in leaves if leaf is not None}
+
+
+def test_change_is_taken_once_though_it_comes_twice(come: Come, engine: Engine):
+    change = OLD.seal(_pack(5, change=NEW))
+    assert come(change, change).duplicates == 1
+    assert come(change).duplicates == 1
+    with reading(engine) as conn:
+        assert len(keys.keys_of(conn, OLD.name)) == 2
+
+
+# --- revocation -------------------------------------------------------------------------------------------------------
+
+
+def _revoke(engine: Engine, *, from_seq: int | None, kid: bytes | None = OLD.kid, now_ms: int = START_MS + 100) -> None:
+    with writing(engine) as conn:
+        revocation.revoke(conn, OLD.name, kid=kid, link=False, from_seq=from_seq, reason="stolen", now_ms=now_ms)
+
+
+def test_revocation_as_of_now_refuses_what_comes_later_and_keeps_what_came(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(1)))
+    _revoke(engine, from_seq=None)
+    come(OLD.seal(_pack(2)), at_ms=START_MS + 100)
+    assert refusals() == ["revoked_key"]
+    assert come(OLD.seal(_pack(3)), at_ms=START_MS + 99).accepted == 1
+    assert _stored(engine) == [1, 3]
+
+
+def test_revocation_by_number_keeps_what_lies_below_whenever_received(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(5)))
+    _revoke(engine, from_seq=10)
+    assert come(OLD.seal(_pack(9)), at_ms=START_MS + 10**10).accepted == 1
+    come(OLD.seal(_pack(10)), OLD.seal(_pack(1, stream=LATER)))
+    assert refusals() == ["revoked_key"] * 2
+
+
+def test_revocation_counts_over_a_change_made_with_the_stolen_key(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(5, change=NEW)))
+    _revoke(engine, from_seq=4)
+    come(OLD.seal(_pack(4)))
+    assert refusals() == ["revoked_key"]
+
+
+def test_revocation_is_on_record_with_its_reason_and_is_a_leaf(come: Come, engine: Engine):
+    come(OLD.seal(_pack(1)))
+    _revoke(engine, from_seq=7)
+    with reading(engine) as conn:
+        row = conn.execute(select(tables.revocation)).one()
+        leaf = log.read_leaf(conn, row.leaf_index)
+    assert (row.kind, row.subject, row.from_seq, row.reason) == ("key", OLD.kid.hex(), 7, "stolen")
+    assert leaf is not None
+    assert (leaf.kind, leaf.ref) == ("key", OLD.name)
+
+
+@pytest.mark.parametrize(
+    ("kid", "from_seq", "words"), [(b"unknown!", None, "has no key"), (OLD.kid, 3, "nothing ever came")]
+)
+def test_impossible_revocation_changes_nothing(come: Come, engine: Engine, kid: bytes, from_seq: int, words: str):
+    with pytest.raises(RegistryError, match=words):
+        _revoke(engine, kid=kid, from_seq=from_seq)
+    with reading(engine) as conn:
+        assert conn.scalar(select(func.count()).select_from(tables.revocation)) == 0

@@ -5,6 +5,7 @@
     [broker]  host, port, username, password, client_id   [broker.tls] ca, certificate, key
     [web]     host, port
     [ingest]  group_packs, group_window_ms, receipt_every_ms
+    [enrol]   broker_host, broker_port, certificate_days, broker_dir
 
 Relative paths start at the file's folder. Without `database_url` the database is `cloud.db` in `data_dir`.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
 from cloud import strict_toml
 from cloud.db.engine import sqlite_url
+from wire import enrolment as wire
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -60,6 +63,18 @@ class IngestConfig(msgspec.Struct, frozen=True):
     receipt_every_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
 
 
+class EnrolConfig(msgspec.Struct, frozen=True):
+    """What enrolled gateways are told and given. broker_host: where they find the broker; the host of public_url.
+
+    broker_dir: the folder of `broker-config`, where the list of revoked certificates goes.
+    """
+
+    broker_host: Annotated[str, msgspec.Meta(pattern=wire.HOST_PATTERN)] | None = None
+    broker_port: Port = 8883
+    certificate_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 730
+    broker_dir: Path | None = None
+
+
 class CloudConfig(msgspec.Struct, frozen=True):
     """Everything `serve` needs. Paths are absolute; public_url: how people reach us, for links and QR codes."""
 
@@ -70,6 +85,12 @@ class CloudConfig(msgspec.Struct, frozen=True):
     broker: BrokerConfig = BrokerConfig()
     web: WebConfig = WebConfig()
     ingest: IngestConfig = IngestConfig()
+    enrol: EnrolConfig = EnrolConfig()
+
+    @property
+    def public_host(self) -> str:
+        """The host in public_url."""
+        return urlsplit(self.public_url).hostname or "127.0.0.1"
 
 
 class _CloudTable(msgspec.Struct, frozen=True):
@@ -88,6 +109,7 @@ class _File(msgspec.Struct, frozen=True):
     broker: BrokerConfig = BrokerConfig()
     web: WebConfig = WebConfig()
     ingest: IngestConfig = IngestConfig()
+    enrol: EnrolConfig = EnrolConfig()
 
 
 def load(path: Path) -> CloudConfig:
@@ -118,4 +140,5 @@ def _resolve(file: _File, base: Path) -> CloudConfig:
         broker=msgspec.structs.replace(file.broker, tls=tls),
         web=file.web,
         ingest=file.ingest,
+        enrol=msgspec.structs.replace(file.enrol, broker_dir=file.enrol.broker_dir and base / file.enrol.broker_dir),
     )

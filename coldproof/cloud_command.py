@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from cloud.clock import system_now_ms
 from cloud.config import CloudConfig
 from cloud.db.engine import migrate as migrate_database
 from cloud.db.engine import open_engine, reading, writing
-from cloud.enrol import authority, broker, links
+from cloud.enrol import admission, authority, broker, links, revocation
 from cloud.errors import CloudError
 from cloud.ingest import quarantine
 from cloud.keys import PUBLIC_FILE, load_or_create
@@ -28,6 +29,7 @@ from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
 from cloud.registry import query as registry_query
 from coldproof.outcome import printable, told
+from wire.topics import is_gateway_name
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the cloud and look after it.")
 gateway_app = typer.Typer(no_args_is_help=True, help="Gateways the cloud accepts packs from.")
@@ -43,6 +45,8 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="The cloud's
 DataOption = Annotated[Path | None, typer.Option("--data-dir", help="The data folder, when there is no file.")]
 DEFAULT_DATA_DIR = Path("data")
 PORT_MAX = 65_535
+DAY_MS = 86_400_000
+WARN_DAYS = 20  # gateways renew from 30 days on; ten days of failing are worth a word
 
 
 @app.command("serve")
@@ -133,12 +137,111 @@ def gateway_add(file: Path, config: ConfigOption = None, data_dir: DataOption = 
         typer.echo(f"gateway {half.gateway}: {'added' if added else 'is known with this key already'}")
 
 
+@gateway_app.command("invite")
+def gateway_invite(
+    name: str,
+    valid: Annotated[str, typer.Option(help="How long the code is good: 90m, 24h, 7d.")] = "24h",
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Print a one-time code for `coldproof edge enrol` on the gateway NAME; it is kept nowhere."""
+    with told():
+        settings = _config(config, data_dir)
+        valid_ms = _duration_ms(valid)
+        if not is_gateway_name(name):
+            raise CloudError(f"{name[:80]!r}: a gateway's name has 1 to 63 lower-case letters, digits and `-`")
+        now_ms, key = system_now_ms(), load_or_create(settings.data_dir)
+        with _database(settings) as engine, writing(engine) as conn:
+            known = registry_keys.keys_of(conn, name)
+            try:
+                code = admission.invite(conn, name, url=settings.public_url, key=key, now_ms=now_ms, valid_ms=valid_ms)
+            except ValueError as error:
+                raise CloudError(f"public_url: {error}") from error
+        typer.echo(code)
+        broker_host = settings.enrol.broker_host or settings.public_host
+        typer.echo(f"good until {_time(now_ms + valid_ms)}, once, for {name}; it will look for", err=True)
+        typer.echo(f"the cloud at {settings.public_url}", err=True)
+        typer.echo(f"the broker at {broker_host}:{settings.enrol.broker_port}", err=True)
+        if known:
+            typer.echo(f"{name} is known already: with the code it must show the signing key it has", err=True)
+
+
 @gateway_app.command("list")
 def gateway_list(config: ConfigOption = None, data_dir: DataOption = None) -> None:
-    """Print the gateways, one per line."""
+    """Print the gateways, one per line, with how long their link certificates are good."""
     with told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+        expiries, now_ms = links.expiries(conn), system_now_ms()
         for one in registry_query.gateways(conn):
-            typer.echo(f"{one.name}\t{'simulated' if one.simulated else 'real'}\tadded {_time(one.added_ms)}")
+            kind = "simulated" if one.simulated else "real"
+            link = _expiry(expiries.get(one.name), now_ms)
+            typer.echo(f"{one.name}\t{kind}\tadded {_time(one.added_ms)}\t{link}")
+
+
+@gateway_app.command("show")
+def gateway_show(name: str, config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Print a gateway's signing keys and link certificates, and until where each of them is good."""
+    with told(), _database(_config(config, data_dir)) as engine, reading(engine) as conn:
+        keys = registry_keys.keys_of(conn, name)
+        if not keys:
+            raise CloudError(f"gateway {name}: not in the registry; `coldproof cloud gateway list` shows what is")
+        for key in keys:
+            typer.echo(f"key\t{key.kid.hex()}\t{_key_state(key)}")
+        for one in links.of_gateway(conn, name):
+            state = f"revoked {_time(one.revoked_ms)}" if one.revoked_ms else f"good until {_time(one.expires_ms)}"
+            typer.echo(f"link\t{one.serial}\t{state}")
+
+
+@gateway_app.command("revoke")
+def gateway_revoke(
+    name: str,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    key: Annotated[str | None, typer.Option(help="Only this signing key, by its id (`gateway show`).")] = None,
+    link: Annotated[bool, typer.Option("--link", help="Only the link certificates.")] = False,
+    from_seq: Annotated[
+        int | None, typer.Option(min=1, help="From this number of its newest stream on; without it: as of now.")
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Take back a gateway's signing keys and link certificates; what came in before stays on record."""
+    with told():
+        settings = _config(config, data_dir)
+        if key is not None and link:
+            raise CloudError("give --key or --link, or neither for both")
+        kid = None if key is None else _kid(key)
+        now_ms = system_now_ms()
+        issuer = authority.load_or_create(settings.data_dir, now_ms)
+        with _database(settings) as engine, writing(engine) as conn:
+            if link:
+                serials = revocation.revoke_links(conn, name, reason=reason, now_ms=now_ms)
+                withdrawn = revocation.Withdrawn([], serials)
+            else:
+                registered_ms = open_clock(settings)()
+                withdrawn = revocation.revoke(
+                    conn, name, kid=kid, link=key is None, from_seq=from_seq, reason=reason, now_ms=registered_ms
+                )
+            revoked = links.revocation_list(conn, issuer, now_ms)
+        for one in withdrawn.keys:
+            typer.echo(f"key {one}: revoked {'as of now' if from_seq is None else f'from seq {from_seq} on'}")
+        for one in withdrawn.certificates:
+            typer.echo(f"link certificate {one}: revoked")
+        if withdrawn.certificates:
+            _tell_broker(settings, revoked, name)
+        if not withdrawn.keys and not withdrawn.certificates:
+            raise CloudError(f"gateway {name}: there is nothing to revoke; see `coldproof cloud gateway show {name}`")
+
+
+@gateway_app.command("disconnect")
+def gateway_disconnect(name: str, config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """End the gateway's present connection; whoever's certificate is still good comes back."""
+    with told():
+        settings = _config(config, data_dir)
+        now_ms = system_now_ms()
+        issuer = authority.load_or_create(settings.data_dir, now_ms)
+        host = settings.enrol.broker_host or settings.public_host
+        revocation.push_out(issuer, name, host=host, port=settings.enrol.broker_port, now_ms=now_ms)
+        typer.echo(f"{name}: was disconnected, if it was connected")
 
 
 @registry_app.command("load")
@@ -238,6 +341,53 @@ def _database(config: CloudConfig) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _tell_broker(settings: CloudConfig, revoked: bytes, name: str) -> None:
+    """Put the list of revoked certificates where the broker reads it."""
+    folder = settings.enrol.broker_dir
+    if folder is None:
+        path = settings.data_dir / broker.REVOKED
+        broker.write_for_broker(path, revoked)
+        typer.echo(f"copy {path} to the broker's folder (or name that folder in [enrol] broker_dir), and")
+    else:
+        path = folder / broker.REVOKED
+        broker.write_for_broker(path, revoked)
+        typer.echo(f"written: {path}")
+    typer.echo(f"reload the broker, then end the present connection: coldproof cloud gateway disconnect {name}")
+
+
+def _key_state(key: registry_keys.GatewayKey) -> str:
+    states = []
+    if key.end is not None:
+        states.append(f"{key.end.cause} from seq {key.end.first_seq} of stream {key.end.stream.hex()} on")
+    if key.revoked_ms is not None:
+        states.append(f"revoked {_time(key.revoked_ms)}")
+    return "; ".join(states) or "good"
+
+
+def _expiry(expires_ms: int | None, now_ms: int) -> str:
+    if expires_ms is None:
+        return "no link certificate of ours"
+    days = (expires_ms - now_ms) // DAY_MS
+    if days < 0:
+        return f"LINK CERTIFICATE EXPIRED {_time(expires_ms)}: enrol it again"
+    warning = f"LINK CERTIFICATE EXPIRES IN {days} DAYS: it should have renewed it" if days < WARN_DAYS else "link"
+    return f"{warning} until {_time(expires_ms)}" if warning == "link" else warning
+
+
+def _duration_ms(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
+    if found is None:
+        raise CloudError(f"--valid {text!r}: write a number with m, h or d, as in 24h")
+    return int(found[1]) * {"m": 60_000, "h": 3_600_000, "d": DAY_MS}[found[2]]
+
+
+def _kid(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise CloudError(f"--key {text!r}: not the id of a key; `coldproof cloud gateway show` lists them") from error
 
 
 def _time(at_ms: int) -> str:

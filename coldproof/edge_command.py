@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,8 +16,13 @@ import typer
 from edge.agent import serve
 from edge.buffer.base import BufferUnusable
 from edge.config import ConfigError, GatewayConfig, load_config
+from edge.enrol import EnrolError, expires_at
+from edge.enrol import enrol as enrol_gateway
+from edge.first_config import read_gateway_table, settle_configuration
 from edge.health import Health, StatusError, read_health
-from edge.keys import PUBLIC_NAME, KeyFileError, load_cloud_key, load_or_make
+from edge.keys import NEXT_NAME, PUBLIC_NAME, KeyFileError, load_cloud_key, load_or_make, make_next
+from edge.letterbox import CloudRefused, CloudUnreachable
+from wire.enrolment import CodeError, read_code
 from wire.simtime import SharedSimTime, SimTimeError
 
 UNUSABLE = 2  # exit status: the input needs a person
@@ -74,6 +80,46 @@ def key(config: Config) -> None:
     except KeyFileError as error:
         _fail(str(error))
     typer.echo(loaded.data_dir / PUBLIC_NAME)
+
+
+@app.command()
+def enrol(
+    code: Annotated[str, typer.Argument(metavar="CODE", help="From `coldproof cloud gateway invite`; - reads it.")],
+    config: Annotated[Path, typer.Option(help="The gateway's configuration; written if it isn't there yet.")],
+    data_dir: Annotated[
+        Path, typer.Option(help="Where key and buffer are, for a configuration that isn't there yet.")
+    ] = Path("/var/lib/coldproof-edge"),
+) -> None:
+    """Make this gateway known to the cloud that gave out CODE; harmless to repeat until the code is used up."""
+    try:
+        invited = read_code(sys.stdin.read() if code == "-" else code)
+        table = read_gateway_table(config)
+        name, folder = (invited.gateway, data_dir.absolute()) if table is None else (table.name, table.data_dir)
+        simulated = table is not None and table.simulated
+        identity = load_or_make(folder, name, simulated=simulated)
+        place = enrol_gateway(invited, folder, identity)
+        done = settle_configuration(config, invited.gateway, folder, place)
+    except (CodeError, ConfigError, EnrolError, KeyFileError, CloudRefused) as error:
+        _fail(str(error))
+    except CloudUnreachable as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    expires = expires_at(folder)
+    typer.echo(f"{name}: enrolled at {place.cloud_url}; link certificate good until {expires:%Y-%m-%d}")
+    typer.echo(done)
+
+
+@app.command("rotate-key")
+def rotate_key(config: Config) -> None:
+    """Make the gateway's next signing key; the gateway takes it up within seconds, or at its next start."""
+    loaded = _load(config)
+    try:
+        identity = load_or_make(loaded.data_dir, loaded.name, simulated=loaded.simulated_time is not None)
+        successor = make_next(loaded.data_dir, identity)
+    except KeyFileError as error:
+        _fail(str(error))
+    typer.echo(f"{loaded.name}: key {identity.kid.hex()} will be followed by {successor.kid.hex()}")
+    typer.echo(f"done when {NEXT_NAME} is gone from {loaded.data_dir}: the cloud has then receipted the change")
 
 
 @app.command()

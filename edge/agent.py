@@ -27,8 +27,9 @@ from edge.drivers.base import DriverContext
 from edge.drivers.links import Links
 from edge.health import Health, buffer_health, keep_writing, write_health
 from edge.intake import Intake
-from edge.keys import load_cloud_key, load_or_make
+from edge.keys import load_cloud_key, load_next, load_or_make
 from edge.limits import Limits
+from edge.rotation import keep_renewing, keep_rotating
 from edge.supervisor import Supervisor
 from edge.timekeeping import keep_time
 from edge.uplink.uplink import Uplink
@@ -70,7 +71,12 @@ async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop |
     path = config.data_dir / BUFFER_NAME
     try:
         async with SqliteBuffer(
-            path, gateway.identity, config.buffer, seal_options=config.seal, limits=Limits(config.limits)
+            path,
+            gateway.identity,
+            config.buffer,
+            seal_options=config.seal,
+            successor=gateway.successor,
+            limits=Limits(config.limits),
         ) as buffer:
             await gateway.live(buffer, stop or Stop())
     except BaseExceptionGroup as group:
@@ -117,6 +123,7 @@ class _Gateway:
         self._clock = clock
         simulated = not isinstance(clock, SystemClock)
         self.identity = load_or_make(config.data_dir, config.name, simulated=simulated)
+        self.successor = load_next(config.data_dir, self.identity)
         self._version = _version()
         self._supervisors: list[Supervisor] = []
 
@@ -141,6 +148,8 @@ class _Gateway:
             sealing = group.create_task(self._seal_when_ripe(buffer, uplink), name="sealer")
             pacing = group.create_task(self._keep_pace(buffer, uplink), name="pace")
             timekeeping = group.create_task(keep_time(self._clock, buffer), name="timekeeping")
+            rotating = group.create_task(self._keep_rotating(buffer, uplink), name="key rotation")
+            renewing = group.create_task(self._keep_renewing(uplink), name="link renewal")
             async with intake, asyncio.TaskGroup() as devices:
                 tending = self._start_devices(devices, intake)
                 watching = group.create_task(keep_writing(self._config.data_dir, look, uplink.notify), name="health")
@@ -154,6 +163,8 @@ class _Gateway:
             carrying.cancel()
             watching.cancel()
             pacing.cancel()
+            rotating.cancel()
+            renewing.cancel()
         with contextlib.suppress(OSError):  # told while it ran
             write_health(self._config.data_dir, msgspec.structs.replace(look(), running=False))
 
@@ -205,6 +216,12 @@ class _Gateway:
         while True:
             buffer.set_pace(seal.after_s if uplink.state().connected else max(seal.after_s, seal.offline_after_s))
             await asyncio.sleep(LOOK_S * 10)
+
+    async def _keep_rotating(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
+        await keep_rotating(self._config.data_dir, self.identity, buffer, self._clock, notify=uplink.notify)
+
+    async def _keep_renewing(self, uplink: Uplink) -> None:
+        await keep_renewing(self._config.data_dir, self.identity, self._clock, renewed=uplink.show_new_certificate)
 
     async def _deliver(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
         """Seal the rest and give the uplink a moment to bring it away."""

@@ -1,7 +1,8 @@
 """The gateway's signing key, made on its first start, and the cloud's public key it was told to trust.
 
 The private half never leaves `gateway-key.pem` (owner-only, PKCS #8). The public half lies beside it as
-`gateway-public.json`, for `coldproof cloud gateway add`.
+`gateway-public.json`, for `coldproof cloud gateway add`. A key that is to follow lies in `gateway-key-next.pem` until
+the cloud is known to have taken it over (edge/rotation.py).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge.durable import make_folder, replace_file
+from edge.durable import make_folder, replace_file, sync_folder
 from standards import cose
 
 PRIVATE_NAME = "gateway-key.pem"
+NEXT_NAME = "gateway-key-next.pem"
 PUBLIC_NAME = "gateway-public.json"
 KEY_BYTES = 32  # RFC 8032 §5.1.5
 KEY_FILE_MAX_BYTES = 16 * 1024  # a key file is a few hundred bytes; this is not one
@@ -63,9 +65,37 @@ def load_or_make(folder: Path, gateway: str, *, simulated: bool = False) -> Iden
             replace_file(private, _to_pem(Ed25519PrivateKey.generate()), mode=0o600)
     except OSError as error:
         raise KeyFileError(f"{private}: the gateway's key cannot be written ({error}): check the folder") from error
-    key = _read_private(private)
-    _publish(folder / PUBLIC_NAME, key, gateway, simulated=simulated)
-    return Identity(gateway, key, cose.key_id(key.public_key()), simulated)
+    identity = _identity(private, gateway, simulated=simulated)
+    _publish(folder / PUBLIC_NAME, identity.key, gateway, simulated=simulated)
+    return identity
+
+
+def make_next(folder: Path, identity: Identity) -> Identity:
+    """The key that is to follow, made unless there is one already. Raises KeyFileError."""
+    path = folder / NEXT_NAME
+    try:
+        if not path.exists():
+            replace_file(path, _to_pem(Ed25519PrivateKey.generate()), mode=0o600)
+    except OSError as error:
+        raise KeyFileError(f"{path}: the next key cannot be written ({error}): check the folder") from error
+    return _identity(path, identity.gateway, simulated=identity.simulated)
+
+
+def load_next(folder: Path, identity: Identity) -> Identity | None:
+    """The key that is to follow, None when there is none. Raises KeyFileError."""
+    path = folder / NEXT_NAME
+    return _identity(path, identity.gateway, simulated=identity.simulated) if path.exists() else None
+
+
+def promote_next(folder: Path, successor: Identity) -> None:
+    """Put the next key in the place of the present one, in one durable step. Raises KeyFileError."""
+    private = folder / PRIVATE_NAME
+    try:
+        (folder / NEXT_NAME).replace(private)
+        sync_folder(folder)
+    except OSError as error:
+        raise KeyFileError(f"{private}: the next key cannot be put in its place ({error})") from error
+    _publish(folder / PUBLIC_NAME, successor.key, successor.gateway, simulated=successor.simulated)
 
 
 def load_cloud_key(text: str, base: Path) -> Ed25519PublicKey:
@@ -83,6 +113,11 @@ def load_cloud_key(text: str, base: Path) -> Ed25519PublicKey:
     if "." not in text:  # base64 never has a dot, a file name nearly always
         return _public_key(text, f"cloud_key = {text[:80]!r} is no file")
     raise KeyFileError(f"{path}: there is no such file; copy the cloud's public half (cloud-public.json) there")
+
+
+def _identity(path: Path, gateway: str, *, simulated: bool) -> Identity:
+    key = _read_private(path)
+    return Identity(gateway, key, cose.key_id(key.public_key()), simulated)
 
 
 def _to_pem(key: Ed25519PrivateKey) -> bytes:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -94,6 +95,11 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A private key as a file, without a password."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A public key as bytes to compare by: its point, compressed (SEC 1 §2.3.3)."""
+    return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 
 
 def issue_client(

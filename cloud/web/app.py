@@ -16,7 +16,7 @@ from cloud.config import CloudConfig
 from cloud.db.engine import reading
 from cloud.errors import CloudError, Retryable
 from cloud.health import Health, PartHealth
-from cloud.web import api, checks_page, lot_page, review, sign_in, start_page
+from cloud.web import api, checks_page, enrol, lot_page, review, sign_in, start_page
 from cloud.web.form import Refused
 from cloud.web.page import STATIC, Page, Site, open_page, render
 from cloud.web.security import HEADERS, SecurityHeaders
@@ -32,10 +32,11 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
     """
     app = FastAPI(title="coldproof", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     app.state.site = Site(engine, now, wall, config, Attempts())
+    app.state.enrolments = Attempts()  # apart from people's: one must not lock the other out
     app.state.health = lambda: Health(parts={})
     app.add_middleware(SecurityHeaders, https=config.public_url.startswith("https:"))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for part in (start_page, sign_in, review, lot_page, checks_page, api):
+    for part in (start_page, sign_in, review, lot_page, checks_page, enrol, api):
         app.include_router(part.router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_exception_handler(Refused, _refused)

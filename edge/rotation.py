@@ -1,0 +1,101 @@
+"""What a running gateway does for its own identity: follows a change of key through, renews its link certificate.
+
+A change of key, safe at every point: `edge rotate-key` makes the next key; the buffer writes the change into the
+stream, signed by the old key, and signs with the next one from there on; the next key takes the old one's place only
+when the cloud has receipted every pack of the old one, the change among them. Until then both are kept: a buffer
+that breaks before the change has arrived goes on with the key the cloud knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edge.buffer.base import Buffer, BufferFull
+from edge.clock import Clock
+from edge.enrol import RENEW_BEFORE, EnrolError, expires_at, read_place, renew
+from edge.keys import Identity, KeyFileError, load_next, load_or_make, promote_next
+from edge.letterbox import CloudRefused, CloudUnreachable
+from wire.envelope import open_envelope
+from wire.observation import ClockState
+
+LOOK_S = 5.0
+RENEWAL_LOOK_S = 6 * 3600.0
+RENEWAL_FIRST_S = 60.0  # let the gateway come up, and its clock be set
+
+log = logging.getLogger(__name__)
+
+
+async def keep_rotating(
+    folder: Path, identity: Identity, buffer: Buffer, clock: Clock, *, notify: Callable[[], None]
+) -> None:
+    """Follow changes of key through, until cancelled. Raises KeyFileError when a key cannot be read."""
+    told = ""
+    while True:
+        try:
+            if await follow(folder, identity, buffer, clock):
+                notify()
+            told = ""
+        except (BufferFull, KeyFileError) as error:
+            if str(error) != told:
+                log.error("the change of key waits: %s", error)
+            told = str(error)
+        await asyncio.sleep(LOOK_S)
+
+
+async def follow(folder: Path, identity: Identity, buffer: Buffer, clock: Clock) -> bool:
+    """Take the next step of a change of key, if one is under way; whether a pack was sealed.
+
+    Raises BufferFull, KeyFileError.
+    """
+    successor = load_next(folder, identity)
+    if successor is None:
+        return False
+    if buffer.kid != successor.kid:
+        await buffer.change_key(successor, clock.stamp())
+        log.info("key changed: next=%s", successor.kid.hex())
+        return True
+    oldest = await buffer.unsent(newest_first=False, limit=1)
+    if not oldest or open_envelope(oldest[0].envelope).kid == successor.kid:
+        promote_next(folder, successor)
+        log.info("the cloud has the change of key: key=%s", successor.kid.hex())
+    return False
+
+
+async def keep_renewing(folder: Path, identity: Identity, clock: Clock, *, renewed: Callable[[], None]) -> None:
+    """Renew the link certificate when it has less than 30 days left, until cancelled; `renewed` after each time."""
+    told = ""
+    await asyncio.sleep(RENEWAL_FIRST_S)
+    while True:
+        problem = await _renew_if_due(folder, identity, clock, renewed)
+        if problem != told and problem:
+            log.warning("the link certificate is not renewed: %s", problem)
+        told = problem
+        await asyncio.sleep(RENEWAL_LOOK_S)
+
+
+async def _renew_if_due(folder: Path, identity: Identity, clock: Clock, renewed: Callable[[], None]) -> str:
+    """Why it could not be renewed; empty when it was, or need not be."""
+    expires = None
+    try:
+        expires = expires_at(folder)
+        if expires is None or read_place(folder) is None or _now(clock) < expires - RENEW_BEFORE:
+            return ""
+        current = load_or_make(folder, identity.gateway, simulated=identity.simulated)
+        # urllib blocks; a thread for a moment, once in two years, is simpler than HTTP by hand.
+        until = await asyncio.to_thread(renew, folder, current)
+    except (EnrolError, KeyFileError, CloudUnreachable, CloudRefused) as error:
+        return str(error) if expires is None else f"{error}; it runs out {expires:%Y-%m-%d}"
+    log.info("link certificate renewed: until=%s", until.isoformat())
+    renewed()
+    return ""
+
+
+def _now(clock: Clock) -> datetime:
+    """The machine's real time, for what concerns certificates; a clock nobody set is asked later again."""
+    if clock.stamp().clock == ClockState.UNSYNCED:
+        return datetime.fromtimestamp(0, UTC)
+    return datetime.now(UTC)

@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from cloud.clock import Now, simulated_now, system_now_ms
 from cloud.config import BrokerConfig, CloudConfig
 from cloud.db.engine import DatabaseUnavailable, migrate, open_engine
+from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.events.follower import ScanFollower
 from cloud.health import Health, PartHealth
@@ -69,14 +70,16 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
     follower = _Follower(ScanFollower(engine, now))
     web = create_app(engine, now, config)
-    web.state.health = lambda: _health(subscriber, worker, follower)
+    probe = BrokerProbe(config)
+    web.state.health = lambda: _health(subscriber, worker, follower, probe)
     server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
     subscriber.open()
-    with _signals_set(stop), ThreadPoolExecutor(3, "cloud") as pool:
+    with _signals_set(stop), ThreadPoolExecutor(4, "cloud") as pool:
         parts: dict[Future[None], str] = {
             pool.submit(worker.run, stop): "ingest",
             pool.submit(follower.run, stop): "scan follower",
             pool.submit(server.run, [listener]): "web server",
+            pool.submit(probe.run, stop): "broker probe",
         }
         try:
             _watch(parts, stop)
@@ -121,11 +124,12 @@ class _Follower:
                 stop.wait(LOOK_EVERY_S)
 
 
-def _health(subscriber: Subscriber, worker: IngestWorker, follower: _Follower) -> Health:
+def _health(subscriber: Subscriber, worker: IngestWorker, follower: _Follower, probe: BrokerProbe) -> Health:
     return Health(
         parts={
             "broker": PartHealth(subscriber.connected, subscriber.state),
             "ingest": PartHealth(worker.database_ok, worker.database_state),
+            "broker rules": probe.state,
             "scans": PartHealth(follower.state == "ok", follower.state),
         },
         counters=msgspec.structs.asdict(worker.counters),

@@ -149,7 +149,9 @@ class _Gateway:
             pacing = group.create_task(self._keep_pace(buffer, uplink), name="pace")
             timekeeping = group.create_task(keep_time(self._clock, buffer), name="timekeeping")
             rotating = group.create_task(self._keep_rotating(buffer, uplink), name="key rotation")
-            renewing = group.create_task(self._keep_renewing(uplink), name="link renewal")
+            renewing = group.create_task(
+                keep_renewing(self._config.data_dir, self.identity, self._clock), name="link renewal"
+            )
             async with intake, asyncio.TaskGroup() as devices:
                 tending = self._start_devices(devices, intake)
                 watching = group.create_task(keep_writing(self._config.data_dir, look, uplink.notify), name="health")
@@ -219,9 +221,6 @@ class _Gateway:
 
     async def _keep_rotating(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
         await keep_rotating(self._config.data_dir, self.identity, buffer, self._clock, notify=uplink.notify)
-
-    async def _keep_renewing(self, uplink: Uplink) -> None:
-        await keep_renewing(self._config.data_dir, self.identity, self._clock, renewed=uplink.show_new_certificate)
 
     async def _deliver(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
         """Seal the rest and give the uplink a moment to bring it away."""

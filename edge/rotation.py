@@ -65,19 +65,22 @@ async def follow(folder: Path, identity: Identity, buffer: Buffer, clock: Clock)
     return False
 
 
-async def keep_renewing(folder: Path, identity: Identity, clock: Clock, *, renewed: Callable[[], None]) -> None:
-    """Renew the link certificate when it has less than 30 days left, until cancelled; `renewed` after each time."""
+async def keep_renewing(folder: Path, identity: Identity, clock: Clock) -> None:
+    """Renew the link certificate when it has less than 30 days left, until cancelled.
+
+    The next connection is made with it: the files are read for each.
+    """
     told = ""
     await asyncio.sleep(RENEWAL_FIRST_S)
     while True:
-        problem = await _renew_if_due(folder, identity, clock, renewed)
+        problem = await renew_if_due(folder, identity, clock)
         if problem != told and problem:
             log.warning("the link certificate is not renewed: %s", problem)
         told = problem
         await asyncio.sleep(RENEWAL_LOOK_S)
 
 
-async def _renew_if_due(folder: Path, identity: Identity, clock: Clock, renewed: Callable[[], None]) -> str:
+async def renew_if_due(folder: Path, identity: Identity, clock: Clock) -> str:
     """Why it could not be renewed; empty when it was, or need not be."""
     expires = None
     try:
@@ -90,7 +93,6 @@ async def _renew_if_due(folder: Path, identity: Identity, clock: Clock, renewed:
     except (EnrolError, KeyFileError, CloudUnreachable, CloudRefused) as error:
         return str(error) if expires is None else f"{error}; it runs out {expires:%Y-%m-%d}"
     log.info("link certificate renewed: until=%s", until.isoformat())
-    renewed()
     return ""
 
 

@@ -172,7 +172,7 @@ def config_text(plan: BrokerPlan) -> str:
 
 
 def access_list(workers: int) -> str:
-    """The text of the access list: everybody their own topics, workers those of all gateways."""
+    """The text of the access list: everybody their own topics, workers those of all gateways, a probe one counter."""
     lines = [
         "# Everybody, by the name in the certificate.",
         f"pattern write {ROOT}/%u/up/#",
@@ -185,6 +185,9 @@ def access_list(workers: int) -> str:
             f"topic read {ROOT}/+/up/#",
             f"topic write {ROOT}/+/down/#",
             "topic read $SYS/broker/#",
+            "",
+            f"user {ca.probe_name(ca.worker_name(number))}",
+            "topic read $SYS/broker/publish/messages/dropped",
         ]
     return "\n".join(lines) + "\n"
 

@@ -113,11 +113,6 @@ class Uplink:
         self._sender.wake()
         self._news.set()
 
-    def show_new_certificate(self) -> None:
-        """The link certificate was renewed: the next connection is made with it."""
-        if self._options.tls is not None:
-            self._tls = tls_context(self._options.tls)
-
     def state(self) -> UplinkState:
         """The uplink now."""
         checkpoint = self._checkpoint

@@ -8,10 +8,9 @@ from pathlib import Path
 import msgspec
 
 from bench.faults.row import OURS, PEER, Result, Row
+from bench.report import HERE, replace_between, write_lines
 
-HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "faults.json"
-README = HERE / "README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 HEAD = (
     "fault",
@@ -35,9 +34,7 @@ def load(path: Path = RESULTS) -> list[Result]:
 def store(fresh: Iterable[Result], path: Path = RESULTS) -> None:
     """Put results in the place of the older ones of the same fault and system."""
     kept = {(one.fault, one.system): one for one in [*load(path), *fresh]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = b",\n".join(msgspec.json.encode(one) for one in kept.values())
-    path.write_bytes(b"[\n" + lines + b"\n]\n")
+    write_lines(path, kept.values())
 
 
 def line(result: Result) -> str:
@@ -77,15 +74,10 @@ def notes(rows: Sequence[Row], results: Sequence[Result]) -> str:
 
 def write_readme(rows: Sequence[Row], results: Sequence[Result]) -> None:
     """Renew the table between the two marks in bench/README.md."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{README}: the marks around the table are not there")
     body = table(rows, results)
     if said := notes(rows, results):
         body += f"\nMissed or skipped:\n\n{said}"
-    README.write_text(before + BEGIN + body + END + after, encoding="utf-8")
+    replace_between(BEGIN, END, body)
 
 
 def _beside(peer: Result | None) -> str:

@@ -7,7 +7,7 @@ is there twice was doubled, one that no device gave under that name is foreign (
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -24,9 +24,10 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """The balance: produced = stored − doubled − foreign + unaccepted + lost.
+    """The balance: produced = stored − doubled − foreign + unaccepted + declared + lost.
 
     unaccepted: missing, but given within a window in which a killed gateway may not have committed yet.
+    declared: missing, and given within a span of which a signed statement says that something is missing.
     out_of_order: stored values that come after one the device gave later. mistimed: more than a second off.
     worst_ms: the largest error of time.
     """
@@ -34,6 +35,7 @@ class Account(msgspec.Struct, frozen=True):
     produced: int = 0
     stored: int = 0
     unaccepted: int = 0
+    declared: int = 0
     lost: int = 0
     doubled: int = 0
     foreign: int = 0
@@ -51,22 +53,27 @@ Window = tuple[float, float]  # host monotonic seconds
 
 
 def account(
-    given: Mapping[Channel, Sequence[Made]], stored: Mapping[Channel, Sequence[Kept]], windows: Iterable[Window] = ()
+    given: Mapping[Channel, Sequence[Made]],
+    stored: Mapping[Channel, Sequence[Kept]],
+    windows: Sequence[Window] = (),
+    declared: Sequence[Window] = (),
 ) -> Account:
     """Balance all channels. `stored` is in the order in which a reader gets it."""
-    spans = list(windows)
-    parts = [_channel(given.get(name, ()), stored.get(name, ()), spans) for name in {*given, *stored}]
+    parts = [_channel(given.get(name, ()), stored.get(name, ()), windows, declared) for name in {*given, *stored}]
     sums = {
         name: sum(getattr(part, name) for part in parts) for name in Account.__struct_fields__ if name != "worst_ms"
     }
     return Account(**sums, worst_ms=max((part.worst_ms for part in parts), default=0))
 
 
-def _channel(given: Sequence[Made], stored: Sequence[Kept], windows: Sequence[Window]) -> Account:
+def _channel(
+    given: Sequence[Made], stored: Sequence[Kept], windows: Sequence[Window], declared: Sequence[Window]
+) -> Account:
     at = {one.value: index for index, one in enumerate(given)}
     times = Counter(one.value for one in stored)
     missing = [one for one in given if one.value not in times]
-    unaccepted = sum(any(start <= one.host_s <= end for start, end in windows) for one in missing)
+    unaccepted = [one for one in missing if _within(one, windows)]
+    said = [one for one in missing if _within(one, declared) and not _within(one, windows)]
     out_of_order, latest, errors_ms = 0, -1, [0]
     for one in stored:
         index = at.get(one.value)
@@ -78,11 +85,16 @@ def _channel(given: Sequence[Made], stored: Sequence[Kept], windows: Sequence[Wi
     return Account(
         produced=len(given),
         stored=len(stored),
-        unaccepted=unaccepted,
-        lost=len(missing) - unaccepted,
+        unaccepted=len(unaccepted),
+        declared=len(said),
+        lost=len(missing) - len(unaccepted) - len(said),
         doubled=sum(count - 1 for value, count in times.items() if value in at),
         foreign=sum(count for value, count in times.items() if value not in at),
         out_of_order=out_of_order,
         mistimed=sum(error > TIME_TOLERANCE_MS for error in errors_ms),
         worst_ms=max(errors_ms),
     )
+
+
+def _within(one: Made, spans: Sequence[Window]) -> bool:
+    return any(start <= one.host_s <= end for start, end in spans)

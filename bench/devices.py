@@ -4,7 +4,9 @@ A register is one higher at every reading, so that within a run (65,536 polls) a
 lost, doubled, swapped or mis-timed on the way shows. Each register starts somewhere else, so that a value under a
 wrong name shows as well. What the devices gave stands in their own log (firmware_sim/devices/log.py).
 
-    python -m bench.devices FOLDER REGISTERS     serves until SIGTERM; FOLDER/ports.json appears when all listen
+    python -m bench.devices FOLDER REGISTERS [TIMEFILE]
+
+serves until SIGTERM; FOLDER/ports.json appears when all listen. TIMEFILE: simulated time in place of the machine's.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from firmware_sim.devices.log import PRODUCED_NAME, DeviceLog
 from firmware_sim.devices.modbus import Source, Unit
 from firmware_sim.devices.tcp_probe import TcpProbe
 from firmware_sim.links import Link
+from wire.simtime import SharedSimTime
 
 DEVICES = 20
 REGISTERS = 10
@@ -109,15 +112,16 @@ async def serve(folder: Path, *, registers: int = REGISTERS, now_ms: Callable[[]
         await asyncio.Event().wait()
 
 
-async def _main(folder: Path, registers: int) -> None:
+async def _main(folder: Path, registers: int, time_file: Path | None) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await serve(folder, registers=registers)
+    now_ms = _wall_ms if time_file is None else SharedSimTime(time_file).now_ms
+    await serve(folder, registers=registers, now_ms=now_ms)
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2])))
+        asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if sys.argv[3:] else None))
     except asyncio.CancelledError:
         sys.exit(0)

@@ -19,16 +19,15 @@ READY_S = 60.0
 class Field:
     """`with Field(folder) as field:` has 20 devices listening."""
 
-    def __init__(self, folder: Path, *, registers: int = 10) -> None:
+    def __init__(self, folder: Path, *, registers: int = 10, time_file: Path | None = None) -> None:
+        """time_file: of simulated time, in place of the machine's."""
         self.folder = folder
-        self.registers = registers
+        self._words = [str(folder), str(registers), *([] if time_file is None else [str(time_file)])]
         self.ports: list[int] = []
         self._stage = Stage(folder)
 
     def __enter__(self) -> Self:
-        self._stage.start_program(
-            "devices", sys.executable, "-m", "bench.devices", str(self.folder), str(self.registers)
-        )
+        self._stage.start_program("devices", sys.executable, "-m", "bench.devices", *self._words)
         try:
             self._stage.wait_for("devices", (self.folder / PORTS_NAME).exists, within_s=READY_S)
         except BaseException:

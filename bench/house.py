@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from coldproof.demo.broker import free_port
 from coldproof.demo.stage import Stage
 from edge import keys as edge_keys
 from wire.observation import MAX_TIME_MS, Quality
+from wire.pack import Pack, unseal
 
 Tables = Mapping[str, Mapping[str, object]]
 
@@ -43,23 +45,19 @@ class House:
         self.stage = Stage(self.folder)
         self.engine: Engine = open_engine(sqlite_url(self.folder / "cloud" / "cloud.db"))
         self._web_port = free_port()
-        self.cloud_file = self._write_cloud(place.broker_port)
-        self.gateway_file = write_gateway(self.folder, place, extra or {})
+        self.cloud_file = self._write_cloud()
+        self._extra = extra or {}
         load_or_create(self.folder / "cloud")
         migrate(self.engine)
-        self.introduce(self.data)
+        edge_keys.load_or_make(self.data, GATEWAY, simulated=place.time_file is not None)
+        half = gateway_keys.read_public_half(self.data / edge_keys.PUBLIC_NAME)
+        with writing(self.engine) as conn:
+            gateway_keys.add_gateway(conn, half, time.time_ns() // 1_000_000)
 
     @property
     def data(self) -> Path:
         """The gateway's data folder."""
         return self.folder / "data"
-
-    def introduce(self, data: Path) -> None:
-        """Make the gateway's key, and hand its public half to the cloud."""
-        edge_keys.load_or_make(data, GATEWAY)
-        half = gateway_keys.read_public_half(data / edge_keys.PUBLIC_NAME)
-        with writing(self.engine) as conn:
-            gateway_keys.add_gateway(conn, half, time.time_ns() // 1_000_000)
 
     def start(self) -> None:
         """Cloud first, then the gateway; return when every channel has come once."""
@@ -75,7 +73,18 @@ class House:
 
     def start_gateway(self) -> None:
         """Start it; returns at once."""
-        self.stage.start("gateway", "edge", "run", str(self.gateway_file))
+        self.start_gateway_on("gateway")
+
+    def start_gateway_on(self, name: str) -> None:
+        """Start a gateway as process `name`, on the data folder of that name (see `data_of`)."""
+        path = self.folder / f"{name}.toml"
+        if not path.exists():
+            path = write_gateway(self.folder, self._place, self._extra, data=self.data_of(name).name, name=name)
+        self.stage.start(name, "edge", "run", str(path))
+
+    def data_of(self, name: str) -> Path:
+        """Where the gateway process `name` keeps its data."""
+        return self.data if name == "gateway" else self.folder / name
 
     def kill_gateway(self) -> float:
         """SIGKILL."""
@@ -128,11 +137,39 @@ class House:
         self.stage.clear()
         self.engine.dispose()
 
-    def _write_cloud(self, broker_port: int) -> Path:
-        path = self.folder / "cloud.toml"
-        path.write_text(
-            f'[cloud]\ndata_dir = "cloud"\n[broker]\nport = {broker_port}\n[web]\nport = {self._web_port}\n'
+    def ages_s(self, from_ms: int, until_ms: int) -> list[float]:
+        """How old the oldest reading of each pack was when it was stored; of what was observed in [from, until)."""
+        query = (
+            select(pack.c.received_ms, func.min(tail.c.from_ms).label("oldest_ms"))
+            .join_from(pack, tail, tail.c.pack_id == pack.c.id)
+            .group_by(pack.c.id)
         )
+        with reading(self.engine) as conn:
+            rows = conn.execute(query).all()
+        return [(row.received_ms - row.oldest_ms) / 1000 for row in rows if from_ms <= row.oldest_ms < until_ms]
+
+    def packs(self) -> list[Pack]:
+        """Every pack in the record, opened."""
+        with reading(self.engine) as conn:
+            envelopes = conn.execute(select(pack.c.envelope).order_by(pack.c.leaf_index)).scalars().all()
+        return [unseal(envelope)[1] for envelope in envelopes]
+
+    def restore_cloud(self, backup: Path) -> None:
+        """Put the stopped cloud's data folder back from a copy."""
+        self.engine.dispose()
+        shutil.rmtree(self.folder / "cloud")
+        shutil.copytree(backup, self.folder / "cloud")
+
+    def _write_cloud(self) -> Path:
+        tables: dict[str, dict[str, object]] = {
+            "cloud": {"data_dir": "cloud"},
+            "broker": {"port": self._place.broker_port},
+            "web": {"port": self._web_port},
+        }
+        if self._place.time_file is not None:
+            tables["clock"] = {"simulated": str(self._place.time_file)}
+        path = self.folder / "cloud.toml"
+        path.write_text("\n".join(f"[{table}]\n{_assignments(values)}" for table, values in tables.items()))
         return path
 
     def _is_well(self) -> bool:
@@ -150,6 +187,8 @@ def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "dat
         "uplink": {"host": "127.0.0.1", "port": place.uplink_port, "cloud_key": "cloud/cloud-public.json"},
         "buffer": {"commit_window_ms": COMMIT_WINDOW_MS},
     }
+    if place.time_file is not None:
+        tables["clock"] = {"simulated": str(place.time_file)}
     for table, values in extra.items():
         tables.setdefault(table, {}).update(values)
     device = {
@@ -163,7 +202,7 @@ def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "dat
     lines = [f"[{table}]\n{_assignments(values)}" for table, values in tables.items()]
     lines += [
         f"[[device]]\n{_assignments({**device, 'name': f'dev-{at}', 'tcp_port': port})}"
-        for at, port in enumerate(place.ports)
+        for at, port in enumerate(place.ports, start=place.first_device)
     ]
     path = folder / f"{name}.toml"
     path.write_text("\n".join(lines), encoding="utf-8")

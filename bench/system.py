@@ -52,7 +52,10 @@ class System(Protocol):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a system lives and what it is connected to. ports: of the devices; none: nothing to poll."""
+    """Where a system lives and what it is connected to.
+
+    ports: of the devices from dev-{first_device} on; none: nothing to poll. time_file: of simulated time, in place of the machine's.
+    """
 
     folder: Path
     ports: list[int]
@@ -60,6 +63,8 @@ class Place(msgspec.Struct, frozen=True):
     uplink_port: int
     interval_s: float = 1.0
     registers: int = 10
+    first_device: int = 0
+    time_file: Path | None = None
 
     @property
     def channels(self) -> int:

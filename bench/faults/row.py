@@ -78,6 +78,7 @@ class Bench(NamedTuple):
             doubled=account.doubled,
             out_of_order=account.out_of_order,
             unaccepted=account.unaccepted,
+            declared=account.declared,
             resume_s=resume_s,
             passed=sound and not reasons,
             details={**shown, **({"why": "; ".join(reasons)} if reasons else {})},

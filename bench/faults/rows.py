@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from bench.faults import broker, gateway, link
+from bench.faults import broker, card, clock, cloud, disk, gateway, link, month
 from bench.faults.row import Row
 
 NOTHING = "0 lost, 0 doubled"
+DISK = "recording resumes; what is lost is declared, signed and shown"
+CLOCK = "order kept, corrected times right to 1 s also for packs already sent, correction visible"
+CARD = "new stream, nothing refused for good, 0 lost, 0 doubled"
 
 ROWS = [
     Row("broker stopped 20 s", f"{NOTHING}, resume ≤ 2 s", broker.stopped, peer=True),
@@ -20,4 +23,20 @@ ROWS = [
         peer=True,
     ),
     Row("killed while offline, restarted offline, killed again, ×5", "0 lost", gateway.killed_offline, peer=True),
+    Row("cloud killed -9 under load", NOTHING, cloud.killed_under_load),
+    Row("cloud database restored from an hour ago", f"{NOTHING} after recovery", cloud.restored),
+    Row("disk full", DISK, disk.full),
+    Row("file system read-only", DISK, disk.read_only),
+    Row("buffer file corrupted", DISK, disk.corrupted),
+    Row("clock −1 day", CLOCK, clock.back),
+    Row("clock +1 day", CLOCK, clock.forward),
+    Row("1970 at boot", CLOCK, clock.began_1970),
+    Row("NTP after 10 min", CLOCK, clock.late_ntp),
+    Row(
+        "30 days offline, 20 sensors at 1 min",
+        "fits in 64 MB, drains completely, live readings ≤ seal_after_s + 2 s old meanwhile",
+        month.offline,
+    ),
+    Row("card image cloned", CARD, card.cloned),
+    Row("card image restored from last week", CARD, card.restored),
 ]

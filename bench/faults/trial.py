@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +18,22 @@ from typing import Any, Self
 
 from bench.account import Account, Window, account
 from bench.broker import Mosquitto
-from bench.devices import Channel, Made
+from bench.devices import GATEWAY, Channel, Made
 from bench.faults.peer import PeerHouse
 from bench.faults.row import OURS, Bench, Result
 from bench.field import Field
 from bench.house import COMMIT_WINDOW_MS, House, Tables
 from bench.line import Line
 from bench.system import Place, System
+from coldproof.demo.stage import StageError
+from edge.health import StatusError, read_health
+from wire.simtime import Segment, SimTime, WallClock, write
 
 INTERVAL_S = 1.0
 STEADY_S = 5.0  # of undisturbed work before the fault, and after it
 LOOK_S = 0.5
 RESUME_LOOK_S = 60.0
+WAIT_S = 120.0
 DRAIN_S = 90.0  # a pack without receipt is sent again after 30 s, then 60 s
 REPLY_S = 0.25  # an answer on the wire and its way to the commit window, on a busy machine
 
@@ -37,18 +41,24 @@ REPLY_S = 0.25  # an answer on the wire and its way to the commit window, on a b
 class Trial:
     """`with Trial(bench) as trial:` has everything running and readings arriving."""
 
-    def __init__(self, bench: Bench, *, extra: Tables | None = None, interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self, bench: Bench, *, extra: Tables | None = None, interval_s: float = INTERVAL_S, pace: float | None = None
+    ) -> None:
+        """pace: of simulated time, for rows whose gateway believes in a wrong one; None: the machine's time."""
         self._bench = bench
         self._extra = extra
         self._interval_s = interval_s
+        self._course = None if pace is None else _Course(bench.folder / "time.json", pace)
         self.folder: Path = bench.folder
-        self.windows: list[Window] = []
+        self.windows: list[Window] = []  #: in which what was given may be unaccepted
+        self.declarable: list[Window] = []  #: in which what is missing must have been declared
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.field = self._held.enter_context(Field(self.folder / "field"))
+            time_file = None if self._course is None else self._course.path
+            self.field = self._held.enter_context(Field(self.folder / "field", time_file=time_file))
             self.broker = Mosquitto(self.folder)
             self.broker.start()
             self._held.callback(self.broker.stop)
@@ -59,6 +69,7 @@ class Trial:
                 broker_port=self.broker.port,
                 uplink_port=self.line.port,
                 interval_s=self._interval_s,
+                time_file=time_file,
             )
             self.system: System = self._make(place)
             self._held.callback(self.system.close)
@@ -127,12 +138,69 @@ class Trial:
             time.sleep(0.1)
         return round((first_ms - since_ms) / 1000, 2)
 
-    def end(self, *, resume_s: float | None = None, **details: Any) -> Result:
-        """Stop the devices, wait until everything is stored, and close the account."""
+    def now_ms(self) -> int:
+        """True time, which may be simulated."""
+        return time.time_ns() // 1_000_000 if self._course is None else self._course.now_ms()
+
+    def believe(self, clock: WallClock) -> None:
+        """From `clock.from_ms` on, the gateway's wall clock is like this."""
+        assert self._course is not None, "a row whose gateway has a wrong clock runs in simulated time: give a pace"
+        self._course.believe(clock)
+
+    def wait_until_polled(self) -> float:
+        """Wait until a device was asked again; when that was (host monotonic time)."""
+        since_s = time.monotonic()
+        self._wait("a device to be polled", lambda: self.field.last_s() > since_s)
+        return self.field.last_s()
+
+    def wait_until_stored(self) -> None:
+        """Wait until all that was given so far is stored."""
+        count = self.field.count()
+        self._wait("everything to be stored", lambda: self.system.count() >= count)
+
+    def wait_until_receipted(self, data: Path | None = None) -> None:
+        """Wait until a gateway of ours says that nothing waits for a receipt; `data`: its data folder."""
+        folder, since_ms = data or self.house.data, time.time_ns() // 1_000_000
+
+        def receipted() -> bool:
+            try:
+                health = read_health(folder)
+            except StatusError:
+                return False
+            return health.written_at_ms > since_ms and health.uplink.connected and not health.buffer.unsent_packs
+
+        self._wait("every receipt", receipted)
+
+    def end(self, *, resume_s: float | None = None, recording_since_s: float | None = None, **details: Any) -> Result:
+        """Stop the devices, wait until everything is stored, and close the account.
+
+        recording_since_s: when the fault was over; resume_s is then from there to the first value that was recorded.
+        """
         self.run_for(STEADY_S)
         self.field.stop()
         self.say("devices stopped; draining")
-        return self._bench.result(self.drained(), resume_s=resume_s, **details)
+        found = self.drained()
+        if recording_since_s is not None:
+            resume_s = self._records_again_s(recording_since_s)
+        return self._bench.result(found, resume_s=resume_s, **details)
+
+    def _records_again_s(self, since_s: float) -> float:
+        stored = {(name, one.value) for name, values in self.system.stored().items() for one in values}
+        times = [
+            one.host_s - since_s
+            for name, values in self.field.made().items()
+            for one in values
+            if one.host_s > since_s and (name, one.value) in stored
+        ]
+        return round(min(times, default=RESUME_LOOK_S), 2)
+
+    def _wait(self, what: str, claim: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not claim():
+            self.system.check()
+            if time.monotonic() > deadline:
+                raise StageError(f"waited {WAIT_S:.0f} s for {what}, in vain")
+            time.sleep(0.1)
 
     def drained(self, *, within_s: float = DRAIN_S) -> Account:
         """The account once nothing is missing any more and nothing comes any more, or when time is up."""
@@ -152,9 +220,35 @@ class Trial:
         return self._balance(given)
 
     def _balance(self, given: dict[Channel, list[Made]]) -> Account:
-        return account(given, self.system.stored(), self.windows)
+        declared = self.declarable if self._has_declared() else []
+        return account(given, self.system.stored(), self.windows, declared)
+
+    def _has_declared(self) -> bool:
+        """Whether a signed loss stands in the record of ours; the peer declares nothing."""
+        return isinstance(self.system, House) and any(pack.losses for pack in self.system.packs())
 
     def _make(self, place: Place) -> System:
         if self._bench.system == OURS:
             return House(place, extra=self._extra)
         return PeerHouse(place)
+
+
+class _Course:
+    """Simulated time at one pace, and what the gateway believes of it."""
+
+    def __init__(self, path: Path, pace: float) -> None:
+        self.path = path
+        self._segments = [Segment(time.monotonic(), float(time.time_ns() // 1_000_000), pace)]
+        self._clocks: list[WallClock] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def now_ms(self) -> int:
+        return int(self._segments[0].at(time.monotonic()))
+
+    def believe(self, clock: WallClock) -> None:
+        self._clocks.append(clock)
+        self._write()
+
+    def _write(self) -> None:
+        write(self.path, SimTime(self._segments, {GATEWAY: self._clocks}))

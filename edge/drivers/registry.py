@@ -41,6 +41,7 @@ class _Entry(NamedTuple):
 
 _TABLE = {
     "barcode": _Entry("edge.drivers.barcode.driver:BarcodeDriver", "edge"),
+    "gps": _Entry("edge.drivers.gps.driver:GpsDriver", "edge"),
     "modbus": _Entry("edge.drivers.modbus.driver:ModbusDriver", "edge"),
     "replay": _Entry("edge.drivers.replay.driver:ReplayDriver", "edge"),
 }

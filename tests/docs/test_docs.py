@@ -20,6 +20,7 @@ from coldproof.main import app
 from edge.buffer.base import BufferOptions, SealOptions
 from edge.config import ClockTable, DeviceTable, GatewayTable, parse_config
 from edge.drivers.barcode.config import BarcodeConfig
+from edge.drivers.gps.config import GpsConfig
 from edge.drivers.modbus.codec import Block, Point, Profile, Serial, parse_profile
 from edge.drivers.modbus.config import ModbusConfig
 from edge.drivers.replay.codec import Column
@@ -48,6 +49,7 @@ GATEWAY_TABLES = {
     "`[[device]]`": DeviceTable,
     '`[[device]]` with `driver = "modbus"`': ModbusConfig,
     '`[[device]]` with `driver = "barcode"`': BarcodeConfig,
+    '`[[device]]` with `driver = "gps"`': GpsConfig,
     '`[[device]]` with `driver = "replay"`': ReplayConfig,
     "`[[device.column]]`": Column,
     "The profile": Profile,

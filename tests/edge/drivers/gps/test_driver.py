@@ -19,7 +19,7 @@ from edge.drivers.gps.driver import GpsDriver
 from firmware_sim.devices.gps import SerialGps
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.links import Faults, Link
-from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, LinkSuite, context
+from tests.edge.drivers.suite import Bench, LinkBench, LinkSuite, context
 from wire.observation import ClockState, Observation, Reading
 
 TRUE_MS = 1_790_000_000_000  # what the satellites say when the test begins
@@ -38,7 +38,7 @@ class GpsBench(LinkBench):
         return observation.channel, observation.mantissa
 
     def driver(self, ctx: DriverContext) -> GpsDriver:
-        return GpsDriver("truck", GpsConfig(port=str(self.folder / "gps"), timeout_s=TIMEOUT_S), ctx)
+        return GpsDriver("truck", GpsConfig(port=str(self.folder / "gps")), ctx)
 
     async def speak(self) -> None:
         while True:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
+from coldproof.edge_metrics import exposition
+from coldproof.edge_status import lines
 from edge.agent import serve
 from edge.buffer.base import BufferUnusable
 from edge.config import ConfigError, GatewayConfig, load_config
 from edge.enrol import EnrolError, expires_at
 from edge.enrol import enrol as enrol_gateway
 from edge.first_config import read_gateway_table, settle_configuration
-from edge.health import Health, StatusError, read_health
+from edge.health import StatusError, read_health
 from edge.keys import NEXT_NAME, PUBLIC_NAME, KeyFileError, load_cloud_key, load_or_make, make_next
 from edge.letterbox import CloudRefused, CloudUnreachable
 from wire.enrolment import CodeError, read_code
 from wire.simtime import SharedSimTime, SimTimeError
 
 UNUSABLE = 2  # exit status: the input needs a person
-UNANSWERED_MS = 60_000  # a pack is sent again after 30 s; by then something has to be said
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: run, check, key, status.")
 
@@ -126,8 +125,11 @@ def rotate_key(config: Config) -> None:
 def status(
     config: Config,
     as_json: Annotated[bool, typer.Option("--json", help="The whole status as JSON.")] = False,
+    as_prometheus: Annotated[bool, typer.Option("--prometheus", help="As Prometheus text, for a collector.")] = False,
 ) -> None:
     """Show how the gateway is; exit 1 when it is not running, 2 when that cannot be told."""
+    if as_json and as_prometheus:
+        _fail("--json and --prometheus: choose one")
     loaded = _load(config)
     try:
         health = read_health(loaded.data_dir)
@@ -135,61 +137,13 @@ def status(
         _fail(str(error))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(health)).decode())
+    elif as_prometheus:
+        typer.echo(exposition(health), nl=False)
     else:
-        for line in _lines(health):
+        for line in lines(health):
             typer.echo(line)
     if not health.fresh:
         raise typer.Exit(1)
-
-
-def _lines(health: Health) -> list[str]:
-    age_s = time.time() - health.written_at_ms / 1000
-    running = "running" if health.fresh else f"not running (last heard of {age_s:.0f} s ago)"
-    simulated = ", simulated" if health.simulated else ""
-    buffer, uplink = health.buffer, health.uplink
-    waiting = f"{buffer.open_observations} open and {buffer.unsent_observations} unsent observations"
-    oldest = "" if buffer.oldest_unsent_ms is None else f", the oldest from {_when(buffer.oldest_unsent_ms)}"
-    link = "connected" if uplink.connected else "not connected"
-    if uplink.last_error or not uplink.connected:
-        link += f": {uplink.last_error or 'not yet'}"
-    lines = [
-        f"{health.gateway}: {running}{simulated}",
-        f"clock    {_when(health.clock_ms)}, {health.clock_state}",
-        f"buffer   {waiting} in {buffer.unsent_packs} packs{oldest}; {buffer.bytes / 1e6:.1f} MB",
-        f"uplink   {link}; last receipt {_when(uplink.last_receipt_ms)}",
-    ]
-    if uplink.connected and buffer.unsent_packs and not uplink.last_error and _unanswered(health):
-        lines.append(
-            "NO RECEIPT although packs were sent: has the cloud been told of this gateway "
-            "(`coldproof cloud gateway add`, with the file `coldproof edge key` names)?"
-        )
-    if buffer.full:
-        lines.append("BUFFER FULL: nothing more is recorded until packs are released or disk is freed")
-    if buffer.refused_packs:
-        lines.append(f"REFUSED by the cloud, and kept: {buffer.refused_packs} packs")
-    lines += [f"SET ASIDE {name}: a corrupt buffer file, kept for rescue" for name in buffer.set_aside]
-    if health.intake.refused:
-        lines.append(f"NOT RECORDED: {health.intake.refused} observations, {health.intake.last_error or 'earlier'}")
-    for device in health.devices:
-        seen = f"last seen {_when(device.last_seen_ms)}" if device.last_seen_ms is not None else "never seen"
-        error = f"; {device.last_error}" if device.state != "up" and device.last_error else ""
-        probing = ", probed now and then" if device.probing else ""
-        lines.append(f"{device.state:<8} {device.name}: {seen}, {device.observations} observations{probing}{error}")
-    return lines
-
-
-def _unanswered(health: Health) -> bool:
-    """Whether the oldest unsent observation has been waiting for far longer than a receipt takes."""
-    oldest_ms = health.buffer.oldest_unsent_ms
-    waits = oldest_ms is not None and health.clock_ms - oldest_ms > UNANSWERED_MS
-    last_ms = health.uplink.last_receipt_ms
-    return waits and (last_ms is None or health.clock_ms - last_ms > UNANSWERED_MS)
-
-
-def _when(at_ms: int | None) -> str:
-    if at_ms is None:
-        return "never"
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).astimezone().isoformat(timespec="seconds")
 
 
 def _load(path: Path) -> GatewayConfig:

@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from importlib import metadata
 
 import msgspec
@@ -26,10 +27,12 @@ from edge.config import DeviceConfig, GatewayConfig
 from edge.drivers.base import DriverContext
 from edge.drivers.links import Links
 from edge.health import Health, buffer_health, keep_writing, write_health
+from edge.host import Host
 from edge.intake import Intake
 from edge.keys import load_cloud_key, load_next, load_or_make
 from edge.limits import Limits
 from edge.rotation import keep_renewing, keep_rotating
+from edge.self_report import keep_reporting
 from edge.supervisor import Supervisor
 from edge.timekeeping import keep_time
 from edge.uplink.uplink import Uplink
@@ -125,10 +128,13 @@ class _Gateway:
         self.identity = load_or_make(config.data_dir, config.name, simulated=simulated)
         self.successor = load_next(config.data_dir, self.identity)
         self._version = _version()
+        self._host = Host(config.data_dir)
+        self._started_at = (b"", 0)  # stream and head seq
         self._supervisors: list[Supervisor] = []
 
     async def live(self, buffer: SqliteBuffer, stop: Stop) -> None:
         """Run everything; return when it has drained."""
+        self._started_at = (buffer.state().stream, buffer.state().head_seq)
         uplink = Uplink(
             self._config.uplink,
             buffer,
@@ -154,9 +160,11 @@ class _Gateway:
             )
             async with intake, asyncio.TaskGroup() as devices:
                 tending = self._start_devices(devices, intake)
-                watching = group.create_task(keep_writing(self._config.data_dir, look, uplink.notify), name="health")
+                reporting = group.create_task(self._report_itself(look, intake), name="self-report")
+                watching = group.create_task(self._keep_writing(look, uplink), name="health")
                 log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
                 await stop.wait()
+                reporting.cancel()
                 log.info("gateway is leaving: name=%s", self._config.name)
                 await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
             sealing.cancel()
@@ -235,11 +243,19 @@ class _Gateway:
         if left := buffer.state().unsent_packs:
             log.warning("packs wait in the buffer for the next start: packs=%d", left)
 
+    async def _keep_writing(self, look: Callable[[], Health], uplink: Uplink) -> None:
+        await keep_writing(self._config.data_dir, look, words=self._words, changed=uplink.notify)
+
+    async def _report_itself(self, look: Callable[[], Health], intake: Intake) -> None:
+        every_s = self._config.health.every_s
+        await keep_reporting(every_s, look, clock=self._clock, room=intake.room, put=intake.put)
+
     def _words(self) -> dict[str, str]:
         return {supervisor.state.name: supervisor.state.state for supervisor in self._supervisors}
 
     def _health(self, buffer: SqliteBuffer, uplink: Uplink, intake: Intake) -> Health:
         now = self._clock.stamp()
+        stream, head_seq = self._started_at
         return Health(
             gateway=self._config.name,
             version=self._version,
@@ -253,6 +269,10 @@ class _Gateway:
             uplink=uplink.state(),
             intake=intake.state,
             devices=[supervisor.state for supervisor in self._supervisors],
+            host=self._host.look(),
+            head_seq_at_start=head_seq if buffer.state().stream == stream else 0,
+            min_free_bytes=self._config.buffer.min_free_bytes,
+            card_endurance_bytes=self._config.health.card_endurance_tb * 1e12,
         )
 
 

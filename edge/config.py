@@ -17,13 +17,15 @@ from edge.buffer.base import BufferOptions, SealOptions
 from edge.config_table import Document, Problem
 from edge.drivers.base import ChecksItself, Claim, ClaimsDevices
 from edge.drivers.registry import DriverClass, DriverNotInstalled, UnknownDriver, driver_names, load_driver
+from edge.health import HealthTable
 from edge.limits import Limit
+from edge.self_report import DEVICE as OURSELVES
 from edge.uplink.base import UplinkOptions
 from wire.topics import GATEWAY_PATTERN
 
 CONFIG_MAX_BYTES = 1024 * 1024  # a gateway with 1,000 devices needs about 200 KiB
 LIMITS_MAX = 10_000  # ten for each of DEVICES_MAX
-KNOWN_TABLES = "[gateway], [clock], [uplink], [buffer], [seal], [[limit]], [[device]]"
+KNOWN_TABLES = "[gateway], [clock], [uplink], [buffer], [seal], [health], [[limit]], [[device]]"
 DEVICES_MAX = 1000  # what one gateway can poll once a minute over a few lines
 DEVICE_NAME = Annotated[
     str,
@@ -99,6 +101,7 @@ class GatewayConfig(msgspec.Struct, frozen=True):
     uplink: UplinkOptions
     buffer: BufferOptions
     seal: SealOptions
+    health: HealthTable
     devices: list[DeviceConfig]
     limits: list[Limit] = []
 
@@ -126,13 +129,14 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(path, [Problem(0, "", f"not TOML: {error}")]) from error
     document = Document(text, path.parent)
-    for key in raw.keys() - {"gateway", "clock", "uplink", "buffer", "seal", "limit", "device"}:
+    for key in raw.keys() - {"gateway", "clock", "uplink", "buffer", "seal", "health", "limit", "device"}:
         document.complain(key, f"unknown table, known here: {KNOWN_TABLES}")
     gateway = _table(document, raw, "gateway", GatewayTable, required=True)
     clock = _table(document, raw, "clock", ClockTable)
     uplink = _table(document, raw, "uplink", UplinkOptions, required=True)
     buffer = _table(document, raw, "buffer", BufferOptions)
     seal = _table(document, raw, "seal", SealOptions)
+    health = _table(document, raw, "health", HealthTable)
     devices = _devices(document, raw.get("device", []))
     limits = _limits(document, raw.get("limit", []))
     if document.problems:
@@ -146,6 +150,7 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
         uplink=_beside(path.parent, uplink),
         buffer=buffer,
         seal=seal,
+        health=health,
         devices=devices,
         limits=limits,
     )
@@ -171,6 +176,8 @@ def _devices(document: Document, raw: Any) -> list[DeviceConfig]:
     for at, table in enumerate(raw):
         device = _device(document, table, f"device[{at}]")
         name = table.get("name")
+        if name == OURSELVES:
+            document.complain(f"device[{at}].name", f'"{name}" is the gateway itself: its own readings have that name')
         if isinstance(name, str) and names.setdefault(name, at) != at:
             document.complain(f"device[{at}].name", f'"{name[:63]}" is the name of device[{names[name]}] already')
         if device is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -14,6 +15,7 @@ from edge.drivers.base import DriverError
 from wire.observation import Observation
 
 ERROR_CHARS = 300  # of the last error, as shown
+RECENT = 100  # exchanges that the error rate looks back on
 
 
 class State(StrEnum):
@@ -29,6 +31,7 @@ class DeviceState(msgspec.Struct, frozen=True):
 
     polls: exchanges begun. skipped: slots that passed in a stall. silences: how often it went silent.
     probing: it failed so often in a row that it is only probed now and then.
+    error_rate: part of the last 100 exchanges that gave nothing; None before the first.
     """
 
     name: str
@@ -44,6 +47,7 @@ class DeviceState(msgspec.Struct, frozen=True):
     skipped: int
     silences: int
     probing: bool = False
+    error_rate: float | None = None
 
 
 class DeviceRecord:
@@ -62,6 +66,8 @@ class DeviceRecord:
         self._last_seen_ms: int | None = None
         self._last_error = ""
         self._last_error_ms: int | None = None
+        self._recent: deque[bool] = deque(maxlen=RECENT)  # whether it failed
+        self._recent_failures = 0
         self._observations = self._bad_replies = self._failures = self._silences = 0
 
     @property
@@ -90,6 +96,7 @@ class DeviceRecord:
             skipped=self.skipped,
             silences=self._silences,
             probing=probing,
+            error_rate=self._recent_failures / len(self._recent) if self._recent else None,
         )
 
     def opened(self) -> None:
@@ -103,17 +110,20 @@ class DeviceRecord:
         now = self._clock.stamp()
         self.seen_at_ms, self._last_seen_ms = now.monotonic_ms, now.observed_at_ms
         self._observations += len(observations)
+        self._remember(failed=False)
         self.failures_in_a_row = 0
         self._change(reachable=True, silent=False)
 
     def bad_reply(self, error: Exception) -> None:
         """It is there, but what it said cannot be used."""
         self._bad_replies += 1
+        self._remember(failed=True)
         self._note(error)
 
     def failed(self, error: Exception) -> None:
         """It cannot be reached or used; what is no DriverError is logged with its trace."""
         self._failures += 1
+        self._remember(failed=True)
         self.failures_in_a_row += 1
         self._note(error)
         self._change(reachable=False, silent=self._silent)
@@ -122,6 +132,12 @@ class DeviceRecord:
         """Nothing came for too long."""
         self._silences += 1
         self._change(reachable=self._reachable, silent=True)
+
+    def _remember(self, *, failed: bool) -> None:
+        if len(self._recent) == RECENT:
+            self._recent_failures -= self._recent[0]
+        self._recent.append(failed)
+        self._recent_failures += failed
 
     def _note(self, error: Exception) -> None:
         expected = isinstance(error, DriverError | BufferFailure)

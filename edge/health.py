@@ -1,6 +1,7 @@
 """The gateway's own account of itself: `status.json` in its data folder, for `coldproof edge status` and people.
 
-Replaced whole every few seconds, without fsync: it is worth nothing after a power cut, and SD cards wear.
+Replaced whole every few seconds, without fsync: it is worth nothing after a power cut, and SD cards wear. Facts only;
+what follows from them is reckoned by edge/budget.py and whoever shows it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from edge.buffer.base import BufferState
 from edge.device import DeviceState
+from edge.host import HostState
 from edge.intake import IntakeState
 from edge.uplink.base import UplinkState
 
@@ -29,6 +32,17 @@ log = logging.getLogger(__name__)
 
 class StatusError(Exception):
     """There is no usable status; `str()` says where, why and what to do."""
+
+
+class HealthTable(msgspec.Struct, frozen=True):
+    """`[health]`: what the gateway says of itself, and of its card.
+
+    every_s: between two sets of readings on `gateway/…` in real seconds; 0 for none. card_endurance_tb: terabytes the
+    SD card or disk is good for.
+    """
+
+    every_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 300.0
+    card_endurance_tb: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 30.0
 
 
 class BufferHealth(msgspec.Struct, frozen=True):
@@ -46,12 +60,22 @@ class BufferHealth(msgspec.Struct, frozen=True):
     bytes: int
     full: bool
     set_aside: list[str]
+    damaged_observations: int = 0
+    unsent_bytes: int = 0
+    archive_packs: int = 0
+    archive_bytes: int = 0
+    max_bytes: int = 0
+    thinned_readings: int = 0
+    lost_packs: int = 0
+    pending_declarations: int = 0
 
 
 class Health(msgspec.Struct, frozen=True):
     """The gateway at one moment.
 
     written_at_ms: by the machine's clock; clock_ms and clock_state: by the gateway's, which may be simulated.
+    head_seq_at_start: of the stream being written; 0 when that one is younger. min_free_bytes, card_endurance_bytes: as
+    configured.
     """
 
     gateway: str
@@ -66,6 +90,10 @@ class Health(msgspec.Struct, frozen=True):
     uplink: UplinkState
     intake: IntakeState
     devices: list[DeviceState]
+    host: HostState = HostState()
+    head_seq_at_start: int = 0
+    min_free_bytes: int = 0
+    card_endurance_bytes: float = 0.0
 
     @property
     def fresh(self) -> bool:
@@ -88,6 +116,14 @@ def buffer_health(state: BufferState) -> BufferHealth:
         bytes=state.bytes,
         full=state.full,
         set_aside=list(state.set_aside),
+        damaged_observations=state.damaged_observations,
+        unsent_bytes=state.unsent_bytes,
+        archive_packs=state.archive_packs,
+        archive_bytes=state.archive_bytes,
+        max_bytes=state.max_bytes,
+        thinned_readings=state.thinned_readings,
+        lost_packs=state.lost_packs,
+        pending_declarations=state.pending_declarations,
     )
 
 
@@ -114,23 +150,25 @@ def read_health(folder: Path) -> Health:
         raise StatusError(f"{path}: not a status of this version ({error})") from error
 
 
-async def keep_writing(folder: Path, look: Callable[[], Health], changed: Callable[[], None]) -> None:
+async def keep_writing(
+    folder: Path, look: Callable[[], Health], *, words: Callable[[], dict[str, str]], changed: Callable[[], None]
+) -> None:
     """Write what `look` sees every few seconds, and within one when a device changed its state; until cancelled.
 
-    `changed` is told of such a change. A full disk does not stop the gateway.
+    words: the state of each device, asked far more often than `look`. `changed` is told when they differ from before.
+    A full disk does not stop the gateway.
     """
     complaint = ""
-    words: dict[str, str] = {}
+    known: dict[str, str] = {}
     written_at_s = -EVERY_S
     while True:
-        health = look()
-        now = {device.name: device.state for device in health.devices}
-        if now != words:
-            words, written_at_s = now, -EVERY_S
+        now = words()
+        if now != known:
+            known, written_at_s = now, -EVERY_S
             changed()
         if time.monotonic() - written_at_s >= EVERY_S:
             written_at_s = time.monotonic()
-            complaint = _try_to_write(folder, health, complaint)
+            complaint = _try_to_write(folder, look(), complaint)
         await asyncio.sleep(LOOK_S)
 
 

@@ -144,6 +144,8 @@ _TABLE = (
     Unit("KWT", "kW", "power", Fraction(1000)),
     Unit("JOU", "J", "energy"),
     Unit("KWH", "kWh", "energy", Fraction(3_600_000)),
+    Unit("AD", "B", "information"),
+    Unit("4L", "MB", "information", Fraction(10**6)),
     Unit("MTS", "m/s", "speed"),
     Unit("KMH", "km/h", "speed", Fraction(5, 18)),
     Unit("KNT", "kn", "speed", Fraction(1852, 3600)),

@@ -16,6 +16,7 @@ from coldproof.edge_command import app
 from edge.buffer.base import BufferState
 from edge.device import DeviceState
 from edge.health import Health, buffer_health, write_health
+from edge.host import HostState
 from edge.intake import IntakeState
 from edge.uplink.base import UplinkState
 from edge.uplink.uplink import FORGED
@@ -101,6 +102,12 @@ def test_run_refuses_an_unknown_log_level(config: Path) -> None:
     assert "allowed are debug, info, warning, error" in result.stderr
 
 
+FINE = BufferState(
+    bytes(16), 1_000, bytes(32), 990, 0, 10, 5_000, 0, None, 5_000_000, False,
+    unsent_bytes=18_000, archive_packs=990, archive_bytes=1_782_000, max_bytes=1_000_000_000,
+)  # fmt: skip
+
+
 def health(**more: object) -> Health:
     device = DeviceState("room-1", "silent", 0, None, "no answer", 0, 9, 0, 0, 9, 0, 1, True)
     state = BufferState(bytes(16), 3, bytes(32), 2, 5, 1, 20, 1, 1_700_000_000_000, 4_200_000, True, ("b.corrupt",))
@@ -143,14 +150,56 @@ def test_status_tells_what_a_person_must_know(config: Path) -> None:
 
 def test_status_says_what_to_do_when_receipts_do_not_come(config: Path) -> None:
     (config.parent / "data").mkdir()
-    waiting = health(clock_ms=1_700_000_000_000 + 120_000, uplink=UplinkState(True, "", 0, None, 0, "", {}))
+    waiting = health(uplink=UplinkState(True, "", 4, None, 0, "", {}, unanswered_s=61))
     write_health(config.parent / "data", waiting)
     assert "coldproof cloud gateway add" in edge("status", config).stdout
-    forged = msgspec.structs.replace(waiting, uplink=UplinkState(True, FORGED, 0, None, 0, "", {"letters_forged": 3}))
+    forged = msgspec.structs.replace(
+        waiting, uplink=UplinkState(True, FORGED, 0, None, 0, "", {"letters_forged": 3}, 61)
+    )
     write_health(config.parent / "data", forged)
     shown = edge("status", config).stdout
     assert f"uplink   connected: {FORGED}" in shown
     assert "gateway add" not in shown
+
+
+def test_status_tells_what_was_lost_and_why_or_that_nothing_was(config: Path) -> None:
+    (config.parent / "data").mkdir()
+    write_health(config.parent / "data", health(buffer=buffer_health(FINE), intake=IntakeState(10, 0, "")))
+    assert "losses   none\n" in edge("status", config).stdout
+    poor = msgspec.structs.replace(FINE, thinned_readings=70, lost_packs=3, damaged_observations=2)
+    gone = UplinkState(True, "", 0, None, 0, "", {"asked_for_and_gone": 5})
+    write_health(config.parent / "data", health(buffer=buffer_health(poor), uplink=gone))
+    assert (
+        "losses   2 observations not recorded, 2 observations damaged on the disk before they were sealed, "
+        "70 readings thinned, and declared, 3 packs declared lost, 5 packs asked for again, and gone\n"
+    ) in edge("status", config).stdout
+
+
+def test_status_reckons_room_card_and_certificate(config: Path) -> None:
+    (config.parent / "data").mkdir()
+    seen = health(
+        buffer=buffer_health(FINE),
+        intake=IntakeState(1_000_000, 0, ""),
+        host=HostState(86_400, 30, 40_000_000, 300_000_000, 20_000_000_000),
+        card_endurance_bytes=30e12,
+        uplink=UplinkState(True, "", 0, None, 0, "", {}, 0, 12.4),
+    )
+    write_health(config.parent / "data", seen)
+    shown = edge("status", config).stdout
+    assert "room     for 505 days without the cloud; 20.0 GB free on the disk\n" in shown
+    assert "card     300 B written per observation; lasts 274 years at 30 TB\n" in shown
+    assert "certificate for 12 days" in shown
+    assert "CERTIFICATE EXPIRES in 12 days" in shown
+    young = msgspec.structs.replace(seen, host=HostState(60), uplink=UplinkState(False, "", 0, None, 0, "", {}, 0, -1))
+    write_health(config.parent / "data", young)
+    shown = edge("status", config).stdout
+    assert "room     not known yet for how long" in shown
+    assert "its life is not known yet" in shown
+    assert "CERTIFICATE EXPIRED" in shown
+
+
+def test_status_as_json_and_as_prometheus_at_once_is_refused(config: Path) -> None:
+    assert edge("status", config, "--json", "--prometheus").exit_code == 2
 
 
 def test_status_as_json(config: Path) -> None:

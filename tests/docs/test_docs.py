@@ -25,6 +25,7 @@ from edge.drivers.modbus.codec import Block, Point, Profile, Serial, parse_profi
 from edge.drivers.modbus.config import ModbusConfig
 from edge.drivers.replay.codec import Column
 from edge.drivers.replay.config import ReplayConfig
+from edge.health import HealthTable
 from edge.limits import Limit
 from edge.uplink.base import TlsOptions, UplinkOptions
 from tests.docs.markdown import PAGES, ROOT, anchors, code, fenced, headings_with_keys, key_table, links, text_of
@@ -46,6 +47,7 @@ GATEWAY_TABLES = {
     "`[buffer]`": BufferOptions,
     "`[seal]`": SealOptions,
     "`[[limit]]`": Limit,
+    "`[health]`": HealthTable,
     "`[[device]]`": DeviceTable,
     '`[[device]]` with `driver = "modbus"`': ModbusConfig,
     '`[[device]]` with `driver = "barcode"`': BarcodeConfig,

@@ -51,7 +51,13 @@ async def test_change_of_a_device_is_written_soon_and_told_once(
     monkeypatch.setattr(health_module, "LOOK_S", 0.01)
     seen = [HEALTH]
     changes: list[None] = []
-    writing = asyncio.create_task(keep_writing(tmp_path, lambda: seen[0], lambda: changes.append(None)))
+
+    def words() -> dict[str, str]:
+        return {device.name: device.state for device in seen[0].devices}
+
+    writing = asyncio.create_task(
+        keep_writing(tmp_path, lambda: seen[0], words=words, changed=lambda: changes.append(None))
+    )
     await asyncio.sleep(0.05)
     assert read_health(tmp_path).devices[0].state == "up"
     seen[0] = msgspec.structs.replace(HEALTH, devices=[msgspec.structs.replace(DEVICE, state="silent")])
@@ -67,7 +73,7 @@ async def test_folder_that_cannot_be_written_is_told_once_and_stops_nothing(
 ) -> None:
     monkeypatch.setattr(health_module, "LOOK_S", 0.005)
     monkeypatch.setattr(health_module, "EVERY_S", 0.01)
-    writing = asyncio.create_task(keep_writing(tmp_path / "absent", lambda: HEALTH, lambda: None))
+    writing = asyncio.create_task(keep_writing(tmp_path / "absent", lambda: HEALTH, words=dict, changed=lambda: None))
     await asyncio.sleep(0.1)
     assert not writing.done()
     assert len(caplog.records) == 1

@@ -3,7 +3,7 @@
 A board without a battery clock wakes up in 1970. Until it has a network it has no time, and with the usual rule it
 would never get a network: no certificate is valid in 1970. So certificates are judged at the later of the machine's
 time and `floor_ms`, a time that has certainly passed (this program was built then, or the gateway knew the time
-then). Where the machine's clock is the later one, OpenSSL judges as always. Where it isn't, OpenSSL checks
+then). When our own certificate was issued has certainly passed, too. Where the machine's clock is the later one, OpenSSL judges as always. Where it isn't, OpenSSL checks
 everything but times (chain, signatures, name, purposes), and this module judges the times of every certificate of
 the chain it verified. What is expired at the floor, or not yet valid then, is refused.
 
@@ -36,6 +36,7 @@ def tls_context(options: TlsOptions, *, floor_ms: int = 0, now: Callable[[], flo
         files = ", ".join(each for each in (options.ca, options.certificate, options.key) if each)
         raise UplinkMisconfigured(f"uplink.tls: certificates cannot be used ({error}); check {files}") from error
     context.sslsocket_class = _ClosingSocket
+    floor_ms = max(floor_ms, _issued_ms(options))
     if now() * 1000 < floor_ms:
         context.verify_flags |= NO_CHECK_TIME
         context.sslsocket_class = _judging_at(datetime.datetime.fromtimestamp(floor_ms / 1000, datetime.UTC))
@@ -44,13 +45,22 @@ def tls_context(options: TlsOptions, *, floor_ms: int = 0, now: Callable[[], flo
 
 def days_left(options: TlsOptions, now_ms: int) -> float | None:
     """Days until our certificate expires, negative afterwards; None without one. Raises UplinkMisconfigured."""
+    found = _own(options)
+    return None if found is None else (found.not_valid_after_utc.timestamp() * 1000 - now_ms) / DAY_MS
+
+
+def _issued_ms(options: TlsOptions) -> int:
+    found = _own(options)
+    return 0 if found is None else int(found.not_valid_before_utc.timestamp() * 1000)
+
+
+def _own(options: TlsOptions) -> x509.Certificate | None:
     if options.certificate is None:
         return None
     try:
-        found = x509.load_pem_x509_certificate(Path(options.certificate).read_bytes())
+        return x509.load_pem_x509_certificate(Path(options.certificate).read_bytes())
     except (OSError, ValueError) as error:
         raise UplinkMisconfigured(f"uplink.tls: {options.certificate} cannot be read ({error})") from error
-    return (found.not_valid_after_utc.timestamp() * 1000 - now_ms) / DAY_MS
 
 
 class _ClosingSocket(ssl.SSLSocket):

@@ -61,7 +61,7 @@ def broker_of(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable
 def shake_hands(broker: TlsBroker, *, floor_ms: int, clock_s: float = 0.0, name: str = "127.0.0.1") -> None:
     """One handshake by a machine whose clock says `clock_s`. Raises what paho would see."""
     context = tls_context(broker.options("gw-1"), floor_ms=floor_ms, now=lambda: clock_s)
-    with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as plain:  # what it thinks of ours comes later
         context.wrap_socket(plain, server_hostname=name).close()
 
 
@@ -88,6 +88,12 @@ def test_chain_and_name_are_checked_in_1970_too(broker_of: Callable[..., TlsBrok
         shake_hands(broker_of(known=False), floor_ms=JUNE_2031)
     with pytest.raises(ssl.SSLCertVerificationError, match=r"doesn't match|mismatch"):
         shake_hands(broker_of(), floor_ms=JUNE_2031, name="broker.example")
+
+
+def test_when_our_own_certificate_was_issued_has_certainly_passed(broker_of: Callable[..., TlsBroker]) -> None:
+    broker = broker_of()
+    broker.issue("gw-1", (year(2031, 3), year(2033)))
+    shake_hands(broker, floor_ms=ms(year(2026)))
 
 
 def test_a_clock_that_may_be_right_is_believed(broker_of: Callable[..., TlsBroker]) -> None:

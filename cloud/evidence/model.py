@@ -6,11 +6,31 @@ import msgspec
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A silence longer than allowed: a fact, never bridged. from_ms/to_ms: the readings (or stay edges) around it."""
+    """A silence longer than allowed: a fact, never bridged. from_ms/to_ms: the readings (or stay edges) around it.
+
+    cause: `lost` (declared, `reason` says why in the gateway's words) · `sensor_error` · `stale` (device silent) ·
+    `thinned` (declared, but more is missing than was left out) · `not_running` (the gateway was started anew in it) ·
+    `no_reading_yet` · `unknown`
+    """
 
     from_ms: int
     to_ms: int
-    cause: str  # "unknown", "sensor_error", "stale" (device silent), "no_reading_yet", "lost", "thinned"
+    cause: str
+    reason: str = ""
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """What the gateway has signed of readings that will not come. kind: `thinned` (some were kept) or `lost`.
+
+    left_out: how many readings of this series, None where the gateway could not tell; reason: in the gateway's words.
+    The span is the gateway's, and may begin before the stay and end after it.
+    """
+
+    kind: str
+    from_ms: int
+    to_ms: int
+    left_out: int | None
+    reason: str
 
 
 class Excursion(msgspec.Struct, frozen=True):
@@ -39,7 +59,9 @@ class TimeShift(msgspec.Struct, frozen=True):
 class SeriesEvidence(msgspec.Struct, frozen=True):
     """One series over one stay. Statistics are over readings of quality OK in [from, to); None when there are none.
 
-    mean: time-weighted; each reading stands until the next one, at most one log interval before a gap.
+    mean: time-weighted; each reading stands until the next one, at most one log interval before a gap. Where readings
+    were thinned it is a mean of those kept, extremes among them, and no more than near; min and max are exact there,
+    and the time between kept readings counts as covered (docs/adr/0012).
 
     unsynced: readings that count although nobody ever set the clock that stamped them; they were really observed not
     before `not_before_ms` and not after `not_after_ms`, as far as that is known. misplaced: those that cannot have been
@@ -68,6 +90,12 @@ class SeriesEvidence(msgspec.Struct, frozen=True):
     misplaced: int = 0
     future: int = 0
     late: int = 0
+    declared: list[Declared] = []
+
+    @property
+    def thinned(self) -> bool:
+        """Whether readings were left out by thinning, so that the mean is not exact."""
+        return any(one.kind == "thinned" for one in self.declared)
 
 
 class Reason(msgspec.Struct, frozen=True):

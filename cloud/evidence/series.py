@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from cloud.evidence.clocks import judge_times
 from cloud.evidence.excursions import Limits, find
-from cloud.evidence.model import SeriesEvidence
+from cloud.evidence.model import Declared, SeriesEvidence
 from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import Course, Span, Window, share, summarise
 from cloud.registry.profile import UNITS
 from cloud.registry.query import Binding
+from cloud.telemetry.declared import THINNED, DeclaredSpan
 from cloud.telemetry.query import ReadingRow
 from standards.units import UnitError, convert
 from wire.observation import Quality
 
+KEPT_REACH_MS = 2 * 3_600_000  # a gateway keeps the first and the last reading of every hour
 DEFAULT_GAP_FACTOR = 2.0  # where no limits say otherwise: a silence of more than two log intervals
 
 
@@ -38,11 +42,19 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
     """What a bound series says about a stay, as far as it was bound to the place then."""
     (from_ms, until_ms), limits = stay, judged.limits
     window = _window(binding, stay, limits, is_open=is_open)
-    earliest = max(window.from_ms - window.gap_limit_ms, binding.valid_from_ms)
-    rows = source.between(binding.gateway, binding.channel, earliest, window.until_ms)
+    told = source.declared(binding.gateway, binding.channel, window.from_ms, window.until_ms)
+    reach_ms = KEPT_REACH_MS if any(one.kind == THINNED for one in told) else 0
+    earliest = max(window.from_ms - max(window.gap_limit_ms, reach_ms), binding.valid_from_ms)
+    around = source.between(binding.gateway, binding.channel, earliest, window.until_ms + reach_ms)
+    rows = [row for row in around if row.observed_ms < window.until_ms]
     unit = UNITS.get(binding.measurement, rows[0].unit if rows else "")
     trusted, clocks = judge_times(source, binding.gateway, rows, window.from_ms)
-    course = _course(trusted, window, unit)
+    course = replace(
+        _course(trusted, window, unit),
+        started_ms=[after.observed_ms for before, after in pairwise(trusted) if before.boot_id != after.boot_id],
+        thinned=thinned_holes([row for row in around if not row.from_future], window, told, unit),
+        declared=[Declared(one.kind, one.from_ms, one.to_ms, one.left_out, one.reason) for one in told],
+    )
     found = summarise(course, window)
     excursions = (
         [] if limits is None else find(course, window, limits, kind=judged.kind, measurement=binding.measurement)
@@ -69,8 +81,36 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
         misplaced=clocks.misplaced,
         future=clocks.future,
         late=clocks.late,
+        declared=list(course.declared),
     )
     return Measured(evidence, found.covered)
+
+
+def thinned_holes(around: Sequence[ReadingRow], window: Window, told: Sequence[DeclaredSpan], unit: str) -> list[Span]:
+    """The times between kept readings that were left out by thinning, cut to the window; `around` reaches beyond it.
+
+    Both ends must have been kept in one pack, one boot, with a number, and nothing between them that tells of a silent
+    or failing device. When all of them together are longer than the readings left out can fill, some are silences that
+    thinning left untouched; which ones cannot be told, so none counts.
+    """
+    limit_ms = window.gap_limit_ms
+    seen = [row for row in around if row.quality is not Quality.TEST]
+    holes = [
+        (before.observed_ms, after.observed_ms)
+        for before, after in pairwise(seen)
+        if after.observed_ms - before.observed_ms > limit_ms
+        and before.thinned
+        and after.thinned
+        and (before.pack_id, before.boot_id) == (after.pack_id, after.boot_id)
+        and number_in(before, unit) is not None
+        and number_in(after, unit) is not None
+        and before.observed_ms < window.until_ms
+        and window.from_ms < after.observed_ms
+    ]
+    left_out = sum(one.left_out or 0 for one in told if one.kind == THINNED)
+    if sum(end - start for start, end in holes) > (left_out + len(holes)) * limit_ms:
+        return []
+    return [(max(start, window.from_ms), min(end, window.until_ms)) for start, end in holes]
 
 
 def number_in(row: ReadingRow, unit: str) -> float | None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from cloud.evidence.statistics import Span, merged
 from cloud.telemetry.boots import Bounds, bounds
+from cloud.telemetry.declared import DeclaredSpan, spans
 from cloud.telemetry.query import ReadingRow, readings
 
 
@@ -57,6 +58,10 @@ class ReadingsOnce:
         if (gateway, boot_id) not in self._bounds:
             self._bounds[gateway, boot_id] = bounds(self._conn, gateway, boot_id)
         return self._bounds[gateway, boot_id]
+
+    def declared(self, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[DeclaredSpan]:
+        """What the gateway declared thinned or lost of a channel in [from_ms, to_ms), in order of time."""
+        return spans(self._conn, gateway, channel, from_ms, to_ms)
 
 
 def _observed_ms(row: ReadingRow) -> int:

@@ -4,7 +4,9 @@ Pure. Columns of plain numbers instead of row objects, because a lot page looks 
 
 Invariants: only readings of quality OK inside [from, until) count; nothing is interpolated; a reading speaks for the
 time until the next one, but before a gap and at the end for one log interval at most. The last reading before the
-window may cover the window's start, and only that: it enters neither count, min, max nor mean.
+window may cover the window's start, and only that: it enters neither count, min, max nor mean. Time between two
+readings that thinning kept is covered, because readings were taken there and their extremes are known; no reading
+speaks for it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from cloud.evidence.model import Gap
+from cloud.evidence.model import Declared, Gap
 
 Span = tuple[int, int]
 
@@ -35,7 +37,9 @@ class Course:
     """The readings of a series inside a window, as columns in order of time.
 
     carry_ms: the last OK reading before the window, None when there is none. error_ms: when the device answered that
-    its probe fails or is out of range. stale_ms: when the gateway noted that the device was silent.
+    its probe fails or is out of range. stale_ms: when the gateway noted that the device was silent. started_ms: the
+    first readings after the gateway was started anew. thinned: between kept readings, cut to the window, ascending and
+    apart. declared: what the gateway says will not come.
     """
 
     times: Sequence[int]
@@ -43,6 +47,9 @@ class Course:
     carry_ms: int | None = None
     error_ms: Sequence[int] = ()
     stale_ms: Sequence[int] = ()
+    started_ms: Sequence[int] = ()
+    thinned: Sequence[Span] = ()
+    declared: Sequence[Declared] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ def _covered(course: Course, window: Window) -> list[Span]:
             spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         else:
             spans.append((at, end))
-    return [span for span in spans if span[1] > span[0]]
+    return [span for span in merged([*spans, *course.thinned]) if span[1] > span[0]]
 
 
 def _gaps(course: Course, window: Window) -> list[Gap]:
@@ -141,18 +148,26 @@ def _gaps(course: Course, window: Window) -> list[Gap]:
         return []
     start = course.carry_ms if course.carry_ms is not None and _carries(course, window) else window.from_ms
     marks = [start, *course.times, window.until_ms]
+    thinned = set(course.thinned)
     return [
         _gap(course, window, max(a, window.from_ms), b, at_end=index == len(marks) - 2)
         for index, (a, b) in enumerate(pairwise(marks))
-        if b - a > window.gap_limit_ms and b > window.from_ms
+        if b - a > window.gap_limit_ms and b > window.from_ms and (max(a, window.from_ms), b) not in thinned
     ]
 
 
 def _gap(course: Course, window: Window, from_ms: int, to_ms: int, *, at_end: bool) -> Gap:
+    told = {one.kind: one for one in course.declared if one.from_ms < to_ms and from_ms <= one.to_ms}
+    if "lost" in told:
+        return Gap(from_ms, to_ms, "lost", told["lost"].reason)
     if any(from_ms <= at <= to_ms for at in course.error_ms):
         cause = "sensor_error"
     elif any(from_ms <= at <= to_ms for at in course.stale_ms):
         cause = "stale"
+    elif "thinned" in told:
+        return Gap(from_ms, to_ms, "thinned", told["thinned"].reason)
+    elif any(from_ms < at <= to_ms for at in course.started_ms):
+        cause = "not_running"
     elif at_end and window.open:
         cause = "no_reading_yet"
     else:

@@ -16,6 +16,8 @@ from a stay):
                     sensor_errors {channel, count} · clock_unsynced {channel, count}
                     clock_misplaced, from_future {channel, count}: readings that were left out
                     event_clock_unset {count}, event_time_moved {count, longest_s}: of a lot, not of a stay
+                    lost, thinned {channel, count}: readings the gateway declares lost, or left out by thinning
+                    lost_uncounted {channel}: the gateway declares a loss and cannot say how much
                     between_readings {measurement}: too short a stay for a reading of its own; the one before it
                     stands for it
     not assessed    no_custody
@@ -153,10 +155,24 @@ def _remarks(series: SeriesEvidence) -> list[Reason]:
         reasons.append(Reason("gap", {"channel": series.channel, "count": count, "longest_s": longest_s}))
     if series.sensor_errors:
         reasons.append(Reason("sensor_errors", {"channel": series.channel, "count": series.sensor_errors}))
+    reasons += _declared(series)
     if series.unsynced:
         reasons.append(Reason("clock_unsynced", {"channel": series.channel, "count": series.unsynced}))
     if series.misplaced:
         reasons.append(Reason("clock_misplaced", {"channel": series.channel, "count": series.misplaced}))
     if series.future:
         reasons.append(Reason("from_future", {"channel": series.channel, "count": series.future}))
+    return reasons
+
+
+def _declared(series: SeriesEvidence) -> list[Reason]:
+    """Readings that will not come: said by the gateway, so never passed over in silence."""
+    reasons = []
+    for kind in ("lost", "thinned"):
+        counts = [one.left_out for one in series.declared if one.kind == kind]
+        known = sum(count for count in counts if count is not None)
+        if known:
+            reasons.append(Reason(kind, {"channel": series.channel, "count": known}))
+        if None in counts:
+            reasons.append(Reason("lost_uncounted", {"channel": series.channel}))
     return reasons

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, insert, select
 
 from cloud.db.tables import evidence_version
-from cloud.evidence.model import LotEvidence, Stay
+from cloud.evidence.model import Gap, LotEvidence, Stay
 from cloud.ledger.log import append
 
 
@@ -65,7 +65,8 @@ def still_holds(frozen: LotEvidence, current: LotEvidence) -> bool:
     """Whether what was frozen still says what is known now.
 
     Stays that had ended must be the same to the last number. A stay that goes on has new readings every minute: there
-    it is enough that it still goes on and is judged alike, for the same kinds of reasons.
+    it is enough that it still goes on and is judged alike, for the same kinds of reasons. That the cause of a gap
+    became known changes no number; what a gateway declares of it stands among the reasons.
     """
     if len(frozen.stays) != len(current.stays):
         return False
@@ -86,7 +87,12 @@ def _stay_holds(old: Stay, new: Stay) -> bool:
 
 
 def _without_names(stay: Stay) -> Stay:
-    return msgspec.structs.replace(stay, place_name="", place_name_en="")
+    series = [msgspec.structs.replace(one, gaps=[_uncaused(gap) for gap in one.gaps]) for one in stay.series]
+    return msgspec.structs.replace(stay, place_name="", place_name_en="", series=series)
+
+
+def _uncaused(gap: Gap) -> Gap:
+    return msgspec.structs.replace(gap, cause="", reason="")
 
 
 def _first(conn: Connection, gtin: str, lot: str, *where: ColumnElement[bool]) -> Version | None:

@@ -101,6 +101,13 @@ def total(conn: Connection) -> int:
     return int(conn.scalar(select(func.coalesce(func.sum(quarantine.c.times), 0))) or 0)
 
 
+def by_reason(conn: Connection) -> dict[str, int]:
+    """How many messages were ever refused, per reason, the most frequent first."""
+    times = func.sum(quarantine.c.times)
+    query = select(quarantine.c.reason, times).group_by(quarantine.c.reason).order_by(times.desc(), quarantine.c.reason)
+    return {reason: int(count) for reason, count in conn.execute(query)}
+
+
 def _count_again(conn: Connection, topic: str, digest: bytes) -> bool:
     same = (quarantine.c.topic == topic) & (quarantine.c.hash == digest)
     again = conn.execute(update(quarantine).where(same).values(times=quarantine.c.times + 1))

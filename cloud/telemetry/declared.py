@@ -128,7 +128,8 @@ def copies_of(conn: Connection, pack_id: int) -> list[tuple[int, OrdinalRange]]:
 def spans(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[DeclaredSpan]:
     """The losses in [from_ms, to_ms) that concern a channel, by time; without those wholly withdrawn.
 
-    A loss that counts its readings concerns the channels it counts, one that could not count concerns all.
+    A loss that counts its readings concerns the channels it counts. One without counts concerns no channel when it was
+    thinned (nothing was left out), and all of them when it was lost (nobody could count).
     """
     query = (
         select(declared_loss, pack.c.sealed_ms)
@@ -140,7 +141,8 @@ def spans(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int
     found: set[DeclaredSpan] = set()
     for row in conn.execute(query):
         counts = dict(_counts(row.counts))
-        if (counts and not counts.get(channel)) or _is_withdrawn(conn, row):
+        uncounted = row.kind == LOST and not counts
+        if not (counts.get(channel) or uncounted) or _is_withdrawn(conn, row):
             continue
         start = row.from_ms if row.from_ms is not None else _sealed_before(conn, row)
         end = row.to_ms if row.to_ms is not None else _sealed_after(conn, row)

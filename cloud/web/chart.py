@@ -1,4 +1,4 @@
-"""A temperature chart as SVG text: limit band, excursions, gaps, the line. Pure: the same input, the same bytes.
+"""A temperature chart as SVG text: band, excursions, gaps, losses, the line. Pure: the same input, the same bytes.
 
 What it promises: the line is never joined across a gap; every extreme is drawn, however many readings there are; what
 matters is told by pattern, shape and words as well as by colour, so that it survives black-and-white print. Nothing
@@ -67,7 +67,8 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """All that a chart shows. name: unique on the page. gap_words: written into gaps that are wide enough.
+    """All that a chart shows. name: unique on the page. gap_words: written into gaps that are wide enough; the same for
+    lost (gaps that the gateway declares) and thinned (where only some readings were kept).
 
     lines: every line in pieces that are already broken at its gaps (trace.py); the chart joins none of them.
     """
@@ -86,6 +87,10 @@ class Chart:
     gaps: Sequence[tuple[int, int]]
     sections: Sequence[Section]
     gap_words: str
+    lost: Sequence[tuple[int, int]] = ()
+    lost_words: str = ""
+    thinned: Sequence[tuple[int, int]] = ()
+    thinned_words: str = ""
 
 
 def draw(chart: Chart, frame: Frame) -> str:
@@ -105,8 +110,10 @@ def draw(chart: Chart, frame: Frame) -> str:
         plot.box(chart.from_ms, chart.to_ms, "#ffffff"),
         _band(plot),
         _veil(plot),
+        _spans(plot, f"{name}-thinned", chart.thinned, chart.thinned_words, at_px=plot.bottom - 8),
         _grid(plot),
-        _gaps(plot, name),
+        _spans(plot, f"{name}-gap", chart.gaps, chart.gap_words, at_px=frame.top + 16),
+        _spans(plot, f"{name}-lost", chart.lost, chart.lost_words, at_px=frame.top + 16),
         _excess_areas(plot, name),
         _limits(plot),
         _lines(plot, name),
@@ -186,13 +193,13 @@ def _veil(plot: _Plot) -> str:
     return "".join(plot.box(start, end, VEIL) for start, end in sides if end > start)
 
 
-def _gaps(plot: _Plot, name: str) -> str:
-    """Hatched areas; those less than a pixel apart are one, so that there are never more of them than pixels."""
+def _spans(plot: _Plot, pattern: str, spans: Sequence[tuple[int, int]], words: str, *, at_px: float) -> str:
+    """Patterned areas; those less than a pixel apart are one, so that there are never more of them than pixels."""
     found = ""
-    for left, right in merged((int(plot.x.at(start)), ceil(plot.x.at(end)) + 1) for start, end in plot.chart.gaps):
-        found += plot.strip(left, right - 1, f"url(#{name}-gap)")
-        if right - left > len(plot.chart.gap_words) * _LETTER_PX + 16:
-            found += text((left + right) / 2, plot.frame.top + 16, plot.chart.gap_words, anchor="middle", halo=5)
+    for left, right in merged((int(plot.x.at(start)), ceil(plot.x.at(end)) + 1) for start, end in spans):
+        found += plot.strip(left, right - 1, f"url(#{pattern})")
+        if right - left > len(words) * _LETTER_PX + 16:
+            found += text((left + right) / 2, at_px, words, anchor="middle", halo=5)
     return found
 
 
@@ -252,7 +259,18 @@ def _lines(plot: _Plot, name: str) -> str:
         'stroke-linecap="round"/></defs>'
         f'<use href="#{name}-line" stroke="{LINE}" stroke-width="1.6"/>'
         f'<g clip-path="url(#{name}-beyond)"><use href="#{name}-line" stroke="{OUT}" stroke-width="2.6"/></g>'
+        f"{_lone(plot)}"
     )
+
+
+def _lone(plot: _Plot) -> str:
+    """Readings that stand alone, as those that thinning kept: larger, for nobody sees a dot as thin as the line."""
+    lone = [
+        piece for piece in plot.chart.lines if len(piece.times) == 1 and plot.from_ms <= piece.times[0] < plot.to_ms
+    ]
+    places = {(round(plot.x.at(piece.times[0])), round(plot.y.at(piece.values[0]))) for piece in lone}
+    d = "".join(f"M{x} {y}h0" for x, y in sorted(places))
+    return f'<path class="lone" d="{d}" stroke="{LINE}" stroke-width="4.5" stroke-linecap="round"/>' if d else ""
 
 
 def _path(plot: _Plot, piece: Piece) -> str:

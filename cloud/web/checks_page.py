@@ -1,10 +1,12 @@
-"""What did not fit: scans that became no event, messages that were refused, gateways and how they say they are.
+"""What did not fit: scans without event, messages refused, what gateways declare lost, packs that contradict others.
 
-Nothing here is lost: the scans are in the record, refused messages are kept in quarantine. Somebody has to look.
+Nothing of it was thrown away here: scans and contradicting packs are in the record, refused messages in quarantine.
+Every list is bounded. Somebody has to look.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,8 +16,10 @@ from sqlalchemy import Connection
 from cloud.db.engine import reading
 from cloud.events import query as events
 from cloud.events.query import ScanFinding
-from cloud.ingest import gateway_state, quarantine
+from cloud.ingest import command, conflict, finding, gateway_state, quarantine, streams
 from cloud.registry import query as registry
+from cloud.telemetry import declared
+from cloud.telemetry.declared import THINNED
 from cloud.telemetry.query import SeriesSpan, future_series
 from cloud.web.form import Refused
 from cloud.web.page import Page, open_page, render
@@ -25,6 +29,7 @@ router = APIRouter(include_in_schema=False)
 
 SHOWN = 100  # the newest; the record has all
 CODE_CHARS = 80
+STREAM_CHARS, RANGES_SHOWN = 8, 5  # as much as tells streams of one gateway apart, and fits into a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,83 @@ class RefusedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DoubtRow:
+    """Something in the record that does not fit. stream: its first digits; seq 0: no pack in particular."""
+
+    gateway: str
+    stream: str
+    seq: int
+    sentence: str
+    detail: str
+    found_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossRow:
+    """A declared loss. last_seq None: all that followed; left_out None: nobody could count."""
+
+    gateway: str
+    stream: str
+    first_seq: int
+    last_seq: int | None
+    kind: str
+    reason: str
+    left_out: int | None
+    from_ms: int | None
+    to_ms: int | None
+    declared_ms: int
+    arrived: int
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictRow:
+    """A number that several packs claim."""
+
+    gateway: str
+    stream: str
+    seq: int
+    others: int
+    newest_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """A stream that went on in another one. disputed: two buffers wrote it."""
+
+    gateway: str
+    stream: str
+    prior_stream: str
+    last_seq: int
+    began_ms: int
+    disputed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRow:
+    """Packs that a gateway was asked for again; answered_ms None: still missing."""
+
+    gateway: str
+    stream: str
+    ranges: str
+    issued_ms: int
+    answered_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChecksView:
     """The whole page. gateways: those of the registry, then others that spoke, by name; future: whose time is false."""
 
     gateways: list[GatewayRow]
+    doubts: list[DoubtRow]
+    conflicts: list[ConflictRow]
+    losses: list[LossRow]
+    streams: list[StreamRow]
+    asked: list[AskedRow]
     findings: list[FindingRow]
     refused: list[RefusedRow]
     future: list[SeriesSpan]
+    refused_by_reason: dict[str, int]
 
 
 @router.get("/checks")
@@ -80,7 +155,18 @@ def checks_page(page: Annotated[Page, Depends(open_page)]) -> Response:
 def look(page: Page) -> ChecksView:
     """What there is to check now, in the reader's language."""
     with reading(page.site.engine) as conn:
-        return ChecksView(_gateways(conn), _findings(conn, page), _refused(conn, page), future_series(conn, SHOWN))
+        return ChecksView(
+            gateways=_gateways(conn),
+            doubts=_doubts(conn, page),
+            conflicts=_conflicts(conn),
+            losses=_losses(conn),
+            streams=_streams(conn),
+            asked=_asked(conn),
+            findings=_findings(conn, page),
+            refused=_refused(conn, page),
+            future=future_series(conn, SHOWN),
+            refused_by_reason={_words(page, "refused", why): n for why, n in quarantine.by_reason(conn).items()},
+        )
 
 
 def _gateways(conn: Connection) -> list[GatewayRow]:
@@ -94,6 +180,71 @@ def _gateways(conn: Connection) -> list[GatewayRow]:
         status, heard_ms = (last.status, last.heard_ms) if last else (None, 0)
         rows.append(GatewayRow(name, entry is not None, simulated, status, heard_ms))
     return rows
+
+
+def _doubts(conn: Connection, page: Page) -> list[DoubtRow]:
+    return [
+        DoubtRow(
+            gateway=one.finding.gateway,
+            stream=_short(one.finding.stream),
+            seq=one.finding.seq,
+            sentence=_words(page, "doubt", one.finding.kind),
+            detail=one.finding.detail,
+            found_ms=one.found_ms,
+        )
+        for one in finding.newest(conn, SHOWN)
+    ]
+
+
+def _conflicts(conn: Connection) -> list[ConflictRow]:
+    return [
+        ConflictRow(one.gateway, _short(one.stream), one.seq, one.others, one.newest_ms)
+        for one in conflict.newest(conn, SHOWN)
+    ]
+
+
+def _losses(conn: Connection) -> list[LossRow]:
+    return [
+        LossRow(
+            gateway=one.gateway,
+            stream=_short(one.stream),
+            first_seq=one.first_seq,
+            last_seq=one.last_seq,
+            kind=one.kind,
+            reason=one.reason,
+            left_out=sum(count for _, count in one.counts) if one.counts or one.kind == THINNED else None,
+            from_ms=one.from_ms,
+            to_ms=one.to_ms,
+            declared_ms=one.declared_ms,
+            arrived=one.arrived,
+            withdrawn=one.withdrawn,
+        )
+        for one in declared.losses(conn, SHOWN)
+    ]
+
+
+def _streams(conn: Connection) -> list[StreamRow]:
+    return [
+        StreamRow(one.gateway, _short(one.stream), _short(one.prior_stream), one.last_seq, one.began_ms, one.disputed)
+        for one in streams.successions(conn, SHOWN)
+    ]
+
+
+def _asked(conn: Connection) -> list[AskedRow]:
+    return [
+        AskedRow(one.gateway, _short(one.stream), _ranges(one.ranges), one.issued_ms, one.answered_ms)
+        for one in command.newest(conn, SHOWN)
+    ]
+
+
+def _ranges(ranges: Sequence[tuple[int, int]]) -> str:
+    """The first few ranges, as 3–4, 7."""
+    shown = [str(first) if first == last else f"{first}–{last}" for first, last in ranges[:RANGES_SHOWN]]
+    return ", ".join(shown) + (", …" if len(ranges) > RANGES_SHOWN else "")
+
+
+def _short(stream: bytes) -> str:
+    return stream.hex()[:STREAM_CHARS]
 
 
 def _findings(conn: Connection, page: Page) -> list[FindingRow]:

@@ -27,7 +27,7 @@ from cloud.web.chart import Chart, Section
 from cloud.web.form import Refused
 from cloud.web.page import Page, open_page, render
 from cloud.web.proof import Proof, proof_of
-from cloud.web.stay_view import StayView, drawn, excesses, view_stay
+from cloud.web.stay_view import StayView, drawn, excesses, losses, silences, thinned, view_stay
 from cloud.web.timeline import Moment, moments
 from standards.gs1 import digital_link
 
@@ -71,6 +71,11 @@ class LotView:
     evidence_hash: str
     frozen: versions.Version | None
     as_of_ms: int
+
+    @property
+    def declared(self) -> bool:
+        """Whether anything on the page was declared thinned or lost, so that the legend must tell it."""
+        return any(series.evidence.declared for view in self.stays for series in view.series)
 
 
 def identify(gtin: str, lot: str) -> tuple[str, str]:
@@ -177,10 +182,14 @@ def _journey(page: Page, evidence: LotEvidence, stays: Sequence[StayView], profi
         low=profile.low if profile else None,
         high=profile.high if profile else None,
         excesses=[each for _, one in series for each in excesses(one.evidence)],
-        gaps=[(gap.from_ms, gap.to_ms) for _, one in series for gap in one.gaps]
+        gaps=[gap for _, one in series for gap in silences(one.evidence)]
         + [(stay.from_ms, stay.until_ms) for stay in blind],
         sections=[_section(view, end, profile) for view in stays if view.stay.from_ms < end],
         gap_words=page.words("chart.gap"),
+        lost=[gap for _, one in series for gap in losses(one.evidence)],
+        lost_words=page.words("chart.lost"),
+        thinned=[span for view, one in series for span in thinned(one.evidence, view.stay.from_ms, view.stay.until_ms)],
+        thinned_words=page.words("chart.thinned"),
     )
     return drawn(chart)
 

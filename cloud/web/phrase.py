@@ -53,6 +53,7 @@ def verdict_sentence(evidence: LotEvidence, profile: Profile | None, words: Word
         parts.append(words("sentence.range", **shown) + allowed)
     parts += _excursion_parts([one for _, one in watched], words)
     parts.append(_gap_part([one for _, one in watched], words))
+    parts += _declared_parts([one for _, one in watched], words)
     return f"{parts[0]} {'; '.join(parts[1:])}."
 
 
@@ -106,6 +107,17 @@ def _gap_part(series: list[SeriesEvidence], words: Wording) -> str:
         return words("sentence.no_gap")
     longest = formats.span(max(end - start for start, end in found), words.language)
     return words.counted("sentence.gaps", len(found), longest=longest)
+
+
+def _declared_parts(series: list[SeriesEvidence], words: Wording) -> list[str]:
+    """What gateways say will not come, each declaration once although several stays may share it."""
+    parts = []
+    for kind in ("lost", "thinned"):
+        found = {(one.gateway, one.channel, each) for one in series for each in one.declared if each.kind == kind}
+        count = sum(each.left_out or 0 for _, _, each in found)
+        if count:
+            parts.append(words(f"sentence.{kind}", n=formats.number(count, words.language, decimals=0)))
+    return parts
 
 
 def limits(profile: Profile | None, words: Wording) -> str:

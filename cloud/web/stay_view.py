@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 
 from cloud.evidence.model import Excursion, Gap, SeriesEvidence, Stay
 from cloud.evidence.series import DEFAULT_GAP_FACTOR, number_in
+from cloud.evidence.statistics import Span
 from cloud.registry import query as registry
 from cloud.registry.profile import Profile
+from cloud.telemetry.declared import LOST, THINNED
 from cloud.telemetry.query import ReadingRow, readings
 from cloud.web import formats, phrase
 from cloud.web.chart import FRAMES, Chart, Excess, Section, draw
@@ -75,7 +77,7 @@ class StayView:
     @property
     def worth_opening(self) -> bool:
         """Whether its charts stand open from the start even where there are many."""
-        return any(view.evidence.excursions or view.evidence.gaps for view in self.series)
+        return any(view.evidence.excursions or view.evidence.gaps or view.evidence.declared for view in self.series)
 
 
 def view_stay(
@@ -135,9 +137,13 @@ def _chart(
         low=limits.low if limits else None,
         high=limits.high if limits else None,
         excesses=excesses(one),
-        gaps=[(gap.from_ms, gap.to_ms) for gap in one.gaps],
+        gaps=silences(one),
         sections=[section],
         gap_words=page.words("chart.gap"),
+        lost=losses(one),
+        lost_words=page.words("chart.lost"),
+        thinned=thinned(one, section.from_ms, section.to_ms),
+        thinned_words=page.words("chart.thinned"),
     )
 
 
@@ -176,12 +182,28 @@ def excesses(one: SeriesEvidence) -> list[Excess]:
     ]
 
 
+def silences(one: SeriesEvidence) -> list[Span]:
+    """A series' gaps that no declared loss explains."""
+    return [(gap.from_ms, gap.to_ms) for gap in one.gaps if gap.cause != LOST]
+
+
+def losses(one: SeriesEvidence) -> list[Span]:
+    """A series' gaps that the gateway declares lost."""
+    return [(gap.from_ms, gap.to_ms) for gap in one.gaps if gap.cause == LOST]
+
+
+def thinned(one: SeriesEvidence, from_ms: int, to_ms: int) -> list[Span]:
+    """Where only some readings of a series were kept, as far as it lies in [from_ms, to_ms)."""
+    spans = [(max(each.from_ms, from_ms), min(each.to_ms, to_ms)) for each in one.declared if each.kind == THINNED]
+    return [(start, end) for start, end in spans if start < end]
+
+
 def describe(page: Page, one: SeriesEvidence) -> str:
     """A chart in one sentence, for who can't see it."""
     words, language = page.words, page.language
     if one.min is None or one.max is None or one.mean is None:
         return words("chart.empty")
-    return words(
+    told = words(
         "chart.description",
         count=formats.number(one.count, language, decimals=0),
         low=formats.quantity(one.min, one.unit, language),
@@ -190,6 +212,8 @@ def describe(page: Page, one: SeriesEvidence) -> str:
         excursions=words.counted("chart.excursions", len(phrase.goes(one.excursions))),
         gaps=words.counted("chart.gaps", len(one.gaps)),
     )
+    spans = sum(each.kind == THINNED for each in one.declared)
+    return f"{told} {words.counted('chart.thinned_spans', spans)}." if spans else told
 
 
 def _buckets(line: Sequence[Piece], size_ms: int) -> list[Bucket]:

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from sqlalchemy import Engine
 
 from cloud.auth.people import add_person
@@ -30,6 +31,7 @@ from tests.cloud.site import (
 )
 from wire.envelope import envelope_hash
 from wire.observation import Observation, Quality, Reading
+from wire.pack import Loss, StreamHead
 
 SEED = 7
 HOUR_S = 3600
@@ -41,6 +43,8 @@ SSCC_4 = numbered("08930000000000004")
 FAILED, PASSED, BLIND, HOSTILE = "SR-251009-A", "SR-251009-B", "SR-251009-C", "<i>\"&'%/A"
 GAP_S = (11.2 * HOUR_S, 13.7 * HOUR_S)
 WARM_S = 36 * HOUR_S
+DECLARED_THINNED = "disk pressure: extremes are kept"
+DECLARED_LOST = "memory card failed"
 
 _PLACES = [
     (HALL, "Nhà đóng gói Krông Búk", "Krong Buk packing house", "packing"),
@@ -169,3 +173,32 @@ def _truck_readings(rng: random.Random) -> Iterator[Reading]:
 
 def _celsius(rng: random.Random, channel: str, at_s: float, value: float) -> Reading:
     return reading(channel=channel, at_s=at_s, mantissa=round(10 * (value + rng.gauss(0, 0.08))), exponent=-1)
+
+
+def declare(engine: Engine) -> None:
+    """What the store's gateway declares later of the gap: first thinned, then lost; and much that does not fit.
+
+    A new stream goes on from another head than the record has, and a copy claims a number that is taken.
+    """
+    store = Gateway("gw-kho-01")
+    (thin_from, lost_to), between = (GAP_S[0] + 60, GAP_S[1] - 60), 12.5 * HOUR_S
+    rng = random.Random(SEED)
+    kept_s = range(int(thin_from), int(between), 1500)
+    kept = [_celsius(rng, "room-1/air", at_s, 4.6 + 0.4 * math.sin(at_s)) for at_s in kept_s]
+    losses = [
+        Loss(store.stream, 800, 829, b"t" * 32, "thinned", DECLARED_THINNED, [("room-1/air", 72)],
+             START_MS + int(thin_from * 1000), START_MS + int(between * 1000)),
+        Loss(store.stream, 830, 850, b"l" * 32, "lost", DECLARED_LOST, [("room-1/air", 71)],
+             START_MS + int(between * 1000), START_MS + int(lost_to * 1000)),
+    ]  # fmt: skip
+    made = store.pack(900, kept, losses=losses)
+    blocks = [msgspec.structs.replace(block, thinned=True) for block in made.blocks]
+    copy = Gateway("gw-kho-01")
+    copy.stream = b"\xc0" * 16
+    head = StreamHead(store.stream, 1, b"h" * 32)
+    envelopes = [
+        store.seal(msgspec.structs.replace(made, blocks=blocks)),
+        store.envelope(1, [reading(channel="room-9/air", at_s=9)]),
+        copy.seal(msgspec.structs.replace(copy.pack(1, [reading(channel="room-9/air")]), predecessor=head)),
+    ]
+    record(engine, [Arrival(store.topic, one, NOW_MS) for one in envelopes])

@@ -43,6 +43,8 @@ def post(url: str, letter: bytes, *, not_before_s: int) -> bytes:
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             body: bytes = answer.read(ANSWER_MAX_BYTES + 1)
+            if answer.length and len(body) <= ANSWER_MAX_BYTES:  # a bounded read does not complain by itself
+                raise CloudUnreachable(f"{url}: the answer was cut off; try again")
             return body
     except urllib.error.HTTPError as error:
         with error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,20 @@ def fenced(text: str, language: str) -> list[str]:
 def code(text: str) -> list[str]:
     """What stands in backticks outside of fenced blocks."""
     return [found[1] for found in _CODE.finditer(_FENCE.sub("", text))]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words behind `coldproof` of every command line in fenced blocks."""
+    lines = [line for block in fenced(text_of(page), "sh") for line in block.splitlines()]
+    return [found for line in lines if (found := words_of(line))]
+
+
+def words_of(line: str) -> list[str] | None:
+    """The words behind `coldproof` of a command line, None when it is of another program."""
+    words = shlex.split(line, comments=True)
+    if words[:2] == ["sudo", "-u"]:
+        words = words[3:]
+    return words[1:] if words and Path(words[0]).name == "coldproof" else None
 
 
 def key_table(text: str, heading: str) -> list[Key]:

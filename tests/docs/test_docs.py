@@ -28,7 +28,19 @@ from edge.drivers.replay.config import ReplayConfig
 from edge.health import HealthTable
 from edge.limits import Limit
 from edge.uplink.base import TlsOptions, UplinkOptions
-from tests.docs.markdown import PAGES, ROOT, anchors, code, fenced, headings_with_keys, key_table, links, text_of
+from tests.docs.markdown import (
+    PAGES,
+    ROOT,
+    anchors,
+    code,
+    commands,
+    fenced,
+    headings_with_keys,
+    key_table,
+    links,
+    text_of,
+    words_of,
+)
 
 INSTALLER, CLOUD, ARCHITECTURE = (ROOT / "docs" / name for name in ("installer.md", "cloud.md", "architecture.md"))
 ROOMS = ("standards", "wire", "edge", "cloud", "firmware_sim", "coldproof", "tests", "docs", "deploy")
@@ -75,6 +87,7 @@ CLOUD_TABLES = {
     "`[broker.tls]`": cloud_config.Tls,
     "`[web]`": cloud_config.WebConfig,
     "`[ingest]`": cloud_config.IngestConfig,
+    "`[enrol]`": cloud_config.EnrolConfig,
 }
 TABLES = [
     *((INSTALLER, heading, kind) for heading, kind in GATEWAY_TABLES.items()),
@@ -132,19 +145,6 @@ def test_every_test_named_in_a_document_exists(page: Path) -> None:
 
 
 # --- what is shown works ----------------------------------------------------------------------------------------------
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The words behind `coldproof` of every command line in fenced blocks."""
-    lines = [line for block in fenced(text_of(page), "sh") for line in block.splitlines()]
-    return [found for line in lines if (found := _words(line))]
-
-
-def _words(line: str) -> list[str] | None:
-    words = shlex.split(line, comments=True)
-    if words[:2] == ["sudo", "-u"]:
-        words = words[3:]
-    return words[1:] if words and Path(words[0]).name == "coldproof" else None
 
 
 def parse(words: list[str]) -> None:
@@ -271,7 +271,7 @@ def test_the_units_start_commands_that_exist() -> None:
     for unit in ROOT.glob("deploy/*.service"):
         started = re.search(r"^ExecStart=(.+)$", text_of(unit), re.MULTILINE)
         assert started is not None, unit
-        words = _words(started[1])
+        words = words_of(started[1])
         assert words is not None, unit
         parse(words)
 

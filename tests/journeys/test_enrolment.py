@@ -1,4 +1,8 @@
-"""From nothing to receipts with the very commands of docs/: broker, cloud, code, enrolment, a new key, revocation."""
+"""From nothing to receipts with the very command lines of docs/: broker, code, enrolment, a new key, revocation.
+
+A command is looked up in the page by its first words and run as it stands there, with this test's folders and ports in
+the place of a machine's.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.markdown import ROOT, commands
+
+CLOUD, INSTALLER = ROOT / "docs/cloud.md", ROOT / "docs/installer.md"
 NAME = "gw-kho-01"
 SOON_S = 40.0
 PROGRAM_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -37,6 +44,18 @@ class Site:
         done = subprocess.run(_coldproof(*words), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout if status == 0 else done.stderr
+
+    def shown(self, page: Path, *begin: str) -> list[str]:
+        """The one command line of a page that begins like this, for this site."""
+        (found,) = [words for words in commands(page) if words[: len(begin)] == list(begin)]
+        places = {
+            "/etc/coldproof/cloud.toml": self.cloud_toml,
+            "cloud.toml": self.cloud_toml,
+            "/etc/coldproof/gateway.toml": self.gateway_toml,
+            "/etc/mosquitto/coldproof": self.folder / "broker",
+            "broker.example.vn": "127.0.0.1",
+        }
+        return [str(places.get(word, word)) for word in found]
 
     def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -101,40 +120,39 @@ def test_a_gateway_is_enrolled_changes_its_key_and_is_revoked(site: Site):
     site.cloud_toml.write_text(head + enrol)
 
     user = "root" if os.geteuid() == 0 else "mosquitto"
-    ports = ["--port", site.port, "--ingest-port", site.ingest_port, "--listen", "127.0.0.1"]
-    where = ["--state", site.folder / "state", "--user", user, "--config", site.cloud_toml]
-    printed = site.run("cloud", "broker-config", broker_dir, *ports, *where)
+    ours = ["--port", site.port, "--ingest-port", site.ingest_port, "--state", site.folder / "state", "--user", user]
+    printed = site.run(*site.shown(CLOUD, "cloud", "broker-config"), *ours, "--listen", "127.0.0.1")
     site.cloud_toml.write_text(head + enrol + printed[printed.index("[broker]") :])
     broker = site.start("broker", [mosquitto, "-c", str(broker_dir / "mosquitto.conf")])
     _until(lambda: _listens(site.ingest_port), "mosquitto does not start")
-    site.start("cloud", _coldproof("cloud", "serve", site.cloud_toml))
+    site.start("cloud", _coldproof(*site.shown(CLOUD, "cloud", "serve")))
     _until(lambda: site.accepted() == 0, "the cloud does not start")
 
-    code = site.run("cloud", "gateway", "invite", NAME, "--config", site.cloud_toml).strip()
-    words = ["edge", "enrol", code, "--config", site.gateway_toml, "--data-dir", site.edge_data]
+    code = site.run(*site.shown(CLOUD, "cloud", "gateway", "invite")).strip()
+    words = [code if word == "CODE" else word for word in site.shown(INSTALLER, "edge", "enrol")]
+    words += ["--data-dir", str(site.edge_data)]
     assert f"{NAME}: enrolled" in site.run(*words)
     assert "leads there already" in site.run(*words)  # the answer may have been lost
-    assert "link until 20" in site.run("cloud", "gateway", "list", "--config", site.cloud_toml)
+    assert "link until 20" in site.run(*site.shown(CLOUD, "cloud", "gateway", "list"))
 
     site.gateway_toml.write_text(site.gateway_toml.read_text() + DEVICE)
     (site.folder / "log.csv").write_text(_log(600))
-    site.run("edge", "check", site.gateway_toml)
+    site.run(*site.shown(INSTALLER, "edge", "check"))
     site.start("gateway", _coldproof("edge", "run", site.gateway_toml))
     _until(lambda: site.accepted() > 0, "no pack comes")
     _until(lambda: site.status().get("last_receipt_ms") is not None, "no receipt comes")
 
-    site.run("edge", "rotate-key", site.gateway_toml)
+    site.run(*site.shown(INSTALLER, "edge", "rotate-key"))
     _until(lambda: not (site.edge_data / "gateway-key-next.pem").exists(), "the key is not changed")
     shown = site.run("cloud", "gateway", "show", NAME, "--config", site.cloud_toml).splitlines()
     assert sorted(line.split("\t")[2].split(" ")[0] for line in shown if line.startswith("key")) == ["changed", "good"]
     before = site.accepted()
     _until(lambda: site.accepted() > before, "nothing comes signed by the next key")
 
-    revoke = ["cloud", "gateway", "revoke", NAME, "--reason", "card stolen", "--config", site.cloud_toml]
-    assert "link certificate" in site.run(*revoke)
+    assert "link certificate" in site.run(*site.shown(CLOUD, "cloud", "gateway", "revoke"))
     broker.send_signal(signal.SIGHUP)
     time.sleep(1)
-    site.run("cloud", "gateway", "disconnect", NAME, "--config", site.cloud_toml)
+    site.run(*site.shown(CLOUD, "cloud", "gateway", "disconnect"))
     _until(lambda: site.status().get("connected") is False, "the gateway is still connected")
     assert "not the cloud's" not in site.run(*words, status=2)  # the used code helps nobody
 

@@ -12,7 +12,7 @@ import pytest
 
 from standards import cose
 from tests.wire.plain_reader import Item, read
-from wire import columns, command, envelope, observation, pack, receipt, rule, status, topics
+from wire import columns, command, enrolment, envelope, observation, pack, receipt, rule, status, topics
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "wire.md").read_text()
 _CUT = 24  # bytes of one value that a line of the example shows
@@ -122,6 +122,10 @@ def test_worked_example_in_the_document_is_what_the_code_writes(vector: Callable
         command.TestAlarm,
         command.SignOff,
         status.Status,
+        enrolment.Code,
+        enrolment.Enrolment,
+        enrolment.Renewal,
+        enrolment.Link,
     ],
 )
 def test_document_lists_every_field_in_its_place(struct: type[msgspec.Struct]) -> None:
@@ -133,7 +137,7 @@ def test_document_lists_every_field_in_its_place(struct: type[msgspec.Struct]) -
 
 def _section(name: str) -> str:
     """The table under the heading or bold line that names a struct."""
-    start = DOCUMENT.index(f"`{name}`\n")
+    start = DOCUMENT.index(f"`{name}`\n")  # it ends its line
     return DOCUMENT[start : DOCUMENT.index("\n\n", DOCUMENT.index("|", start))]
 
 
@@ -151,6 +155,7 @@ def _section(name: str) -> str:
         ("receipt refused", receipt.REFUSED_MAX),
         ("command ranges", command.RANGES_MAX),
         ("status", status.STATUS_MAX_BYTES),
+        ("enrolment letter", enrolment.REQUEST_MAX_BYTES),
         ("time", observation.MAX_TIME_MS),
         ("integer", observation.INT64_MAX),
     ],
@@ -160,7 +165,9 @@ def test_document_names_every_limit(name: str, value: int) -> None:
 
 
 def test_document_names_every_topic_and_content_type() -> None:
-    for word in (pack.CONTENT_TYPE, receipt.CONTENT_TYPE, command.CONTENT_TYPE, topics.SHARED_PACKS):
+    letters = (pack.CONTENT_TYPE, receipt.CONTENT_TYPE, command.CONTENT_TYPE)
+    enrolments = (enrolment.ENROLMENT_TYPE, enrolment.RENEWAL_TYPE, enrolment.LINK_TYPE, enrolment.MEDIA_TYPE)
+    for word in (*letters, *enrolments, topics.SHARED_PACKS):
         assert f"`{word}`" in DOCUMENT
     for topic in (topics.up_pack, topics.up_status, topics.down_receipt, topics.down_command):
         assert f"`{topic('{gateway}')}`" in DOCUMENT

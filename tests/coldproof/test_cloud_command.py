@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from cloud.clock import system_now_ms
 from cloud.db.engine import open_engine, sqlite_url, writing
+from cloud.enrol import authority, links
 from cloud.ingest import quarantine
 from cloud.ingest.quarantine import Refused
+from cloud.registry import keys as registry_keys
 from coldproof.cloud_command import app
+from wire.enrolment import read_code
 
 
 def _run(folder: Path, *words: str, status: int = 0) -> str:
@@ -128,3 +134,70 @@ def test_broker_config_writes_a_folder_a_broker_starts_on(tmp_path: Path):
     authority = (folder / "ca.pem").read_bytes()
     _run(tmp_path, *words)
     assert (folder / "ca.pem").read_bytes() == authority == (tmp_path / "data/ca.pem").read_bytes()
+
+
+def test_invitation_is_one_word_for_one_gateway(tmp_path: Path):
+    _run(tmp_path, "key")
+    result = CliRunner().invoke(app, ["gateway", "invite", "gw-1", "--data-dir", str(tmp_path / "data")])
+    code = read_code(result.stdout)
+    assert result.stdout.split() == [result.stdout.strip()]
+    assert (code.gateway, code.url) == ("gw-1", "http://127.0.0.1:8080")
+    assert "the broker at 127.0.0.1:8883" in result.stderr
+    assert result.stdout.strip() not in (tmp_path / "data/cloud.db").read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["invite", "GW"], "a gateway's name has"),
+        (["invite", "ingest.1"], "a gateway's name has"),
+        (["invite", "gw-1", "--valid", "soon"], "as in 24h"),
+        (["invite", "gw-1", "--valid", "0h"], "as in 24h"),
+        (["show", "gw-1"], "not in the registry"),
+        (["revoke", "gw-1", "--reason", "x"], "not in the registry"),
+        (["revoke", "gw-1", "--reason", "x", "--key", "xyz"], "not the id of a key"),
+        (["revoke", "gw-1", "--reason", "x", "--key", "00", "--link"], "give --key or --link"),
+        (["revoke", "gw-1", "--reason", "x", "--link"], "there is nothing to revoke"),
+    ],
+)
+def test_impossible_wish_about_a_gateway_is_refused(tmp_path: Path, words: list[str], said: str):
+    _run(tmp_path, "migrate")
+    assert said in _run(tmp_path, "gateway", *words, status=1)
+
+
+def test_keys_and_certificates_are_shown_and_revoked(tmp_path: Path):
+    _run(tmp_path, "gateway", "add", str(_public_half(tmp_path)))
+    assert "no link certificate of ours" in _run(tmp_path, "gateway", "list")
+    kid = _run(tmp_path, "gateway", "show", "gw-kho-01").split("\t")[1]
+    data, now_ms = tmp_path / "data", system_now_ms()
+    engine, issuer = open_engine(sqlite_url(data / "cloud.db")), authority.load_or_create(data, now_ms)
+    lifetimes = {"gw-kho-01": 100, "gw-soon": 5, "gw-late": -1}
+    with writing(engine) as conn:
+        for name, days in lifetimes.items():
+            key, span = authority.new_key().public_key(), timedelta(days=days)
+            issued_ms = now_ms - 500_000  # a certificate's first day is the one before
+            made = authority.issue_client(issuer, name, key, now_ms=issued_ms, lifetime=span)
+            links.keep(conn, name, made, issued_ms)
+            if name != "gw-kho-01":
+                half = registry_keys.PublicHalf(name, base64.b64encode(bytes(32)).decode())
+                registry_keys.add_gateway(conn, half, now_ms)
+    engine.dispose()
+    listed = {line.split("\t")[0]: line for line in _run(tmp_path, "gateway", "list").splitlines()}
+    assert "link until 20" in listed["gw-kho-01"]
+    assert "EXPIRES IN 4 DAYS" in listed["gw-soon"]
+    assert "LINK CERTIFICATE EXPIRED" in listed["gw-late"]
+    said = _run(tmp_path, "gateway", "revoke", "gw-kho-01", "--reason", "stolen")
+    assert f"key {kid}: revoked as of now" in said
+    assert "gateway disconnect gw-kho-01" in said
+    assert x509.load_pem_x509_crl((data / "revoked.pem").read_bytes())[0] is not None
+    shown = _run(tmp_path, "gateway", "show", "gw-kho-01").splitlines()
+    assert all("revoked 20" in line for line in shown)
+    assert "nothing to revoke" in _run(tmp_path, "gateway", "revoke", "gw-kho-01", "--reason", "again", status=1)
+
+
+def test_broker_that_is_not_there_is_told(tmp_path: Path):
+    config = tmp_path / "cloud.toml"
+    config.write_text("[enrol]\nbroker_port = 1\n")
+    result = CliRunner().invoke(app, ["gateway", "disconnect", "gw-1", "--config", str(config)])
+    assert result.exit_code == 1
+    assert "broker 127.0.0.1:1" in result.output

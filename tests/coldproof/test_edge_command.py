@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from coldproof.edge_command import app
@@ -20,6 +21,7 @@ from edge.host import HostState
 from edge.intake import IntakeState
 from edge.uplink.base import UplinkState
 from edge.uplink.uplink import FORGED
+from wire.enrolment import new_code, write_code
 
 CONFIG = """\
 [gateway]
@@ -228,3 +230,39 @@ def test_status_that_cannot_be_read_is_2(config: Path, content: bytes | None, wh
     result = edge("status", config)
     assert result.exit_code == 2
     assert why in result.stderr
+
+
+def _code(gateway: str = "gw-kho-01", url: str = "http://127.0.0.1:1") -> str:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    return write_code(new_code(cloud_key=key, gateway=gateway, url=url, issued_s=1))
+
+
+def test_enrol_tells_a_mistake_in_the_code(tmp_path: Path) -> None:
+    result = edge("enrol", _code()[:-1], "--config", tmp_path / "gateway.toml", "--data-dir", tmp_path / "data")
+    assert result.exit_code == 2
+    assert "copy it again" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_enrol_without_network_may_be_tried_again(tmp_path: Path) -> None:
+    words = ["enrol", "-", "--config", tmp_path / "gateway.toml", "--data-dir", tmp_path / "data"]
+    for _ in range(2):
+        result = CliRunner().invoke(app, [str(word) for word in words], input=_code() + "\n")
+        assert result.exit_code == 1
+        assert "no answer" in result.stderr
+    assert not (tmp_path / "gateway.toml").exists()
+
+
+def test_enrol_refuses_the_code_of_another_gateway(config: Path) -> None:
+    result = edge("enrol", _code("gw-other"), "--config", config)
+    assert result.exit_code == 2
+    assert "for gateway gw-other, this one is gw-kho-01" in result.stderr
+
+
+def test_rotate_key_makes_the_next_key_once(config: Path) -> None:
+    first, again = edge("rotate-key", config), edge("rotate-key", config)
+    assert first.exit_code == 0
+    assert first.stdout == again.stdout
+    folder = config.parent / "data"
+    assert (folder / "gateway-key-next.pem").stat().st_mode & 0o777 == 0o600
+    assert "gateway-key-next.pem is gone" in first.stdout

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge.buffer.base import PackName
 from wire.envelope import WireError, envelope_hash
 from wire.observation import Observation, Reading
-from wire.pack import Pack, observations, unseal
+from wire.pack import Loss, Pack, observations, unseal
 
 NUMBERED = ("count", "scan")  # last part of the channels that count
 SHOWN = 8  # numbers named in a problem
@@ -73,7 +73,7 @@ def balance(
     found: Counter[int] = Counter()
     problems = list(archive.problems)
     for name in sorted(archive.packs):
-        for number, observation in _numbered(archive.packs[name]):
+        for number, observation in _numbered(archive, archive.packs[name]):
             found[number] += 1
             if produced.get(number) != observation:
                 problems.append(f"seq {name[1]}: observation {number} was never produced like that")
@@ -99,12 +99,23 @@ def number_of(observation: Observation) -> int | None:
     return observation.mantissa if isinstance(observation, Reading) else int(observation.code.rpartition("-")[2])
 
 
-def _numbered(pack: Pack) -> Iterable[tuple[int, Observation]]:
-    """(number, observation), but what the gateway says of itself and what was carried over from a refused pack."""
-    carried = [range(each.first_ordinal, each.first_ordinal + each.count) for each in pack.carried_from]
+def is_misfortune(loss: Loss) -> bool:
+    """Whether a loss tells of something that broke; what gave way under disk pressure is counted, and no misfortune."""
+    return loss.kind == "lost" and not loss.counts and not loss.reason.startswith("disk pressure")
+
+
+def _numbered(archive: Archive, pack: Pack) -> Iterable[tuple[int, Observation]]:
+    """(number, observation) of a pack, but what the gateway says of itself, and what was carried over from a pack
+    that is here, too."""
+    here = [
+        range(each.first_ordinal, each.first_ordinal + each.count)
+        for each in pack.carried_from
+        if (each.stream, each.seq) in archive.packs
+        and envelope_hash(archive.envelopes[each.stream, each.seq]) == each.hash
+    ]
     for ordinal, observation in observations(pack):
         number = number_of(observation)
-        if number is not None and not any(ordinal in ordinals for ordinals in carried):
+        if number is not None and not any(ordinal in ordinals for ordinals in here):
             yield number, observation
 
 
@@ -132,17 +143,19 @@ def _chain_problems(archive: Archive) -> list[str]:
 def _declared(packs: Iterable[Pack], missing: int) -> int:
     """Of the missing observations, how many signed losses speak of; one that gives no number speaks of all."""
     losses = [loss for pack in packs for loss in pack.losses]
-    if any(loss.kind == "lost" and not loss.counts for loss in losses):
+    if any(is_misfortune(loss) for loss in losses):
         return missing
     return min(missing, sum(count for loss in losses for _, count in loss.counts))
 
 
 def _out_of_order(archive: Archive) -> int:
-    """Observations with a lower number than one before them in their stream and channel."""
+    """Observations with a lower number than one before them in their stream and channel; what was carried over is
+    older than its pack."""
     highest: dict[tuple[bytes, str], int] = {}
     wrong = 0
     for name in sorted(archive.packs):
-        for number, observation in _numbered(archive.packs[name]):
+        pack = archive.packs[name]
+        for number, observation in () if pack.carried_from else _numbered(archive, pack):
             line = (name[0], observation.channel)
             wrong += number < highest.get(line, number)
             highest[line] = max(number, highest.get(line, number))

@@ -34,7 +34,7 @@ from bench.crash.trace import Step
 from edge.buffer.store import HEAD_NAME
 from edge.buffer.wal import UNDER_WAY
 
-POINTS_PER_LIFE = 100  # recorded lives are shared by so many points
+POINTS_PER_LIFE = 30  # recorded lives are shared by so many points; every other one knows disk pressure
 STARTS = 3
 RESUME_S = 2.0
 FILES = {"buffer.sqlite": 6, "buffer.sqlite-wal": 3, HEAD_NAME: 1}  # how often each is hit
@@ -50,7 +50,7 @@ def run_corruptions(count: int, seed: int, *, first: int = 0) -> list[PointResul
             with tempfile.TemporaryDirectory(prefix="corrupt-") as name:
                 root = Path(name) / "site"
                 root.mkdir()
-                world = World(random.Random(f"life {seed} {number}"))
+                world = World(random.Random(f"life {seed} {number}"), tight=number % 2 == 1)
                 steps = record(root, world, LONG_LIFE)
                 points = range(max(first, low), min(first + count, high))
                 results += [_point(root, seed, point, world, steps) for point in points]

@@ -1,6 +1,6 @@
 """Devices that count: each observation carries a number that is given out once, and is logged as it is produced.
 
-The log outlives the gateway (kill -9 does not undo a write): what a device gave, when, and what was accepted.
+The log outlives the gateway (kill -9 does not undo a write): what a device gave, when, what was accepted or refused.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Produced(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Diary:
-    """What one life of a gateway was given and has accepted, in two files that grow by whole lines."""
+    """What one life of a gateway was given and has answered, in files that grow by whole lines."""
 
     def __init__(self, folder: Path, life: int) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._produced = os.open(folder / f"produced-{life}.jsonl", flags, 0o600)
         self._accepted = os.open(folder / f"accepted-{life}.log", flags, 0o600)
+        self._refused = os.open(folder / f"refused-{life}.log", flags, 0o600)
         self._next = life * NUMBERS_PER_LIFE
 
     def number(self) -> int:
@@ -50,8 +51,11 @@ class Diary:
 
     def accepted(self, numbers: Sequence[int]) -> None:
         """The buffer has said so."""
-        if numbers:
-            os.write(self._accepted, "".join(f"{number}\n" for number in numbers).encode())
+        os.write(self._accepted, _lines(numbers))
+
+    def refused(self, numbers: Sequence[int]) -> None:
+        """The buffer has said that it is full; the gateway counts and shows it."""
+        os.write(self._refused, _lines(numbers))
 
 
 def read_produced(folder: Path, life: int) -> list[Produced]:
@@ -63,7 +67,19 @@ def read_produced(folder: Path, life: int) -> list[Produced]:
 
 def read_accepted(folder: Path, life: int) -> set[int]:
     """What the gateway accepted in a life."""
-    path = folder / f"accepted-{life}.log"
+    return _numbers(folder / f"accepted-{life}.log")
+
+
+def read_refused(folder: Path, life: int) -> set[int]:
+    """What the gateway refused in a life, loudly."""
+    return _numbers(folder / f"refused-{life}.log")
+
+
+def _lines(numbers: Sequence[int]) -> bytes:
+    return "".join(f"{number}\n" for number in numbers).encode()
+
+
+def _numbers(path: Path) -> set[int]:
     return {int(number) for number in path.read_text().split()} if path.exists() else set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bench.crash.nursery import serve
 from edge import durable
 from edge.agent import Stop, run
 from edge.buffer import head as buffer_head
+from edge.buffer.base import BufferFull
 from edge.buffer.sqlite import SqliteBuffer
 from edge.buffer.store import Store
 from edge.config import DeviceConfig, load_config
@@ -28,6 +30,7 @@ from wire.topics import up_pack
 POLLERS = 3
 POLL_EVERY_S = 0.004
 PACKS = up_pack("").rpartition("/")[2]  # the last word of a topic that carries packs
+MIN_FREE_BYTES = 1_000  # as configured
 DRAINED_WITHIN_S = 20.0
 ENOUGH_S = 4.0  # a point that a life does not reach by then ends it there
 
@@ -36,12 +39,14 @@ class Life(msgspec.Struct, frozen=True):
     """One life of a gateway whose configuration lies in `folder`: die at the `count`-th hit of `phase`.
 
     Phase `timer` counts milliseconds; `drain` doesn't die: it runs until nothing waits any more, and leaves in order.
+    tight: the disk is full every now and then, so that what is unsent has to give way.
     """
 
     folder: str
     number: int
     phase: str
     count: int
+    tight: bool = False
 
 
 def lay(fuse: Fuse, diary: Diary) -> None:
@@ -54,7 +59,7 @@ def lay(fuse: Fuse, diary: Diary) -> None:
     fuse.around(durable, "sync_folder", "head")
     fuse.around(Uplink, "_take_puback", "publish")
     _around_packs(Connection, fuse)
-    _note_accepted(diary)
+    _note_answers(diary)
 
 
 def _step(owner: Any, name: str, phase: str, fuse: Fuse) -> None:
@@ -90,12 +95,17 @@ def _around_packs(owner: Any, fuse: Fuse) -> None:
     owner.publish = publish
 
 
-def _note_accepted(diary: Diary) -> None:
+def _note_answers(diary: Diary) -> None:
     real = SqliteBuffer.append
 
     async def append(buffer: SqliteBuffer, observations: Sequence[Observation]) -> None:
-        await real(buffer, observations)
-        diary.accepted([number for each in observations if (number := number_of(each)) is not None])
+        numbers = [number for each in observations if (number := number_of(each)) is not None]
+        try:
+            await real(buffer, observations)
+        except BufferFull:
+            diary.refused(numbers)
+            raise
+        diary.accepted(numbers)
 
     SqliteBuffer.append = append  # type: ignore[method-assign]
 
@@ -141,6 +151,11 @@ def _is_empty(opened: list[SqliteBuffer]) -> bool:
     return not state.open_observations and not state.unsent_packs
 
 
+def _scarce(_: Path) -> int:
+    """A disk that is full for 20 ms out of 100."""
+    return 0 if time.monotonic() % 0.1 < 0.02 else MIN_FREE_BYTES
+
+
 def run_life(life: Life) -> None:
     """A life until its death, or an orderly end."""
     logging.disable(logging.CRITICAL)
@@ -148,6 +163,8 @@ def run_life(life: Life) -> None:
     if life.phase == "drain":
         asyncio.run(live(life, lambda _: None, diary))
         return
+    if life.tight:
+        SqliteBuffer.__init__.__kwdefaults__["free_bytes"] = _scarce
     fuse = Fuse(life.phase, life.count, enough_s=ENOUGH_S)
     lay(fuse, diary)
     asyncio.run(live(life, fuse.hit, diary))

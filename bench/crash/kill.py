@@ -11,7 +11,8 @@ the n-th hit of a hook of one phase (gateway_child.py):
     release   SQL statements of taking in a receipt, and around it  io        between any two file operations of SQLite
     timer     anywhere
 
-Afterwards everything the cloud ever got and everything the buffer still holds is balanced (balance.py) against what
+A part of the points begins with a buffer file of the first release, which has to be migrated; in a part of the lives
+the disk is full now and then. Afterwards everything the cloud ever got and everything the buffer still holds is balanced (balance.py) against what
 the devices gave and the gateway accepted. A quarter of the points is drained by a last, orderly life instead, which
 has to leave the buffer empty. Timing is the machine's: the same point is the same plan, not the same instruction.
 """
@@ -31,8 +32,9 @@ import msgspec
 
 from bench.crash.balance import Archive, balance
 from bench.crash.device import Produced, read_accepted, read_produced
-from bench.crash.gateway_child import Life
+from bench.crash.gateway_child import MIN_FREE_BYTES, Life
 from bench.crash.nursery import Nursery
+from bench.crash.old_file import leave_old_file
 from bench.crash.receipting import ReceiptingCloud
 from bench.crash.result import PointResult
 from coldproof.demo.broker import LocalBroker, free_port
@@ -54,6 +56,7 @@ RANGES = {
     "io": (1, 260),
     "timer": (1, 400),
 }
+UPGRADES = 0.15  # share of points that begin with a file of the first release
 OFFLINE = ("open", "poll", "scan", "commit", "seal", "io", "timer")  # what there is to hit without a broker
 WINDOW_MS = 50
 AT_RISK_MS = WINDOW_MS + 450  # a poll may be under way, and a busy machine holds everybody up
@@ -69,7 +72,7 @@ cloud_key = "cloud-public.json"
 retry_s = 1
 [buffer]
 commit_window_ms = {window_ms}
-min_free_bytes = 0
+min_free_bytes = {min_free_bytes}
 [seal]
 after_s = 0.06
 max_readings = 20
@@ -121,7 +124,9 @@ class _Site:
     def configure(self, folder: Path, *, online: bool) -> None:
         """Point the gateway at the broker, or at a port nobody listens on."""
         port = self.broker.port if online else free_port()
-        (folder / "gateway.toml").write_text(_CONFIG.format(name=folder.name, port=port, window_ms=WINDOW_MS))
+        (folder / "gateway.toml").write_text(
+            _CONFIG.format(name=folder.name, port=port, window_ms=WINDOW_MS, min_free_bytes=MIN_FREE_BYTES)
+        )
 
     def live(self, life: Life) -> int:
         """Run a life; the signal that ended it, 0 for an orderly end, negative for an error."""
@@ -151,7 +156,10 @@ def _point(site: _Site, seed: int, point: int, lives: tuple[int, int], *, offlin
     rng = random.Random(f"kill {seed} {point}")
     name = _name(point)
     folder = site.gateway(name, online=not offline)
-    plan = _plan(rng, folder, lives, offline=offline)
+    upgrade = rng.random() < UPGRADES
+    if upgrade:
+        leave_old_file(folder, name)
+    plan = _plan(rng, folder, lives, offline=offline, upgrade=upgrade)
     drain = rng.random() < 0.25
     problems = []
     for life in plan:
@@ -166,8 +174,9 @@ def _point(site: _Site, seed: int, point: int, lives: tuple[int, int], *, offlin
         problems.append(f"a kill is no reason to set a file aside: {aside}")
     if drain and left:
         problems.append(f"{left} packs were left after draining")
-    produced = {each.number: each for life in plan for each in read_produced(folder, life.number)}
-    accepted = {number for life in plan for number in read_accepted(folder, life.number)}
+    numbers = range(len(plan) + 1)
+    produced = {each.number: each for number in numbers for each in read_produced(folder, number)}
+    accepted = {each for number in numbers for each in read_accepted(folder, number)}
     found = balance(site.archive(name, held), {n: each.observation for n, each in produced.items()}, accepted)
     unaccepted_ms = max(_unaccepted_ms(folder, life.number) for life in plan)
     if unaccepted_ms > AT_RISK_MS:
@@ -177,7 +186,7 @@ def _point(site: _Site, seed: int, point: int, lives: tuple[int, int], *, offlin
         fault="kill",
         seed=seed,
         point=point,
-        plan=", then ".join(f"{life.phase} {life.count}" for life in plan) + (", then drained" if drain else ""),
+        plan=_words(plan, upgrade=upgrade, drain=drain),
         produced=len(produced),
         accepted=len(accepted),
         delivered=found.delivered,
@@ -192,13 +201,18 @@ def _point(site: _Site, seed: int, point: int, lives: tuple[int, int], *, offlin
     )
 
 
-def _plan(rng: random.Random, folder: Path, lives: tuple[int, int], *, offline: bool) -> list[Life]:
+def _plan(rng: random.Random, folder: Path, lives: tuple[int, int], *, offline: bool, upgrade: bool) -> list[Life]:
     phases = OFFLINE if offline else tuple(RANGES)
     plan = []
     for number in range(1, rng.randint(*lives) + 1):
-        phase = rng.choice(phases)
-        plan.append(Life(str(folder), number, phase, rng.randint(*RANGES[phase])))
+        phase = "open" if upgrade and rng.random() < 0.5 else rng.choice(phases)
+        plan.append(Life(str(folder), number, phase, rng.randint(*RANGES[phase]), tight=rng.random() < 0.2))
     return plan
+
+
+def _words(plan: Sequence[Life], *, upgrade: bool, drain: bool) -> str:
+    lives = [f"{life.phase} {life.count}{' on a tight disk' if life.tight else ''}" for life in plan]
+    return ", then ".join(["an old file"] * upgrade + lives + ["drained"] * drain)
 
 
 def _unaccepted_ms(folder: Path, life: int) -> float:

@@ -58,10 +58,14 @@ Mark = Callable[[str, object], None]
 
 
 class World:
-    """What lives on when the gateway dies: the devices' numbers, the cloud's packs, and what was handed out."""
+    """What lives on when the gateway dies: the devices' numbers, the cloud's packs, and what was handed out.
 
-    def __init__(self, rng: random.Random) -> None:
+    tight: the disk is full now and then, so that the archive gives way, and then what is unsent.
+    """
+
+    def __init__(self, rng: random.Random, *, tight: bool = False) -> None:
         self.rng = rng
+        self.tight = tight
         self.produced: dict[int, Observation] = {}
         self.received: defaultdict[bytes, Ranges] = defaultdict(list)  # by stream
         self.streams: list[bytes] = []  # in order of birth
@@ -75,7 +79,7 @@ class World:
 
     def fork(self, rng: random.Random, received: Iterable[PackName]) -> World:
         """A world of its own in which no more than that had been received; it goes on from there."""
-        other = World(rng)
+        other = World(rng, tight=self.tight)
         other.produced = dict(self.produced)
         for stream, seq in received:
             other.received[stream] = unite(other.received[stream], [(seq, seq)])
@@ -210,7 +214,9 @@ async def _settle(buffer: SqliteBuffer, world: World, _mark: Mark) -> None:
 
 
 async def _run_out_of_disk(buffer: SqliteBuffer, world: World, mark: Mark) -> None:
-    """The archive has to give way, and when there is none, the observation."""
+    """The archive has to give way, then what is unsent; when nothing may any more, the observation is refused."""
+    if not world.tight:
+        return
     world.free_bytes = 0
     await _accept(buffer, [world.reading()], mark)
     world.free_bytes = ROOMY_BYTES

@@ -82,6 +82,8 @@ def judge(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> BufferFailur
     if code is None or code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}:
         return CorruptFile(f"the file contradicts itself: {error}")  # no code: text that is not UTF-8
     assert isinstance(error, sqlite3.Error)
+    if code & 0xFF == sqlite3.SQLITE_READONLY and _is_writable(path):
+        return CorruptFile(f"the header says that nobody may write: {error}")
     return translate(error, path)
 
 
@@ -163,8 +165,11 @@ def _configure(connection: sqlite3.Connection) -> None:
 def _header_is_wrong(error: sqlite3.Error, path: Path) -> bool:
     """A flipped bit in the header reads as an unknown format or as "read only", not as corruption."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    return code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and writable)
+    return code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and _is_writable(path))
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -199,7 +204,10 @@ def _schema_in_meta(connection: sqlite3.Connection, version: int) -> int:
     """The schema once more, because nothing checks the header's bits; `version` where it was not yet written."""
     if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]:
         return version
-    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    except sqlite3.OperationalError as error:
+        raise CorruptFile(f"the table meta is not ours any more ({error})") from error
     return version if row is None or not row[0].isdigit() else int(row[0])
 
 

@@ -12,9 +12,10 @@ the n-th hit of a hook of one phase (gateway_child.py):
     timer     anywhere
 
 A part of the points begins with a buffer file of the first release, which has to be migrated; in a part of the lives
-the disk is full now and then. Afterwards everything the cloud ever got and everything the buffer still holds is balanced (balance.py) against what
-the devices gave and the gateway accepted. A quarter of the points is drained by a last, orderly life instead, which
-has to leave the buffer empty. Timing is the machine's: the same point is the same plan, not the same instruction.
+the disk is full now and then. Afterwards everything the cloud ever got and everything the buffer still holds is
+balanced (balance.py) against what the devices gave and the gateway accepted. A quarter of the points is drained by a
+last, orderly life instead, which has to leave the buffer empty. Timing is the machine's: the same point is the same
+plan, not the same instruction.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 import msgspec
 
 from bench.crash.balance import Archive, balance
-from bench.crash.device import Produced, read_accepted, read_produced
+from bench.crash.device import Produced, read_accepted, read_produced, read_refused
 from bench.crash.gateway_child import MIN_FREE_BYTES, Life
 from bench.crash.nursery import Nursery
 from bench.crash.old_file import leave_old_file
@@ -177,6 +178,7 @@ def _point(site: _Site, seed: int, point: int, lives: tuple[int, int], *, offlin
     numbers = range(len(plan) + 1)
     produced = {each.number: each for number in numbers for each in read_produced(folder, number)}
     accepted = {each for number in numbers for each in read_accepted(folder, number)}
+    refused = {each for number in numbers for each in read_refused(folder, number)}
     found = balance(site.archive(name, held), {n: each.observation for n, each in produced.items()}, accepted)
     unaccepted_ms = max(_unaccepted_ms(folder, life.number) for life in plan)
     if unaccepted_ms > AT_RISK_MS:
@@ -194,7 +196,7 @@ def _point(site: _Site, seed: int, point: int, lives: tuple[int, int], *, offlin
         lost=found.lost,
         doubled=found.doubled,
         out_of_order=found.out_of_order,
-        unaccepted=len(produced.keys() - accepted),
+        unaccepted=len(produced.keys() - accepted - refused),
         unaccepted_ms=unaccepted_ms,
         problems=(*problems, *found.problems),
         seconds=time.monotonic() - began_s,
@@ -217,8 +219,8 @@ def _words(plan: Sequence[Life], *, upgrade: bool, drain: bool) -> str:
 
 def _unaccepted_ms(folder: Path, life: int) -> float:
     """Over how long the readings were produced that a life did not accept."""
-    accepted = read_accepted(folder, life)
-    lost = [each for each in _readings(folder, life) if each.number not in accepted]
+    answered = read_accepted(folder, life) | read_refused(folder, life)
+    lost = [each for each in _readings(folder, life) if each.number not in answered]
     return (lost[-1].at_ns - lost[0].at_ns) / 1e6 if lost else 0.0
 
 

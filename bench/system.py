@@ -54,7 +54,8 @@ class System(Protocol):
 class Place(msgspec.Struct, frozen=True):
     """Where a system lives and what it is connected to.
 
-    ports: of the devices from dev-{first_device} on; none: nothing to poll. time_file: of simulated time, in place of the machine's.
+    ports: of the devices from dev-{first_device} on; none: nothing to poll.
+    time_file: of simulated time, in place of the machine's.
     """
 
     folder: Path

@@ -98,7 +98,8 @@ def read_only(bench: Bench) -> Result:
         trial.say("file system read-only")
         from_s = time.monotonic()
         disk.fail()
-        trial.run_for(bench.pick(20.0, 8.0))
+        time.sleep(bench.pick(20.0, 8.0))
+        kept_running = trial.house.stage.runs("gateway")
         trial.kill_gateway()
         disk.unmount()
         disk.mount()
@@ -106,7 +107,7 @@ def read_only(bench: Bench) -> Result:
         back_s = trial.wait_until_polled()
         trial.say("mounted anew")
         trial.windows.append((from_s - 1.0, back_s))
-        return trial.end(recording_since_s=back_s)
+        return trial.end(recording_since_s=back_s, kept_running=kept_running)
 
 
 def corrupted(bench: Bench) -> Result:

@@ -12,15 +12,12 @@ from bench.report import HERE, replace_between, write_lines
 
 RESULTS = HERE / "results" / "faults.json"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+COUNTS = ("produced", "lost", "doubled", "out_of_order", "unaccepted", "declared")
 HEAD = (
     "fault",
     "must",
     "",
-    "produced",
-    "lost",
-    "doubled",
-    "out of order",
-    "unaccepted",
+    *(name.replace("_", " ") for name in COUNTS),
     "resumed after",
     "peer: lost, doubled, resumed after",
 )
@@ -43,8 +40,12 @@ def line(result: Result) -> str:
     resumed = "" if result.resume_s is None else f", resumed after {result.resume_s:.2f} s"
     why = f": {result.details['why']}" if "why" in result.details else ""
     counts = f"{result.produced} produced, {result.stored} stored, {result.lost} lost, {result.doubled} doubled"
-    counts += f", {result.out_of_order} out of order, {result.unaccepted} unaccepted{resumed}"
-    return f"{word}  {result.fault} [{result.system}] seed {result.seed}: {counts} ({result.seconds:.0f} s){why}"
+    counts += (
+        f", {result.out_of_order} out of order, {result.unaccepted} unaccepted, {result.declared} declared{resumed}"
+    )
+    return (
+        f"{word}  {result.fault} [{result.system}] seed {result.seed}: {counts}{resumed} ({result.seconds:.0f} s){why}"
+    )
 
 
 def table(rows: Sequence[Row], results: Sequence[Result]) -> str:
@@ -55,11 +56,11 @@ def table(rows: Sequence[Row], results: Sequence[Result]) -> str:
         ours, peer = by_name.get((row.name, OURS)), by_name.get((row.name, PEER))
         beside = _beside(peer) if row.peer else "does not apply"
         if ours is None:
-            lines.append(f"| {row.name} | {row.must} | not run | | | | | | | {beside} |")
+            lines.append(f"| {row.name} | {row.must} | not run | | | | | | | | {beside} |")
             continue
         word = {True: "holds", False: "**missed**", None: "skipped"}[ours.passed]
         short = " (short form)" if ours.quick else ""
-        counts = f"{ours.produced} | {ours.lost} | {ours.doubled} | {ours.out_of_order} | {ours.unaccepted}"
+        counts = " | ".join(str(getattr(ours, name)) for name in COUNTS)
         lines.append(f"| {row.name}{short} | {row.must} | {word} | {counts} | {_resumed(ours)} | {beside} |")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ from bench.report import HERE, replace_between, write_lines
 
 RESULTS = HERE / "results" / "faults.json"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
-COUNTS = ("produced", "lost", "doubled", "out_of_order", "unaccepted", "declared")
+COUNTS = ("produced", "stored", "lost", "doubled", "out_of_order", "unaccepted", "declared")
 HEAD = (
     "fault",
     "must",
@@ -39,13 +39,9 @@ def line(result: Result) -> str:
     word = {True: "pass", False: "FAIL", None: "skip"}[result.passed]
     resumed = "" if result.resume_s is None else f", resumed after {result.resume_s:.2f} s"
     why = f": {result.details['why']}" if "why" in result.details else ""
-    counts = f"{result.produced} produced, {result.stored} stored, {result.lost} lost, {result.doubled} doubled"
-    counts += (
-        f", {result.out_of_order} out of order, {result.unaccepted} unaccepted, {result.declared} declared{resumed}"
-    )
-    return (
-        f"{word}  {result.fault} [{result.system}] seed {result.seed}: {counts}{resumed} ({result.seconds:.0f} s){why}"
-    )
+    counts = ", ".join(f"{getattr(result, name)} {name.replace('_', ' ')}" for name in COUNTS)
+    began = f"{word}  {result.fault} [{result.system}] seed {result.seed}"
+    return f"{began}: {counts}{resumed} ({result.seconds:.0f} s){why}"
 
 
 def table(rows: Sequence[Row], results: Sequence[Result]) -> str:
@@ -56,7 +52,7 @@ def table(rows: Sequence[Row], results: Sequence[Result]) -> str:
         ours, peer = by_name.get((row.name, OURS)), by_name.get((row.name, PEER))
         beside = _beside(peer) if row.peer else "does not apply"
         if ours is None:
-            lines.append(f"| {row.name} | {row.must} | not run | | | | | | | | | {beside} |")
+            lines.append(f"| {row.name} | {row.must} | not run {'| ' * (len(COUNTS) + 2)}| {beside} |")
             continue
         word = {True: "holds", False: "**missed**", None: "skipped"}[ours.passed]
         short = " (short form)" if ours.quick else ""

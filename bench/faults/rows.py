@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from bench.faults import broker, card, clock, cloud, disk, gateway, link, month
+from bench.faults import broker, card, clock, cloud, crash, disk, gateway, link, month
 from bench.faults.row import Row
 
 NOTHING = "0 lost, 0 doubled"
+KILL = "0 of what was accepted lost, at most one window unaccepted, 0 doubled"
+POWER = "0 of what was accepted lost, database opens, 0 doubled"
 DISK = "recording resumes; what is lost is declared, signed and shown"
 CLOCK = "order kept, corrected times right to 1 s also for packs already sent, correction visible"
 CARD = "new stream, nothing refused for good, 0 lost, 0 doubled"
@@ -16,18 +18,18 @@ ROWS = [
     Row("broker restarted empty", f"{NOTHING}, resume ≤ 2 s", broker.emptied, peer=True),
     Row("link silently swallowing 30 s", NOTHING, link.swallowing, peer=True),
     Row("link flapping every 5 s for 5 min", NOTHING, link.flapping, peer=True),
-    Row(
-        "gateway killed -9 under load",
-        "0 of what was accepted lost, at most one window unaccepted, 0 doubled",
-        gateway.killed_under_load,
-        peer=True,
-    ),
+    Row("gateway killed -9 at 500 seeded points", KILL, crash.gateway_kills),
+    Row("gateway killed -9 under load", KILL, gateway.killed_under_load, peer=True),
     Row("killed while offline, restarted offline, killed again, ×5", "0 lost", gateway.killed_offline, peer=True),
-    Row("cloud killed -9 under load", NOTHING, cloud.killed_under_load),
+    Row("the same at seeded points", "0 lost", crash.offline_kills),
+    Row("power cut at 500 seeded points, writes dropped or torn", POWER, crash.power_cuts),
+    Row("cloud killed -9 at 200 seeded points", f"{NOTHING} after recovery", crash.cloud_kills),
+    Row("cloud killed -9 under load", f"{NOTHING} after recovery", cloud.killed_under_load),
     Row("cloud database restored from an hour ago", f"{NOTHING} after recovery", cloud.restored),
     Row("disk full", DISK, disk.full),
     Row("file system read-only", DISK, disk.read_only),
     Row("buffer file corrupted", DISK, disk.corrupted),
+    Row("buffer file corrupted at 500 seeded places", DISK, crash.corruptions),
     Row("clock −1 day", CLOCK, clock.back),
     Row("clock +1 day", CLOCK, clock.forward),
     Row("1970 at boot", CLOCK, clock.began_1970),

@@ -1,7 +1,10 @@
-"""The broker of the bench: mosquitto with a persistent store, to be stopped, killed and emptied."""
+"""The brokers of the bench: mosquitto as a site runs it, to be stopped, killed and emptied."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from coldproof.demo.broker import BrokerError, LocalBroker, free_port
@@ -14,7 +17,7 @@ autosave_interval 1
 
 
 class Mosquitto(LocalBroker):
-    """A LocalBroker that keeps sessions and queues on the disk, as a site's broker does."""
+    """Plain MQTT for everybody, for the peer; sessions and queues are kept on the disk."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, free_port())
@@ -30,3 +33,23 @@ class Mosquitto(LocalBroker):
         """Take away what a stopped broker kept: sessions, subscriptions, queues, retained letters."""
         for file in self._store.iterdir():
             file.unlink()
+
+
+class Shipped(Mosquitto):
+    """The configuration we ship: mutual TLS, client id and topics bound to the certificate, limited queues.
+
+    cloud_tables: what `coldproof cloud broker-config` says belongs into the configuration of the cloud.
+    """
+
+    def __init__(self, folder: Path, cloud_data: Path) -> None:
+        super().__init__(folder)
+        files, ingest_port = folder / "broker", free_port()
+        words = ["--port", str(self.port), "--ingest-port", str(ingest_port), "--listen", "127.0.0.1"]
+        words += ["--state", str(self._store), "--user", "root" if os.geteuid() == 0 else "mosquitto"]
+        command = [sys.executable, "-m", "coldproof.main", "cloud", "broker-config", str(files), *words]
+        made = subprocess.run([*command, "--data-dir", str(cloud_data)], capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise BrokerError(f"`coldproof cloud broker-config` failed: {made.stderr.strip()}")
+        _, _, self.cloud_tables = made.stdout.partition("[broker]")
+        self.cloud_tables = "[broker]" + self.cloud_tables
+        self._command = [self._command[0], "-c", str(files / "mosquitto.conf")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections import defaultdict
@@ -16,14 +17,13 @@ from sqlalchemy import Engine, func, select
 from bench.account import Kept
 from bench.devices import GATEWAY, Channel, profile_file
 from bench.system import Place
-from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.db.engine import migrate, open_engine, reading, sqlite_url
 from cloud.db.tables import pack, tail
 from cloud.keys import load_or_create
-from cloud.registry import keys as gateway_keys
 from cloud.telemetry.query import list_series, readings
 from coldproof.demo.broker import free_port
-from coldproof.demo.stage import Stage
-from edge import keys as edge_keys
+from coldproof.demo.stage import Stage, StageError
+from edge.enrol import CLOUD, LINK, TRUST
 from wire.observation import MAX_TIME_MS, Quality
 from wire.pack import Pack, unseal
 
@@ -49,10 +49,7 @@ class House:
         self._extra = extra or {}
         load_or_create(self.folder / "cloud")
         migrate(self.engine)
-        edge_keys.load_or_make(self.data, GATEWAY, simulated=place.time_file is not None)
-        half = gateway_keys.read_public_half(self.data / edge_keys.PUBLIC_NAME)
-        with writing(self.engine) as conn:
-            gateway_keys.add_gateway(conn, half, time.time_ns() // 1_000_000)
+        self._gateway_file = write_gateway(self.folder, place, self._extra)
 
     @property
     def data(self) -> Path:
@@ -60,8 +57,9 @@ class House:
         return self.folder / "data"
 
     def start(self) -> None:
-        """Cloud first, then the gateway; return when every channel has come once."""
+        """Cloud first, the gateway enrolled and started; return when every channel has come once."""
         self.start_cloud()
+        self.enrol()
         self.start_gateway()
         if self._place.channels:
             self.stage.wait_for("the first readings", lambda: self.count() >= self._place.channels, within_s=READY_S)
@@ -70,6 +68,11 @@ class House:
         """Start it, and wait until it is well."""
         self.stage.start("cloud", "cloud", "serve", str(self.cloud_file))
         self.stage.wait_for("cloud", self._is_well, within_s=READY_S)
+
+    def enrol(self) -> None:
+        """As an installer does it: a one-time code from the cloud, and `coldproof edge enrol` at the gateway."""
+        code = _run("cloud", "gateway", "invite", GATEWAY, "--config", str(self.cloud_file)).strip()
+        _run("edge", "enrol", code, "--config", str(self._gateway_file))
 
     def start_gateway(self) -> None:
         """Start it; returns at once."""
@@ -162,14 +165,14 @@ class House:
 
     def _write_cloud(self) -> Path:
         tables: dict[str, dict[str, object]] = {
-            "cloud": {"data_dir": "cloud"},
-            "broker": {"port": self._place.broker_port},
+            "cloud": {"data_dir": "cloud", "public_url": f"http://127.0.0.1:{self._web_port}"},
             "web": {"port": self._web_port},
+            "enrol": {"broker_host": "127.0.0.1", "broker_port": self._place.uplink_port},
         }
         if self._place.time_file is not None:
             tables["clock"] = {"simulated": str(self._place.time_file)}
         path = self.folder / "cloud.toml"
-        path.write_text("\n".join(f"[{table}]\n{_assignments(values)}" for table, values in tables.items()))
+        path.write_text(_toml(tables) + self._place.cloud_tables)
         return path
 
     def _is_well(self) -> bool:
@@ -182,9 +185,12 @@ class House:
 
 def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "data", name: str = "gateway") -> Path:
     """A gateway's configuration. A device has 5 s to answer: on a busy machine none is lost on the way."""
+    home = folder / data
+    link = str(home / LINK)
     tables: dict[str, dict[str, object]] = {
         "gateway": {"name": GATEWAY, "data_dir": data},
-        "uplink": {"host": "127.0.0.1", "port": place.uplink_port, "cloud_key": "cloud/cloud-public.json"},
+        "uplink": {"host": "127.0.0.1", "port": place.uplink_port, "cloud_key": str(home / CLOUD)},
+        "uplink.tls": {"ca": str(home / TRUST), "certificate": link, "key": link},
         "buffer": {"commit_window_ms": COMMIT_WINDOW_MS},
     }
     if place.time_file is not None:
@@ -199,16 +205,27 @@ def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "dat
         "unit_id": 1,
         "timeout_s": 5.0,
     }
-    lines = [f"[{table}]\n{_assignments(values)}" for table, values in tables.items()]
-    lines += [
+    devices = [
         f"[[device]]\n{_assignments({**device, 'name': f'dev-{at}', 'tcp_port': port})}"
         for at, port in enumerate(place.ports, start=place.first_device)
     ]
     path = folder / f"{name}.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text(_toml(tables) + "\n".join(devices), encoding="utf-8")
     return path
+
+
+def _toml(tables: Tables) -> str:
+    return "".join(f"[{table}]\n{_assignments(values)}\n" for table, values in tables.items())
 
 
 def _assignments(values: Mapping[str, object]) -> str:
     """TOML lines; JSON writes strings, numbers and booleans as TOML does."""
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+
+def _run(*words: str) -> str:
+    """What a `coldproof` command prints. Raises StageError with what it complains about."""
+    done = subprocess.run([sys.executable, "-m", "coldproof.main", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StageError(f"`coldproof {' '.join(words[:3])}` failed: {done.stderr.strip()}")
+    return done.stdout

@@ -23,7 +23,7 @@ import msgspec
 
 from bench import report
 from bench.account import Account, account
-from bench.broker import Mosquitto
+from bench.broker import Mosquitto, Shipped
 from bench.faults.peer import PeerHouse, is_installed
 from bench.faults.row import OURS, PEER
 from bench.field import Field
@@ -171,7 +171,8 @@ def _working(load: Load, name: str, *, devices: bool = True) -> Iterator[_Works]
     folder = Path(tempfile.mkdtemp(prefix="coldproof-bench-"))
     try:
         with Field(folder / "field", registers=load.registers) as field:
-            broker = Mosquitto(folder)
+            ours = name == OURS
+            broker = Shipped(folder, folder / "house" / "cloud") if ours else Mosquitto(folder)
             broker.start()
             try:
                 with Line(broker.port) as line:
@@ -180,10 +181,11 @@ def _working(load: Load, name: str, *, devices: bool = True) -> Iterator[_Works]
                         field.ports if devices else [],
                         broker_port=broker.port,
                         uplink_port=line.port,
+                        cloud_tables=broker.cloud_tables if isinstance(broker, Shipped) else "",
                         interval_s=load.interval_s,
                         registers=load.registers,
                     )
-                    system: System = House(place, extra=load.extra) if name == OURS else PeerHouse(place)
+                    system: System = House(place, extra=load.extra) if ours else PeerHouse(place)
                     try:
                         system.start()
                         yield _Works(system, field, line, folder)

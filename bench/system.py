@@ -55,6 +55,7 @@ class Place(msgspec.Struct, frozen=True):
     """Where a system lives and what it is connected to.
 
     ports: of the devices from dev-{first_device} on; none: nothing to poll.
+    cloud_tables: for the configuration of our cloud, of a broker as we ship it; none: plain MQTT.
     time_file: of simulated time, in place of the machine's.
     """
 
@@ -62,6 +63,7 @@ class Place(msgspec.Struct, frozen=True):
     ports: list[int]
     broker_port: int
     uplink_port: int
+    cloud_tables: str = ""
     interval_s: float = 1.0
     registers: int = 10
     first_device: int = 0

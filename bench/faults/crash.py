@@ -14,6 +14,7 @@ from bench.crash.result import PointResult, summary
 from bench.faults.row import Bench, Result
 
 CHUNK = 25  # points between two lines of progress
+PROBLEM_CHARS = 200
 SHOWN = 3  # failed points that a result names; each is a command that does it again
 
 Run = Callable[..., list[PointResult]]
@@ -48,7 +49,7 @@ def _result(bench: Bench, results: Sequence[PointResult]) -> Result:
         declared=sums["declared"],
     )
     failed = [one for one in results if not one.passed]
-    why = "; ".join(f"`{one.again}`: {', '.join(one.problems)}" for one in failed[:SHOWN])
+    why = "; ".join(f"`{one.again}`: {', '.join(one.problems)[:PROBLEM_CHARS]}" for one in failed[:SHOWN])
     return bench.result(
         found,
         why=f"{len(failed)} of {len(results)} points failed: {why}" if failed else "",

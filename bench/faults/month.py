@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bench.account import account
-from bench.broker import Mosquitto
+from bench.broker import Shipped
 from bench.devices import PORTS_NAME, made, serve
 from bench.faults.row import Bench, Result
 from bench.field import Field
@@ -35,7 +35,7 @@ DRAIN_S = 900.0
 def offline(bench: Bench) -> Result:
     """The month in a stepped clock, in this process; the drain with the real processes."""
     minutes = int(bench.pick(30 * 24 * 60, 24 * 60))
-    broker = Mosquitto(bench.folder)
+    broker = Shipped(bench.folder, bench.folder / "house" / "cloud")
     field = bench.folder / "field"
     field.mkdir()
     began_ms = time.time_ns() // 1_000_000 - minutes * MINUTE_MS
@@ -49,7 +49,7 @@ async def _month(bench: Bench, field: Path, began_ms: int, minutes: int) -> None
     """Poll 20 sensors every minute, as fast as this machine can; nobody is there to send to."""
     clock, stop = SteppedClock(began_ms), agent.Stop()
     home = bench.folder / "house"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     async with asyncio.TaskGroup() as tasks:
         devices = tasks.create_task(serve(field, now_ms=lambda: clock.stamp().observed_at_ms), name="devices")
         while not (field / PORTS_NAME).exists():
@@ -73,7 +73,7 @@ async def _month(bench: Bench, field: Path, began_ms: int, minutes: int) -> None
         devices.cancel()
 
 
-def _drain(bench: Bench, broker: Mosquitto, month: Path, minutes: int, size: int) -> Result:
+def _drain(bench: Bench, broker: Shipped, month: Path, minutes: int, size: int) -> Result:
     """The real gateway on that data; other devices are polled every second meanwhile, until all is stored."""
     before = made(month)
     expected = sum(map(len, before.values()))
@@ -88,12 +88,14 @@ def _drain(bench: Bench, broker: Mosquitto, month: Path, minutes: int, size: int
                 first_device=DEVICES,
                 broker_port=broker.port,
                 uplink_port=broker.port,
+                cloud_tables=broker.cloud_tables,
                 time_file=time_file,
             )
             house = House(place, extra={"seal": {"after_s": AFTER_S}, "buffer": {"max_bytes": MOST_BYTES}})
             try:
                 from_s, from_ms = time.monotonic(), time.time_ns() // 1_000_000
                 house.start_cloud()
+                house.enrol()
                 house.start_gateway()
                 _wait(house, expected)
                 drained_s, until_ms = time.monotonic() - from_s, time.time_ns() // 1_000_000

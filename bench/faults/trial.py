@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.account import Account, Window, account
-from bench.broker import Mosquitto
+from bench.broker import Mosquitto, Shipped
 from bench.devices import GATEWAY, Channel, Made
 from bench.faults.peer import PeerHouse
 from bench.faults.row import OURS, Bench, Result
@@ -59,15 +59,17 @@ class Trial:
             self.folder.mkdir(parents=True, exist_ok=True)
             time_file = None if self._course is None else self._course.path
             self.field = self._held.enter_context(Field(self.folder / "field", time_file=time_file))
-            self.broker = Mosquitto(self.folder)
+            home = self.folder / "house"
+            self.broker = Shipped(self.folder, home / "cloud") if self._is_ours else Mosquitto(self.folder)
             self.broker.start()
             self._held.callback(self.broker.stop)
             self.line = self._held.enter_context(Line(self.broker.port))
             place = Place(
-                self.folder / "house",
+                home,
                 self.field.ports,
                 broker_port=self.broker.port,
                 uplink_port=self.line.port,
+                cloud_tables=self.broker.cloud_tables if isinstance(self.broker, Shipped) else "",
                 interval_s=self._interval_s,
                 time_file=time_file,
             )
@@ -84,6 +86,10 @@ class Trial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.close()
+
+    @property
+    def _is_ours(self) -> bool:
+        return self._bench.system == OURS
 
     @property
     def house(self) -> House:
@@ -228,7 +234,7 @@ class Trial:
         return isinstance(self.system, House) and any(pack.losses for pack in self.system.packs())
 
     def _make(self, place: Place) -> System:
-        if self._bench.system == OURS:
+        if self._is_ours:
             return House(place, extra=self._extra)
         return PeerHouse(place)
 

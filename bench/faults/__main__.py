@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import shutil
 import signal
@@ -37,6 +38,9 @@ def main() -> int:
         return 0
     if not rows:
         print(f"no row is named like {', '.join(chosen.only)}; see --list", file=sys.stderr)
+        return 2
+    if shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        print("the fault bench needs the broker mosquitto: install Debian's `mosquitto`", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _interrupted)
     peer = not chosen.quick and not chosen.no_peer

@@ -13,7 +13,7 @@ def stopped(bench: Bench) -> Result:
     away_s = bench.pick(AWAY_S, 10.0)
     with Trial(bench) as trial:
         trial.say(f"broker stopped for {away_s:.0f} s")
-        trial.broker.stop()
+        trial.broker_away()
         trial.run_for(away_s)
         back_ms = trial.broker_back()
         return trial.end(resume_s=trial.resume_s(back_ms), away_s=away_s)
@@ -26,7 +26,7 @@ def killed(bench: Bench) -> Result:
             trial.say("what stores is asleep; the broker queues and acknowledges")
             trial.run_for(bench.pick(10.0, 6.0))
             trial.say("broker killed with its queue")
-            trial.broker.kill()
+            trial.broker_away(kill=True)
         trial.run_for(2.0)
         back_ms = trial.broker_back()
         return trial.end(resume_s=trial.resume_s(back_ms))
@@ -36,7 +36,7 @@ def emptied(bench: Bench) -> Result:
     """Stopped and started without anything it had: no sessions, no subscriptions, no queue, no retained letters."""
     with Trial(bench) as trial:
         trial.say("broker stopped, its database removed")
-        trial.broker.stop()
+        trial.broker_away()
         trial.empty_broker()
         trial.run_for(bench.pick(5.0, 2.0))
         back_ms = trial.broker_back()

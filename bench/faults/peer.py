@@ -38,7 +38,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
 def is_installed() -> bool:
     """Whether `make peer` has been there."""
-    return PEER_PYTHON.exists()
+    return (PEER_PYTHON.parents[1] / ".installed").exists()
 
 
 class PeerHouse:

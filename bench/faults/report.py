@@ -52,7 +52,7 @@ def table(rows: Sequence[Row], results: Sequence[Result]) -> str:
         ours, peer = by_name.get((row.name, OURS)), by_name.get((row.name, PEER))
         beside = _beside(peer) if row.peer else "does not apply"
         if ours is None:
-            lines.append(f"| {row.name} | {row.must} | not run {'| ' * (len(COUNTS) + 2)}| {beside} |")
+            lines.append(f"| {row.name} | {row.must} | not run {'| ' * (len(COUNTS) + 1)}| {beside} |")
             continue
         word = {True: "holds", False: "**missed**", None: "skipped"}[ours.passed]
         short = " (short form)" if ours.quick else ""

@@ -129,9 +129,15 @@ class Trial:
         """Take away whatever a stopped broker kept on the disk."""
         self.broker.forget()
 
+    def broker_away(self, *, kill: bool = False) -> None:
+        """Stop or kill the broker; its port is closed then, for who goes through the line as well."""
+        (self.broker.kill if kill else self.broker.stop)()
+        self.line.refuse()
+
     def broker_back(self) -> int:
         """Start the broker again; the wall time (ms) from when on it takes connections."""
         self.broker.start()
+        self.line.admit()
         return time.time_ns() // 1_000_000
 
     def resume_s(self, since_ms: int) -> float:

@@ -22,7 +22,7 @@ class StageError(RuntimeError):
 
 
 class Stage:
-    """Runs `coldproof …` commands and other programs as processes of their own, each with a log file under `folder`/logs."""
+    """Runs `coldproof …` commands and other programs as processes of their own, with logs under `folder`/logs."""
 
     def __init__(self, folder: Path) -> None:
         self._logs = folder / "logs"

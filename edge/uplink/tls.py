@@ -3,9 +3,10 @@
 A board without a battery clock wakes up in 1970. Until it has a network it has no time, and with the usual rule it
 would never get a network: no certificate is valid in 1970. So certificates are judged at the later of the machine's
 time and `floor_ms`, a time that has certainly passed (this program was built then, or the gateway knew the time
-then). When our own certificate was issued has certainly passed, too. Where the machine's clock is the later one, OpenSSL judges as always. Where it isn't, OpenSSL checks
-everything but times (chain, signatures, name, purposes), and this module judges the times of every certificate of
-the chain it verified. What is expired at the floor, or not yet valid then, is refused.
+then); the moment our own certificate was issued has certainly passed, too. Where the machine's clock is the later one,
+OpenSSL judges as always. Where it isn't, OpenSSL checks everything but times (chain, signatures, name, purposes), and
+this module judges the times of every certificate of the chain it verified. What is expired at the floor, or not yet
+valid then, is refused.
 
 Files are read anew for every connection, so that replacing them needs no restart.
 """

@@ -5,7 +5,7 @@ would never get a network: no certificate is valid in 1970. So certificates are 
 time and `floor_ms`, a time that has certainly passed (this program was built then, or the gateway knew the time
 then); the moment our own certificate was issued has certainly passed, too. Where the machine's clock is the later one,
 OpenSSL judges as always. Where it isn't, OpenSSL checks everything but times (chain, signatures, name, purposes), and
-this module judges the times of every certificate of the chain it verified. What is expired at the floor, or not yet
+this module judges the times of every certificate of the chain it verified. What is expired at that time, or not yet
 valid then, is refused.
 
 Files are read anew for every connection, so that replacing them needs no restart.

@@ -280,15 +280,6 @@ correction = Table(
 )
 Index("ix_correction_boot", correction.c.gateway, correction.c.boot_id)
 
-#: Which stream goes on from which: corrections of the later one count above those of the earlier.
-stream_link = Table(
-    "stream_link",
-    metadata,
-    Column("gateway", Text, primary_key=True),
-    Column("stream", LargeBinary, primary_key=True),
-    Column("predecessor", LargeBinary, nullable=False),
-)
-
 #: Boots of a gateway as its packs tell of them. ceiling_ms: true time at monotonic 0 is not after this (the least of
 #: receipt minus monotonic time of sealing); synced_ms: the latest wall time that was stamped synchronised.
 boot = Table(

@@ -199,8 +199,8 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
     conn.execute(insert(tables.pack), rows)
     note_packs(conn, [_signed(one) for _, one in accepted], max(arrival.received_ms for arrival, _ in accepted))
     stored = [Stored(first_id + at, one.pack, of.received_ms) for at, (of, one) in enumerate(accepted)]
-    telemetry.record(conn, stored)
     declared.record(conn, [(one.id, one.pack) for one in stored])
+    telemetry.record(conn, stored)
     finding.keep(conn, chain.check(conn, [one.pack for one in stored]), accepted[0][0].received_ms)
     _settle(conn, [one for _, one in accepted])
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
-from cloud.db.tables import boot, stream_link
+from cloud.db.tables import boot, succession
 from cloud.telemetry.course import ancestors
 from wire.observation import ClockState
 from wire.pack import Pack
@@ -95,8 +95,8 @@ def _before(row: Row[Any], own: Row[Any], links: Mapping[bytes, bytes]) -> bool:
 
 def predecessors(conn: Connection, gateway: str) -> dict[bytes, bytes]:
     """Stream → the one it goes on from."""
-    rows = conn.execute(select(stream_link).where(stream_link.c.gateway == gateway))
-    return {row.stream: row.predecessor for row in rows}
+    rows = conn.execute(select(succession).where(succession.c.gateway == gateway))
+    return {row.stream: row.prior_stream for row in rows}
 
 
 def _both(one: tuple[int, int, int | None], other: tuple[int, int, int | None]) -> tuple[int, int, int | None]:

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from cloud.db.cursor import send_back
-from cloud.db.tables import correction, pack, scan, scan_finding, series, stream_link, tail
+from cloud.db.tables import correction, pack, scan, scan_finding, series, tail
 from cloud.telemetry.boots import BootKey, Stored, predecessors, record_boots
 from cloud.telemetry.course import Course, Stretch, TimeCorrection, Told, rank
 from cloud.telemetry.wall import wall_times
@@ -26,9 +26,12 @@ _KEYS_AT_ONCE = 400
 
 
 def record(conn: Connection, stored: Sequence[Stored]) -> set[BootKey]:
-    """Keep what these packs say of clocks; the boots whose earlier rows must be looked at again (`reproject`)."""
+    """Keep what these packs say of clocks; the boots whose earlier rows must be looked at again (`reproject`).
+
+    Which streams they go on from must be stored before (declared.py).
+    """
     record_boots(conn, stored)
-    touched = _linked(conn, stored)
+    touched = _reordered(conn, stored)
     rows = [
         {
             "pack_id": one.id,
@@ -89,18 +92,11 @@ def span(block: Block, course: Course, walls: Sequence[int]) -> tuple[int, int]:
     return min(times), max(times)
 
 
-def _linked(conn: Connection, stored: Sequence[Stored]) -> set[BootKey]:
-    """Keep which stream goes on from which: it decides between corrections of several streams."""
-    links = [one.pack for one in stored if one.pack.predecessor is not None]
-    if not links:
+def _reordered(conn: Connection, stored: Sequence[Stored]) -> set[BootKey]:
+    """Boots with corrections of gateways that just said which stream goes on from which: it decides between them."""
+    gateways = {one.pack.gateway for one in stored if one.pack.predecessor is not None}
+    if not gateways:
         return set()
-    rows = [
-        {"gateway": one.gateway, "stream": one.stream, "predecessor": one.predecessor.stream}
-        for one in links
-        if one.predecessor is not None
-    ]
-    conn.execute(insert(stream_link), rows)  # a stream has one first pack, so one row
-    gateways = {one.gateway for one in links}
     known = select(correction.c.gateway, correction.c.boot_id).where(correction.c.gateway.in_(sorted(gateways)))
     return {(row.gateway, row.boot_id) for row in conn.execute(known.distinct())}
 

@@ -21,7 +21,7 @@ from wire.pack import Correction, Pack, StreamHead
 
 DAY_MS = 86_400_000
 RECEIVED_MS = START_MS + DAY_MS
-CHANGED = ("tail", "scan", "correction", "stream_link", "boot")
+CHANGED = ("tail", "scan", "correction", "boot")
 
 
 def packs(gateway: Gateway) -> list[Pack]:

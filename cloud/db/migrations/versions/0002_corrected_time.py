@@ -62,13 +62,6 @@ def _create() -> None:
     )
     op.create_index("ix_correction_boot", "correction", ["gateway", "boot_id"], unique=False)
     op.create_table(
-        "stream_link",
-        sa.Column("gateway", sa.Text(), nullable=False),
-        sa.Column("stream", sa.LargeBinary(), nullable=False),
-        sa.Column("predecessor", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("gateway", "stream", name=op.f("pk_stream_link")),
-    )
-    op.create_table(
         "boot",
         sa.Column("gateway", sa.Text(), nullable=False),
         sa.Column("boot_id", sa.LargeBinary(), nullable=False),
@@ -158,15 +151,6 @@ def _read_packs(conn: sa.Connection) -> Courses:
             found = Told(precedence, one.from_monotonic_ms, one.to_monotonic_ms, counts)
             told.append((pack.gateway, pack.stream, one.boot_id, found))
     _insert(conn, "correction", rows)
-    _insert(
-        conn,
-        "stream_link",
-        [
-            {"gateway": gateway, "stream": stream, "predecessor": before}
-            for gateway, known in links.items()
-            for stream, before in known.items()
-        ],
-    )
     names = ("gateway", "boot_id", "stream", "first_seq", "ceiling_ms", "synced_ms")
     _insert(conn, "boot", [dict(zip(names, (*key, *known), strict=True)) for key, known in boots.items()])
     grouped: dict[tuple[str, bytes], list[Told]] = {}

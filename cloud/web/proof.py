@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from cloud.db.tables import gateway, pack, settled
+from cloud.db.tables import finding, gateway, pack, settled
+from cloud.ingest.finding import CHAIN_BROKEN, HASH_DIFFERS
 from cloud.ledger import log
 
 _AT_ONCE = 500  # SQLite takes at least 999 parameters in one statement
@@ -16,7 +17,8 @@ _AT_ONCE = 500  # SQLite takes at least 999 parameters in one statement
 
 @dataclass(frozen=True, slots=True)
 class GatewayProof:
-    """One gateway's share: `missing` counts pack numbers between its first and last one here that never came."""
+    """One gateway's share. Of the pack numbers between its first and last one here, per stream: `missing` never came,
+    `declared` are not here because the gateway declared them thinned or lost, `broken` don't hang on the one before."""
 
     name: str
     simulated: bool
@@ -25,6 +27,8 @@ class GatewayProof:
     first_seq: int
     last_seq: int
     missing: int
+    declared: int
+    broken: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,16 @@ class Proof:
     def missing(self) -> int:
         """Pack numbers that never came, of all gateways."""
         return sum(one.missing for one in self.gateways)
+
+    @property
+    def declared(self) -> int:
+        """Pack numbers that were declared thinned or lost."""
+        return sum(one.declared for one in self.gateways)
+
+    @property
+    def broken(self) -> int:
+        """Packs that name another one before them than there is."""
+        return sum(one.broken for one in self.gateways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +108,13 @@ def _by_gateway(conn: Connection, packs: list[_Pack]) -> list[GatewayProof]:
         spans[(one.gateway, one.stream)].append(one.seq)
         readings[one.gateway] += one.readings
     missing: Counter[str] = Counter()
+    declared: Counter[str] = Counter()
+    broken: Counter[str] = Counter()
     for (name, stream), seqs in spans.items():
-        missing[name] += _missing(conn, name, stream, min(seqs), max(seqs))
+        span = (min(seqs), max(seqs))
+        missing[name] += _missing(conn, name, stream, *span)
+        declared[name] += span[1] - span[0] + 1 - _missing(conn, name, stream, *span) - _here(conn, name, stream, *span)
+        broken[name] += _broken(conn, name, stream, *span)
     return [
         GatewayProof(
             name=name,
@@ -105,6 +124,8 @@ def _by_gateway(conn: Connection, packs: list[_Pack]) -> list[GatewayProof]:
             first_seq=min(seq for (owner, _), seqs in spans.items() if owner == name for seq in seqs),
             last_seq=max(seq for (owner, _), seqs in spans.items() if owner == name for seq in seqs),
             missing=missing[name],
+            declared=declared[name],
+            broken=broken[name],
         )
         for name in sorted(readings)
     ]
@@ -120,3 +141,16 @@ def _missing(conn: Connection, name: str, stream: bytes, first: int, last: int) 
     )
     there: int = sum(min(last, row.last_seq) - max(first, row.first_seq) + 1 for row in conn.execute(query))
     return last - first + 1 - there
+
+
+def _here(conn: Connection, name: str, stream: bytes, first: int, last: int) -> int:
+    """Packs of [first, last] in the record."""
+    span = (pack.c.gateway == name, pack.c.stream == stream, pack.c.seq.between(first, last))
+    return int(conn.scalar(select(func.count()).select_from(pack).where(*span)) or 0)
+
+
+def _broken(conn: Connection, name: str, stream: bytes, first: int, last: int) -> int:
+    """Packs of [first, last] with a link that does not hold."""
+    kinds = finding.c.kind.in_((CHAIN_BROKEN, HASH_DIFFERS))
+    span = (finding.c.gateway == name, finding.c.stream == stream, finding.c.seq.between(first, last))
+    return int(conn.scalar(select(func.count(finding.c.seq.distinct())).where(kinds, *span)) or 0)

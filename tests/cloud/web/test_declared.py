@@ -11,9 +11,10 @@ from playwright.sync_api import Page as BrowserPage
 from sqlalchemy import Engine
 
 from cloud.db.engine import writing
-from cloud.ingest import command
+from cloud.ingest import command, finding
 from cloud.keys import load_or_create
 from cloud.web.page import lot_path
+from tests.cloud.field import Gateway
 from tests.cloud.web import world
 from tests.cloud.web.conftest import Visitor
 from tests.cloud.web.test_browser import PHONE, WIDE, address, has_sideways_scroll, open_browser
@@ -65,6 +66,31 @@ async def test_pages_without_declarations_do_not_speak_of_them(visit: Visit) -> 
     html = (await visitor.get(LOT)).text
     assert "lược bớt" not in Text(html).text
     assert "-lost)" not in html
+
+
+@pytest.mark.usefixtures("declared")
+async def test_proof_tells_declared_numbers_and_broken_links(visit: Visit) -> None:
+    visitor = await visit().sign_in("official")
+    english = Text((await visitor.get(LOT + "?lang=en")).text).text
+    assert "51 packs did not come as they were sealed" in english
+    assert "fingerprint of the one before it, and these agree" not in english, "numbers are missing"
+
+
+async def test_proof_of_a_whole_chain_says_so(visit: Visit) -> None:
+    visitor = await visit().sign_in("official")
+    english = Text((await visitor.get(LOT + "?lang=en")).text).text
+    assert "no number is missing" in english
+    assert "Each carries the fingerprint of the one before it, and these agree." in english
+
+
+async def test_proof_of_a_broken_chain_says_so(visit: Visit, engine: Engine) -> None:
+    with writing(engine) as conn:
+        broken = finding.Finding(finding.CHAIN_BROKEN, "gw-xe-01", Gateway("gw-xe-01").stream, 2, "made for this test")
+        finding.keep(conn, [broken], world.NOW_MS)
+    visitor = await visit().sign_in("official")
+    english = Text((await visitor.get(LOT + "?lang=en")).text).text
+    assert "1 pack does not hang on the one before it" in english
+    assert "these agree" not in english
 
 
 @pytest.mark.usefixtures("declared")

@@ -24,6 +24,7 @@ from bench.faults.rows import ROWS
 
 RESULT_NAME = "result.json"
 ROW_WITHIN_S = 3600.0
+QUICK_JOBS = 4  # rows at a time: they wait more than they work
 
 
 def main() -> int:
@@ -47,12 +48,7 @@ def main() -> int:
     if peer and not is_installed():
         _say("thingsboard-gateway is not installed (`make peer`): its stored results are shown instead")
         peer = False
-    results = []
-    for row in rows:
-        seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
-        fresh = _side_by_side(row, [OURS, *([PEER] if peer and row.peer else [])], seed, chosen)
-        results += fresh
-        report.store(fresh, chosen.results)
+    results = _run_all([(row, [OURS, *([PEER] if peer and row.peer else [])]) for row in rows], chosen)
     stored = report.load(chosen.results)
     print(f"\n{report.table(rows, stored)}\nThe same as JSON: {chosen.results}", flush=True)
     if chosen.readme:
@@ -60,37 +56,60 @@ def main() -> int:
     return int(any(one.passed is False for one in results if one.system == OURS))
 
 
-def _side_by_side(row: Row, systems: Sequence[str], seed: int, chosen: argparse.Namespace) -> list[Result]:
-    """One row on its systems at the same time, each in a process and a folder of its own."""
-    tasks = [_Task(row, system, seed, chosen) for system in systems]
+def _run_all(rows: Sequence[tuple[Row, list[str]]], chosen: argparse.Namespace) -> list[Result]:
+    """All rows, `--jobs` at a time; each on its systems side by side. What is ready is stored at once."""
+    results: list[Result] = []
+    running: list[_Task] = []
+    jobs = chosen.jobs or (QUICK_JOBS if chosen.quick else 1)
     try:
-        return [task.result() for task in tasks]
-    except BaseException:
-        for task in tasks:
+        for row, systems in rows:
+            while len({task.row for task in running}) >= jobs:
+                results += _collect(running, chosen.results)
+            seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
+            running += [_Task(row, system, seed, chosen) for system in systems]
+        while running:
+            results += _collect(running, chosen.results)
+    finally:
+        for task in running:
             task.give_up()
-        raise
+    return results
+
+
+def _collect(running: list[_Task], path: Path) -> list[Result]:
+    """What has ended since; waits a moment when nothing has."""
+    ended = [task for task in running if task.has_ended()]
+    if not ended:
+        time.sleep(0.2)
+    results = [task.result() for task in ended]
+    for task in ended:
+        running.remove(task)
+    report.store(results, path)
+    return results
 
 
 class _Task:
     """A row on one system: a process, so that neither a crash nor a busy interpreter touches another row."""
 
     def __init__(self, row: Row, system: str, seed: int, chosen: argparse.Namespace) -> None:
+        self.row = row.name
         self._bench = _bench(row, system, seed, chosen, Path(tempfile.mkdtemp(prefix="coldproof-faults-")))
         self._keep = chosen.keep
+        self._ends_s = time.monotonic() + ROW_WITHIN_S
         words = ["--seed", str(seed), "--play", row.name, system, str(self._bench.folder)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.faults", *words, *(["--quick"] if chosen.quick else [])],
             start_new_session=True,  # a Ctrl-C is ours to hand on
         )
 
-    def result(self) -> Result:
-        """Wait for it. Its folder is kept when it fails."""
-        folder = self._bench.folder
-        try:
-            status = self._process.wait(ROW_WITHIN_S)
-        except subprocess.TimeoutExpired:
+    def has_ended(self) -> bool:
+        """Whether there is a result, or the row takes far too long and is given up."""
+        if time.monotonic() > self._ends_s:
             self.give_up()
-            status = -1
+        return self._process.poll() is not None
+
+    def result(self) -> Result:
+        """What came of it. Its folder is kept when it fails."""
+        folder, status = self._bench.folder, self._process.wait()
         path = folder / RESULT_NAME
         if path.exists():
             result = msgspec.json.decode(path.read_bytes(), type=Result)
@@ -143,6 +162,7 @@ def _options() -> argparse.Namespace:
     options.add_argument("--quick", action="store_true", help="fewer points and shorter faults; within 8 minutes")
     options.add_argument("--only", nargs="*", default=[], metavar="ROW", help="rows whose name holds one of these")
     options.add_argument("--seed", type=int, help="of every row; without it each row draws one and prints it")
+    options.add_argument("--jobs", type=int, help=f"rows at a time (1; {QUICK_JOBS} with --quick)")
     options.add_argument("--no-peer", action="store_true", help="leave thingsboard-gateway out")
     options.add_argument("--keep", action="store_true", help="keep the folders of the rows, with all logs")
     options.add_argument("--readme", action="store_true", help="renew the table in bench/README.md")

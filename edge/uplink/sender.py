@@ -163,8 +163,7 @@ class Sender:
         loop = asyncio.get_running_loop()
         await self._send_live(link)
         await self._send_late(link, self._window.due(loop.time()))
-        await self._send_requested(link)
-        waits = [await self._send_backfill(link)]
+        waits = [await self._send_requested(link), await self._send_backfill(link)]
         self._choked = _chokes(link)
         if self._choked:
             return None  # an answer wakes us
@@ -199,20 +198,24 @@ class Sender:
                 if pack.name in self._window.names:  # no receipt came while it was read
                     self._publish(link, pack)
 
-    async def _send_requested(self, link: Connection) -> None:
-        while self._requests and (room := self._room(link)):
-            stream, first, last = self._requests.popleft()
-            try:
-                names = await self._buffer.held(stream, [(first, last)], limit=room)
-                through = min(last, names[-1][1] if names else self._head_of(stream))
-                for pack in await self._buffer.fetch([name for name in names if name not in self._window.names]):
-                    self._publish(link, pack, until_puback=True)
-                await self._declare_missing(stream, first, through, [seq for _, seq in names])
-            except BaseException:
-                self._requests.appendleft((stream, first, last))  # once more, from its beginning: repeats do no harm
-                raise
-            if names and through < last:
-                self._requests.appendleft((stream, through + 1, last))
+    async def _send_requested(self, link: Connection) -> float | None:
+        """One burst, like history."""
+        room = self._room(link)
+        if not (self._requests and room):
+            return None
+        stream, first, last = self._requests.popleft()
+        try:
+            names = await self._buffer.held(stream, [(first, last)], limit=room)
+            through = min(last, names[-1][1] if names else self._head_of(stream))
+            for pack in await self._buffer.fetch([name for name in names if name not in self._window.names]):
+                self._publish(link, pack, until_puback=True)
+            await self._declare_missing(stream, first, through, [seq for _, seq in names])
+        except BaseException:
+            self._requests.appendleft((stream, first, last))  # once more, from its beginning: repeats do no harm
+            raise
+        if names and through < last:
+            self._requests.appendleft((stream, through + 1, last))
+        return 0.0
 
     def _head_of(self, stream: bytes) -> int:
         """The last seq that was surely sealed; 0 for a stream that isn't written any more."""
@@ -231,20 +234,21 @@ class Sender:
             await self._buffer.declare(Loss(stream, gap_first, gap_last, None, "lost", GONE))
 
     async def _send_backfill(self, link: Connection) -> float | None:
+        """One burst: on a slow machine receipts make room as fast as it is filled, and live packs must get between."""
         loop = asyncio.get_running_loop()
-        while room := self._room(link):
-            wait_s = max(self._pace.wait_s(loop.time()), self._history_from_s - loop.time())
-            if wait_s > 0:
-                return wait_s
-            if self._buffer.state().unsent_packs == 0:
-                return None
-            packs = await self._buffer.unsent(newest_first=False, limit=room, exclude=self._window.names)
-            if not packs:
-                return None
-            for pack in packs:
-                self._publish(link, pack)
-                self._pace.spend(pack.count)
-        return None  # a receipt makes room, and wakes us
+        room = self._room(link)
+        if not room:
+            return None  # a receipt makes room, and wakes us
+        wait_s = max(self._pace.wait_s(loop.time()), self._history_from_s - loop.time())
+        if wait_s > 0:
+            return wait_s
+        if self._buffer.state().unsent_packs == 0:
+            return None
+        packs = await self._buffer.unsent(newest_first=False, limit=room, exclude=self._window.names)
+        for pack in packs:
+            self._publish(link, pack)
+            self._pace.spend(pack.count)
+        return 0.0 if packs else None
 
     def _room(self, link: Connection) -> int:
         """How many packs of history may be read and sent now; an answer of the broker or a receipt makes room."""

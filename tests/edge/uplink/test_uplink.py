@@ -108,7 +108,7 @@ async def test_a_full_disk_is_waited_for_and_stops_nothing(
             assert "full" in gateway.uplink.state().last_error
             assert gateway.buffer.state().unsent_packs == 1
         await gateway.all_released()
-        assert gateway.uplink.state().last_error == ""
+        await gateway.until(lambda: gateway.uplink.state().last_error == "")
     assert cloud.contents() == all_of(1)
 
 
@@ -289,6 +289,20 @@ async def test_the_newest_pack_goes_first_and_backfill_keeps_its_rate(
     assert cloud.contents() == all_of(251)
     assert sorted(set(history)) == list(range(1, 247))
     assert took_s > 1.2, "one second's worth at once, the rest at 100 readings/s"
+
+
+async def test_live_packs_get_between_history_at_any_rate(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
+    """Receipts make room as fast as history fills it: there is no pause for live packs to slip into."""
+    broker.stop()
+    async with run_gateway(tmp_path, broker.port, backfill_readings_per_s=1_000_000) as gateway:
+        await gateway.produce(700)
+        cloud.ready.clear()
+        broker.start()
+        await gateway.until(lambda: len(cloud.packs) >= 40, 20)
+        await gateway.produce(1)
+        await gateway.until(lambda: 701 in cloud.order, 20)
+        assert cloud.order.index(701) < 500
+        await gateway.all_released(40)
 
 
 async def test_the_status_is_retained_and_the_farewell_says_offline(

@@ -27,7 +27,9 @@ JITTER = 0.1  # of the delay, so that gateways do not march in step
 PROBE_S = 0.2  # when the probe goes again after the broker said that nobody is there
 QUICK_PROBES = 5  # so often; then ever later
 ANSWER_S = 1.0  # … and when it said yes, but no receipt came, at first
-FIRST_BACKFILL = 2  # packs; the last gasp of a crowded cloud, too
+FIRST_BACKFILL = 2  # packs
+HISTORY_WAIT_PART = 0.1  # of the outage: the longest that history waits after it …
+HISTORY_WAIT_MAX_S = 30.0  # … and at most
 
 
 @dataclass(slots=True)
@@ -187,6 +189,11 @@ class Window:
 
     def _spread(self, delay_s: float) -> float:
         return delay_s * (1 + JITTER * self._rng.random())
+
+
+def history_wait_s(outage_s: float, rng: random.Random) -> float:
+    """When history may start after an outage: a moment of one's own, so that a crowd doesn't bring it at once."""
+    return rng.uniform(0, min(HISTORY_WAIT_MAX_S, HISTORY_WAIT_PART * outage_s))
 
 
 class Pace:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from edge.buffer.base import Buffer, BufferFull, PackName, SealedPack
 from edge.buffer.ranges import gaps
 from edge.uplink.base import BrokerUnavailable, UplinkOptions
-from edge.uplink.lanes import LIVE_PACKS, Pace, Window
+from edge.uplink.lanes import LIVE_PACKS, Pace, Window, history_wait_s
 from edge.uplink.mqtt import Connection
 from wire.pack import Loss
 from wire.receipt import Receipt
@@ -29,8 +29,6 @@ GONE = "was receipted and has left the archive"
 SHORTEST_WAIT_S = 0.01
 PAUSE_S = 2.0  # after a failure that no news may end: a full disk, a broker that takes nothing more
 UNANSWERED_MAX_BYTES = 128 * 1024  # 1 s of a 1 Mbit/s line, 16 s of the slowest we serve
-HISTORY_WAIT_PART = 0.1  # of the outage: the longest that history waits after it …
-HISTORY_WAIT_MAX_S = 30.0  # … and at most
 START_COUNTS_AS_S = 10.0  # a start may be one of many, after a power cut: history then waits like after an outage
 
 log = logging.getLogger(__name__)
@@ -102,7 +100,7 @@ class Sender:
         self._window.limit(min(self._options.window, link.receive_maximum - 1))
         self._sent_before.update(self._window.reconnect())
         outage_s = START_COUNTS_AS_S if self._detached_at_s is None else now_s - self._detached_at_s
-        self._history_from_s = now_s + self._rng.uniform(0, min(HISTORY_WAIT_MAX_S, HISTORY_WAIT_PART * outage_s))
+        self._history_from_s = now_s + history_wait_s(outage_s, self._rng)
         self._live_through = (b"", 0)
         self._link = link
         self._wake.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from cloud.ingest.subscriber import RECEIVE_MAXIMUM, Delivery, Link, Subscriber
+from firmware_sim.tcp_proxy import DEAF, GOOD, TcpProxy
 from wire.topics import up_pack
 
 TOPIC = up_pack("gw-1")
@@ -83,6 +85,50 @@ def test_close_ends_a_thread_that_waits_for_room(broker: Any, connect: Any, unti
     closer.start()
     closer.join(5)
     assert not closer.is_alive()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_silent_link_is_noticed_and_made_anew(broker: Any, way: str) -> None:
+    async with TcpProxy(broker.host, broker.port) as line:
+        opened = Subscriber(Link("127.0.0.1", line.port, "ingest-3"))
+        opened.open()
+        try:
+            await _until(lambda: opened.connected)
+            setattr(line, way, DEAF)
+            began_s = time.monotonic()
+            await _until(lambda: not opened.connected)
+            assert time.monotonic() - began_s < 12, "10 s, and what a busy machine takes"
+            line.change(GOOD)
+            await _until(lambda: opened.connected)
+            assert line.accepted >= 2
+        finally:
+            await asyncio.to_thread(opened.close)
+
+
+async def test_a_broker_that_is_back_is_reached_within_a_second(broker: Any) -> None:
+    opened = Subscriber(Link(broker.host, broker.port, "ingest-4"))
+    opened.open()
+    try:
+        took_s = []
+        for _ in range(6):
+            await _until(lambda: opened.connected)
+            await asyncio.to_thread(broker.kill)
+            await _until(lambda: not opened.connected)
+            await asyncio.sleep(2)  # the library has had time to double its delay
+            await asyncio.to_thread(broker.start)
+            began_s = time.monotonic()
+            await _until(lambda: opened.connected)
+            took_s.append(time.monotonic() - began_s)
+        assert sorted(took_s)[3] < 1, took_s
+        assert max(took_s) < 2, took_s
+    finally:
+        await asyncio.to_thread(opened.close)
+
+
+async def _until(claim: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not claim():
+            await asyncio.sleep(0.01)
 
 
 def test_nothing_is_published_without_a_connection():

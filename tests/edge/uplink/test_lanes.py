@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.uplink.lanes import LIVE_RESERVE, Pace, Window
+from edge.uplink.lanes import LIVE_RESERVE, Pace, Window, history_wait_s
 from wire.receipt import Receipt
 
 STREAM = bytes(16)
@@ -136,6 +136,14 @@ def test_a_puback_ends_only_what_was_asked_for_again() -> None:
     for seq in (1, 2, 3):
         lanes.puback((STREAM, seq))
     assert lanes.names == {(STREAM, 1)}
+
+
+def test_history_starts_at_a_moment_of_its_own_and_soon_after_a_short_outage() -> None:
+    starts = sorted(history_wait_s(3600, random.Random(seed)) for seed in range(1000))
+    assert starts[0] < 1
+    assert 29 < starts[-1] <= 30
+    assert 10 < starts[500] < 20
+    assert max(history_wait_s(20, random.Random(seed)) for seed in range(1000)) <= 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.integers(1, 800)), max_size=60))

@@ -64,11 +64,12 @@ async def run_gateway(
     *,
     cloud_key_of: Callable[[], Ed25519PublicKey] = CLOUD_KEY.public_key,
     floor_ms: Callable[[], int] | None = None,
+    max_readings: int = 1,
     **named: Any,
 ) -> AsyncIterator[Gateway]:
     """A running gateway; options of the uplink by name."""
     options = UplinkOptions(**({"host": "127.0.0.1", "port": port, "cloud_key": "-"} | named))
-    async with make(folder, seal_options=SealOptions(max_readings=1)) as buffer:
+    async with make(folder, seal_options=SealOptions(max_readings=max_readings)) as buffer:
         uplink = Uplink(
             options,
             buffer,

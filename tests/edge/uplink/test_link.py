@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import socket
+import string
 import subprocess
 import time
 from collections import Counter
@@ -12,12 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edge.uplink.base import TlsOptions, UplinkMisconfigured, UplinkOptions
 from edge.uplink.tls import tls_context
 from firmware_sim.tcp_proxy import DEAF, GOOD, Road, TcpProxy
-from tests.edge.buffer.material import reading
+from tests.edge.buffer.material import reading, scan, stamp
 from tests.edge.uplink.conftest import run_gateway
 from tests.edge.uplink.fake_cloud import FakeCloud
 from tests.edge.uplink.tls_broker import Authority, TlsBroker
@@ -64,17 +67,23 @@ async def test_a_link_that_was_only_late_goes_on(tmp_path: Path, broker: Any, cl
 
 
 async def test_a_slow_link_is_not_taken_for_a_dead_one(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:
-    """What is written at once takes far longer to arrive than a silent link is granted."""
+    """One pack takes longer to arrive than a silent link is granted, and many of them wait behind it."""
+    rng = random.Random(4)
+    letters = string.ascii_letters + string.digits
+    noise = [msgspec.structs.replace(scan(n), code="".join(rng.choices(letters, k=1000))) for n in range(150)]
     async with (
         TcpProxy("127.0.0.1", broker.port) as line,
-        run_gateway(tmp_path, line.port, keepalive_s=1, window=50) as gateway,
+        run_gateway(tmp_path, line.port, keepalive_s=1, max_readings=10_000) as gateway,
     ):
         await gateway.until(lambda: gateway.uplink.state().connected)
-        line.up = Road(bytes_per_s=2_500)
-        for _ in range(16):  # 64 packs of about 250 bytes
-            await gateway.produce(4)
-        await gateway.all_released(30)
+        line.up = Road(bytes_per_s=10_000)
+        await gateway.buffer.append(noise)
+        await gateway.buffer.seal(stamp(1))
+        assert gateway.buffer.state().unsent_bytes / gateway.buffer.state().unsent_packs > 2.5 * 10_000
+        gateway.uplink.notify()
+        await gateway.all_released(60)
         assert gateway.uplink.state().counts["connections"] == 1
+    assert max(cloud.copies.values()) <= 2
 
 
 async def test_flapping_loses_nothing(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:

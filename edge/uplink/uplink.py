@@ -11,6 +11,7 @@ only BufferUnusable: whatever is wrong with the link, recording goes on, and the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -89,6 +90,7 @@ class Uplink:
         self._reconnect = Reconnect(self._rng)
         self._up_since_s: float | None = None
         self._certificate_days: float | None = None
+        self._renewed = asyncio.Event()
         self._link: Connection | None = None
         self._news = asyncio.Event()  # the status has changed
         self._fresh = asyncio.Event()  # a connection was made
@@ -112,6 +114,10 @@ class Uplink:
         """A pack was sealed, or a device changed its state."""
         self._sender.wake()
         self._news.set()
+
+    def show_new_certificate(self) -> None:
+        """The link certificate was renewed: the next connection is made with it anyway, its expiry is looked at now."""
+        self._renewed.set()
 
     def state(self) -> UplinkState:
         """The uplink now."""
@@ -222,7 +228,10 @@ class Uplink:
             if days is not None and days < CERTIFICATE_WARN_DAYS and now_s - warned_at_s >= WARN_EVERY_S:
                 warned_at_s = now_s
                 log.warning("the gateway's certificate expires: days=%.1f file=%s", days, self._options.tls.certificate)
-            await asyncio.sleep(CERTIFICATE_EVERY_S)
+            self._renewed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CERTIFICATE_EVERY_S):
+                    await self._renewed.wait()
 
     def _now_ms(self) -> int:
         """The machine's UTC, or what has certainly passed if that is later."""

@@ -162,6 +162,9 @@ async def test_the_days_our_certificate_has_left_are_shown_and_warned_of(
         days = gateway.uplink.state().certificate_days
         assert days is not None
         assert 1.9 < days < 2.1
+        broker.issue("gw-1", (year(2026), year(2040)))
+        gateway.uplink.show_new_certificate()
+        await gateway.until(lambda: (gateway.uplink.state().certificate_days or 0) > 1000)
     assert any("certificate expires" in record.message for record in caplog.records)
 
 

@@ -188,12 +188,18 @@ def test_a_corrected_clock_gives_the_evidence_that_a_right_one_gives(engine: Eng
 
 
 def test_readings_from_the_future_stay_out_of_evidence_for_good(engine: Engine) -> None:
-    travel(engine, room_clock(DAY_MS, b"r" * 16, ClockState.SYNCED))
-    assert room(evidence_of(engine)).count == 0
-    later = evidence_of(engine, now_ms=NOW_MS + 2 * DAY_MS)  # their time has come, and they are still not true
-    assert room(later).count == 0
-    stays = [one for one in later.stays if one.place == ROOM]
-    assert [one.verdict for one in stays] == ["insufficient_data"]
+    store, _ = travel(engine, room_clock(DAY_MS, b"r" * 16, ClockState.SYNCED))
+    waiting = [
+        scan(carton("L2"), at_s=60 * 20, channel="packing/scan"),
+        scan(pallet(SSCC_2), at_s=60 * 21, channel="packing/scan"),
+        scan(pallet(SSCC_2), at_s=60 * 25, channel="door/scan"),
+    ]
+    send(engine, store, 2, [*waiting])
+    ScanFollower(engine, lambda: NOW_MS).run_once()
+    later = evidence_of(engine, now_ms=NOW_MS + 2 * DAY_MS, lot="L2")  # their time has come, and it is still not true
+    series = room(later)
+    assert (series.count, series.coverage, series.future) == (0, 0.0, LATER)
+    assert later.verdict == "insufficient_data"
 
 
 def test_readings_from_the_future_are_remarked_where_they_claim_to_be(engine: Engine) -> None:

@@ -112,8 +112,10 @@ def test_gateways_that_share_a_boot_id_do_not_share_corrections(engine: Engine, 
         add_gateway(conn, other.public_half, START_MS)
     store(engine, gateway, gateway.pack(1, minutes(0, 3)))
     store(engine, other, other.pack(1, minutes(0, 3), corrections=[correction(HOUR_MS)]))
-    assert [row.observed_ms for row in rows(engine, gateway)] == [START_MS + 60_000 * at for at in range(3)]
-    assert [row.observed_ms for row in rows(engine, other)] == [START_MS + HOUR_MS + 60_000 * at for at in range(3)]
+    first, moved = (START_MS, START_MS + HOUR_MS), (START_MS + HOUR_MS, START_MS + 2 * HOUR_MS)
+    assert [row.observed_ms for row in rows(engine, gateway, *first)] == [START_MS + 60_000 * at for at in range(3)]
+    assert [row.observed_ms for row in rows(engine, other, *moved)] == [moved[0] + 60_000 * at for at in range(3)]
+    assert rows(engine, gateway, *moved) == rows(engine, other, *first) == []
 
 
 def test_scans_keep_both_times(engine: Engine, gateway: Gateway):

@@ -45,7 +45,8 @@ def scan_clocks(conn: Connection, rows: Sequence[Row[Any]]) -> list[ScanClock]:
         if key not in around:
             around[key] = bounds(conn, *key)
         possible = around[key].allow(row.observed_ms, row.monotonic_ms)
-        found.append(ScanClock(unset=True, possible=possible, received_ms=row.received_ms))
+        near = around[key].agree(row.observed_ms, row.monotonic_ms)
+        found.append(ScanClock(unset=True, possible=possible, near=near, received_ms=row.received_ms))
     return found
 
 

@@ -10,10 +10,10 @@ Where a pallet begins is remembered per channel and stream as well. A pallet beg
 another: streams have no order between them.
 
 An event gets the corrected time of its scan. A scan whose clock nobody had set waits CORRECTION_WAIT_MS after its
-receipt for a correction, and what follows it in the stream waits with it. After that it becomes an event at the time it
-says, which evidence remarks, or, where it cannot have been then, a finding `clock_unset`: a correction that comes later
-still makes that one an event (cloud/telemetry/corrections.py). An event that was captured is never edited: a correction
-that comes after it is remarked in the evidence.
+receipt for a correction, and what follows it in the stream waits with it, unless it says about the time of its receipt.
+After that it becomes an event at the time it says, which evidence remarks, or, where it cannot have been then, a
+finding `clock_unset`: a correction that comes later still makes that one an event (cloud/telemetry/corrections.py). An
+event that was captured is never edited: a correction that comes after it is remarked in the evidence.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class ScanFollower:
         return processed
 
     def _has_its_time(self, seen: SeenScan) -> bool:
-        return not seen.clock.unset or self._now() - seen.clock.received_ms >= CORRECTION_WAIT_MS
+        return not seen.clock.unset or seen.clock.near or self._now() - seen.clock.received_ms >= CORRECTION_WAIT_MS
 
     def _take(self, conn: Connection, seen: SeenScan) -> None:
         known = kind_of(conn, event_id(seen))

@@ -52,10 +52,14 @@ _NAMESPACE = uuid.UUID("95f5039f-f527-5226-8502-ae2ed9c5fe1b")
 
 @dataclass(frozen=True, slots=True)
 class ScanClock:
-    """What is known of a scan's time. unset: nobody ever set the clock; possible: it can have been then."""
+    """What is known of a scan's time. unset: nobody ever set the clock.
+
+    possible: it can have been then. near: it says about the time of its receipt.
+    """
 
     unset: bool = False
     possible: bool = True
+    near: bool = False
     received_ms: int = 0
 
 

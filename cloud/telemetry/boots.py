@@ -19,6 +19,7 @@ from wire.observation import ClockState
 from wire.pack import Pack
 
 SLACK_MS = 300_000  # clocks that count as right may differ by so much
+NEAR_MS = 60_000  # from observation to receipt, where a gateway is connected
 EARLIEST_MS = 1_735_689_600_000  # 2025-01-01: no gateway of ours is older
 
 BootKey = tuple[str, bytes]  # gateway, boot id
@@ -48,6 +49,11 @@ class Bounds(msgspec.Struct, frozen=True):
         floor_ms, ceiling_ms = self.around(monotonic_ms)
         after = observed_ms >= max(EARLIEST_MS, EARLIEST_MS if floor_ms is None else floor_ms - SLACK_MS)
         return after and (ceiling_ms is None or observed_ms <= ceiling_ms + SLACK_MS)
+
+    def agree(self, observed_ms: int, monotonic_ms: int) -> bool:
+        """Whether a row says about the time of its receipt: a clock that is wrong would do so by chance only."""
+        _, ceiling_ms = self.around(monotonic_ms)
+        return ceiling_ms is not None and abs(observed_ms - ceiling_ms) <= NEAR_MS
 
 
 def record_boots(conn: Connection, stored: Sequence[Stored]) -> None:

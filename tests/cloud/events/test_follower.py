@@ -463,6 +463,15 @@ def test_an_event_at_a_time_that_may_be_true_is_captured_and_never_edited(engine
     assert [(one.unset, one.moved_ms) for one in clocks] == [(False, 60_000)] * 3
 
 
+def test_an_unset_clock_that_agrees_with_the_receipt_keeps_nobody_waiting(engine: Engine, site: Gateway) -> None:
+    received_ms = START_MS + 4000
+    send_unset(engine, site, 20_000, received_ms)
+    assert ScanFollower(engine, lambda: received_ms + 1000).run_once() == 3
+    assert steps(engine) == [(step, at_ms + 20_000) for step, at_ms in AT_THEIR_TIME]
+    with reading(engine) as conn:
+        assert all(one.unset for one in event_clocks(conn, query.recent(conn)))
+
+
 def test_scans_behind_one_that_waits_keep_their_order(engine: Engine, site: Gateway) -> None:
     received_ms = START_MS + 4000
     follower = ScanFollower(engine, lambda: received_ms + 1000)

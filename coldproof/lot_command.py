@@ -117,6 +117,8 @@ def _stay_lines(number: int, stay: Stay, words: Wording) -> Iterator[str]:
     yield f"{number}. {name} · {begin} – {end} · {words(f'verdict.{stay.verdict}')}"
     for series in stay.series:
         yield f"   {series.channel} · {words('series.sensor', sensor=series.sensor)} · {_numbers(series, words)}"
+        for note in phrase.clock_notes(series, words):
+            yield f"     {note}"
         if series.gaps:
             longest = max(gap.to_ms - gap.from_ms for gap in series.gaps)
             yield f"     {words.counted('sentence.gaps', len(series.gaps), longest=formats.span(longest, language))}"

@@ -11,12 +11,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cloud.db.engine import migrate, open_engine, sqlite_url
+from cloud.ingest.record import Arrival, record
 from coldproof.lot_command import app
 from standards.gs1 import digital_link
-from tests.cloud.field import reading
-from tests.cloud.journey import calm, travel
+from tests.cloud.field import BOOT, reading
+from tests.cloud.journey import NOW_MS, calm, travel
 from tests.cloud.site import GTIN, STRANGE_GTIN
 from wire.observation import Reading
+from wire.pack import Correction
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("cloud")
     engine = open_engine(sqlite_url(path / "cloud.db"))
     migrate(engine)
-    travel(engine, warm)
+    store, _ = travel(engine, warm)
+    told = store.pack(2, corrections=[Correction(BOOT, 60_000 * 20, 60_000 * 25 - 1, 5000, 80, "gps")])
+    assert record(engine, [Arrival(store.topic, store.seal(told), NOW_MS)]).accepted == 1
     yield path
     engine.dispose()
 
@@ -54,6 +58,7 @@ def test_people_read_it_in_both_languages(folder: Path) -> None:
     assert "Kho lạnh 1" in vietnamese
     assert "−12.34" in english
     assert "Cold room 1" in english
+    assert "Times of 5 readings corrected: moved later by 5" in english
     assert vietnamese.count("\n") == english.count("\n")
 
 

@@ -9,8 +9,8 @@ import shutil
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import load_or_create
 from cloud.registry.keys import PublicHalf, add_gateway
+from cloud.telemetry import declared
 from cloud.telemetry.query import readings
 from edge.buffer.base import SealOptions
 from edge.buffer.sqlite import SqliteBuffer
@@ -93,6 +94,11 @@ class Cloud:
             rows = readings(conn, "gw-1", "room-1/air", START_MS, START_MS + 10**9)
         return Counter(row.mantissa for row in rows if row.mantissa is not None)
 
+    def unanswered(self) -> int:
+        """How many commands wait for an answer."""
+        with self.opened() as engine, reading(engine) as conn:
+            return len(command.unanswered(conn, "gw-1", 10))
+
 
 class Gateway:
     """A real buffer and uplink; reading n travels in a pack of its own."""
@@ -121,38 +127,77 @@ def cloud(tmp_path: Path, broker: Any) -> Cloud:
     return Cloud(tmp_path / "cloud", broker.port)
 
 
-async def test_restored_cloud_gets_everything_back_once(cloud: Cloud, broker: Any, tmp_path: Path) -> None:
-    options = UplinkOptions(host="127.0.0.1", port=broker.port, cloud_key="-")
-    async with make(tmp_path, seal_options=SealOptions(max_readings=1)) as buffer:
+@asynccontextmanager
+async def running_gateway(folder: Path, cloud: Cloud, port: int) -> AsyncIterator[Gateway]:
+    """A gateway that sends to this cloud, until the block ends."""
+    options = UplinkOptions(host="127.0.0.1", port=port, cloud_key="-")
+    async with make(folder, seal_options=SealOptions(max_readings=1)) as buffer:
         uplink = Uplink(
-            options, buffer, SystemClock(), identity=identity(), cloud_key=cloud.key.private.public_key(),
+            options,
+            buffer,
+            SystemClock(),
+            identity=identity(),
+            cloud_key=cloud.key.private.public_key,
             rng=random.Random(5),
-        )  # fmt: skip
+        )
         running = asyncio.create_task(uplink.run(), name="uplink")
-        gateway = Gateway(buffer, uplink)
-        with cloud.running():
-            await gateway.produce(EARLY)
-            await gateway.released()
-            cloud.back_up(tmp_path / "backup.db")
-            await gateway.produce(LATE)
-            await gateway.released()
-        await gateway.produce(DARK)
-        cloud.restore(tmp_path / "backup.db")
-        assert set(cloud.stored()) == set(range(EARLY, LATE)), "else nothing was lost, and the test proves nothing"
+        try:
+            yield Gateway(buffer, uplink)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            assert running.cancelled(), running.exception()
+
+
+async def live_until_the_restore(gateway: Gateway, cloud: Cloud, backup: Path) -> None:
+    """Send, back up, send on, go on while the cloud is down, and put the backup in its place."""
+    with cloud.running():
+        await gateway.produce(EARLY)
+        await gateway.released()
+        cloud.back_up(backup)
+        await gateway.produce(LATE)
+        await gateway.released()
+    await gateway.produce(DARK)
+    cloud.restore(backup)
+    assert set(cloud.stored()) == set(range(EARLY, LATE)), "else nothing was lost, and the test proves nothing"
+
+
+async def test_restored_cloud_gets_everything_back_once(cloud: Cloud, broker: Any, tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, cloud, broker.port) as gateway:
+        await live_until_the_restore(gateway, cloud, tmp_path / "backup.db")
         with cloud.running():
             await gateway.released()
             await until(lambda: len(cloud.stored()) == DARK + PACKS)
-        running.cancel()
-        await asyncio.wait([running])
-        counts = uplink.state().counts
+        counts, head = gateway.uplink.state().counts, gateway.buffer.state()
     assert cloud.stored() == Counter(range(DARK + PACKS)), "0 lost, 0 doubled"
     assert counts["commands"] >= 1
-    refused = {name: count for name, count in counts.items() if name.startswith("letters_") and count}
-    assert refused == {}
+    assert {name: count for name, count in counts.items() if name.startswith("letters_") and count} == {}
     with cloud.opened() as engine, reading(engine) as conn:
-        head = buffer.state()
         assert linked_through(conn, "gw-1", head.stream) == head.head_seq
         assert [one.finding.kind for one in finding.newest(conn, 10)] == [finding.CLOUD_BEHIND]
         (asked,) = command.newest(conn, 10)
         assert asked.ranges == [(LATE + 1, DARK)]
         assert conn.scalars(select(tables.conflict.c.id)).all() == []
+
+
+async def test_what_no_archive_has_any_more_is_declared_and_shown(cloud: Cloud, broker: Any, tmp_path: Path) -> None:
+    gone = range(LATE, LATE + PACKS // 2)
+    async with running_gateway(tmp_path, cloud, broker.port) as gateway:
+        await live_until_the_restore(gateway, cloud, tmp_path / "backup.db")
+    with sqlite3.connect(tmp_path / "buffer.db") as archive:  # as the byte bound does it: the oldest leave first
+        archive.execute("DELETE FROM pack WHERE seq BETWEEN ? AND ?", (gone[0] + 1, gone[-1] + 1))
+    archive.close()
+    async with running_gateway(tmp_path, cloud, broker.port) as gateway:
+        with cloud.running():
+            await gateway.released()
+            await until(lambda: gateway.buffer.state().pending_declarations > 0)
+            await gateway.produce(DARK + PACKS)
+            await gateway.released()
+            await until(lambda: len(cloud.stored()) == DARK + 2 * PACKS - len(gone))
+            await until(lambda: cloud.unanswered() == 0)
+    assert cloud.stored() == Counter(set(range(DARK + 2 * PACKS)) - set(gone))
+    with cloud.opened() as engine, reading(engine) as conn:
+        (loss,) = declared.losses(conn, 10)
+        (span,) = declared.spans(conn, "gw-1", "room-1/air", START_MS, START_MS + 10**9)
+    assert (loss.kind, loss.first_seq, loss.last_seq) == ("lost", gone[0] + 1, gone[-1] + 1)
+    assert (span.reason, span.left_out) == ("was receipted and has left the archive", None)

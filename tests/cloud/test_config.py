@@ -30,6 +30,9 @@ host = "0.0.0.0"
 port = 80
 [ingest]
 group_packs = 10
+[enrol]
+broker_host = "mqtt.example"
+broker_dir = "mosquitto"
 """
 
 
@@ -45,6 +48,7 @@ def test_paths_start_at_the_files_folder(tmp_path: Path):
     assert found.database_url == f"sqlite:///{tmp_path}/store/cloud.db"
     assert found.simulated_time == tmp_path / "time.json"
     assert found.broker.tls is not None
+    assert found.enrol.broker_dir == tmp_path / "mosquitto"
     assert found.broker.tls.certificate == tmp_path / "tls/ingest.crt"
     assert (found.public_url, found.ingest.group_packs, found.ingest.receipt_every_ms) == (
         "https://cold.example",
@@ -59,6 +63,12 @@ def test_empty_file_means_one_machine(tmp_path: Path):
     assert found.public_url == "http://127.0.0.1:8080"
     assert found.simulated_time is None
     assert found.data_dir == tmp_path / "data"
+    assert (found.enrol.broker_host, found.enrol.broker_dir, found.public_host) == (None, None, "127.0.0.1")
+
+
+def test_gateways_are_led_to_a_host_and_nothing_else(tmp_path: Path):
+    with pytest.raises(DocumentError, match="broker_host"):
+        _load(tmp_path, FULL.replace("mqtt.example", "x\\n[evil]"))
 
 
 def test_defaults_need_no_file(tmp_path: Path):
@@ -73,7 +83,7 @@ def test_reading_touches_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, ingest, web"),
+        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, web"),
         ('host = "broker', 'hots = "broker', r"broker.hots: unknown key, allowed here: client_id, host"),
         ("ca = ", "root = ", "broker.tls.root: unknown key, allowed here: ca, certificate, key"),
         ("port = 8883", 'port = "8883"', r"Expected `int`, got `str` - at `broker.port`"),

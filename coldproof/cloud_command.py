@@ -239,8 +239,8 @@ def gateway_disconnect(name: str, config: ConfigOption = None, data_dir: DataOpt
         settings = _config(config, data_dir)
         now_ms = system_now_ms()
         issuer = authority.load_or_create(settings.data_dir, now_ms)
-        host = settings.enrol.broker_host or settings.public_host
-        revocation.push_out(issuer, name, host=host, port=settings.enrol.broker_port, now_ms=now_ms)
+        host, port = settings.broker.host, settings.enrol.broker_port  # as we reach it, not as gateways do
+        revocation.push_out(issuer, name, host=host, port=port, now_ms=now_ms)
         typer.echo(f"{name}: was disconnected, if it was connected")
 
 

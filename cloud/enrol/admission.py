@@ -70,10 +70,13 @@ def open_office(config: CloudConfig, key: CloudKey, now_ms: int) -> Office:
 def invite(conn: Connection, gateway: str, *, url: str, key: CloudKey, now_ms: int, valid_ms: int) -> str:
     """A one-time code for a gateway, in the caller's write transaction; it cannot be shown again.
 
+    One for the same gateway that nobody has used is worthless from then on: it may lie about somewhere.
     Raises ValueError for a URL no gateway could use.
     """
     code = wire.new_code(cloud_key=key.private.public_key(), gateway=gateway, url=url, issued_s=now_ms // 1000)
     public = code.key.public_key()
+    unused = (invitation.c.gateway == gateway, invitation.c.used_ms.is_(None), invitation.c.expires_ms > now_ms)
+    conn.execute(update(invitation).where(*unused).values(expires_ms=now_ms))
     row = {
         "code_id": cose.key_id(public),
         "code_key": public.public_bytes_raw(),

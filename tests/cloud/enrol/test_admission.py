@@ -151,6 +151,13 @@ def test_expired_code_is_refused(invite, ask: Ask, untouched, used: bool):
     assert used or untouched()
 
 
+def test_next_code_for_a_gateway_makes_the_unused_one_worthless(invite, ask: Ask):
+    lost, other, again, field = invite(), invite("gw-other"), invite(), Field()
+    assert _refused(ask, field.letter(lost)) == "expired_code"
+    assert ask(field.letter(again))
+    assert ask(Field("gw-other").letter(other))
+
+
 @pytest.mark.parametrize("guess", ["secret", "name", "other code"])
 def test_guessed_code_is_refused(invite, ask: Ask, untouched, guess: str):
     code, field = invite(), Field()

@@ -77,6 +77,11 @@ class Site:
         except (OSError, KeyError):
             return -1
 
+    def rules(self) -> str:
+        """What the cloud found out about its broker."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/healthz", timeout=5) as answer:
+            return str(json.load(answer)["parts"]["broker rules"]["state"])
+
     def status(self) -> dict[str, object]:
         done = subprocess.run(
             _coldproof("edge", "status", self.gateway_toml, "--json"), capture_output=True, check=False
@@ -127,6 +132,8 @@ def test_a_gateway_is_enrolled_changes_its_key_and_is_revoked(site: Site):
     _until(lambda: _listens(site.ingest_port), "mosquitto does not start")
     site.start("cloud", _coldproof(*site.shown(CLOUD, "cloud", "serve")))
     _until(lambda: site.accepted() == 0, "the cloud does not start")
+
+    _until(lambda: "foreign topic: refused" in site.rules(), "the broker is not probed")
 
     code = site.run(*site.shown(CLOUD, "cloud", "gateway", "invite")).strip()
     words = [code if word == "CODE" else word for word in site.shown(INSTALLER, "edge", "enrol")]

@@ -8,6 +8,7 @@ from bench.faults.row import Bench, Result
 from bench.faults.trial import Trial
 
 FLAP_S = 5.0
+NOTICED_S = 10.0  # within which a silent link must be noticed: not later than that is it left
 
 
 def swallowing(bench: Bench) -> Result:
@@ -20,7 +21,7 @@ def swallowing(bench: Bench) -> Result:
         trial.line.heal()
         trial.line.reset()
         healed_ms = time.time_ns() // 1_000_000
-        return trial.end(resume_s=trial.resume_s(healed_ms), silent_s=silent_s)
+        return trial.end(resume_s=trial.resume_s(healed_ms), resume_at_most_s=NOTICED_S, silent_s=silent_s)
 
 
 def flapping(bench: Bench) -> Result:

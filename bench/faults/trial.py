@@ -34,7 +34,7 @@ STEADY_S = 5.0  # of undisturbed work before the fault, and after it
 LOOK_S = 0.5
 RESUME_LOOK_S = 60.0
 WAIT_S = 120.0
-DRAIN_S = 90.0  # a pack without receipt is sent again after 30 s, then 60 s
+DRAIN_S = 240.0  # a pack without receipt is sent again after 30 s, then 60 s; the peer is given as long
 REPLY_S = 0.25  # an answer on the wire and its way to the commit window, on a busy machine
 
 

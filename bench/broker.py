@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from coldproof.demo.broker import BrokerError, LocalBroker, free_port
+from bench.port import quiet_port
+from coldproof.demo.broker import BrokerError, LocalBroker
 
 _STORE = """
 persistence true
@@ -20,7 +21,7 @@ class Mosquitto(LocalBroker):
     """Plain MQTT for everybody, for the peer; sessions and queues are kept on the disk."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, free_port())
+        super().__init__(folder, quiet_port())
         if self.name != "mosquitto":
             raise BrokerError("the fault bench needs mosquitto: install Debian's `mosquitto`")
         self._store = folder / "broker-store"
@@ -43,7 +44,7 @@ class Shipped(Mosquitto):
 
     def __init__(self, folder: Path, cloud_data: Path) -> None:
         super().__init__(folder)
-        files, ingest_port = folder / "broker", free_port()
+        files, ingest_port = folder / "broker", quiet_port()
         words = ["--port", str(self.port), "--ingest-port", str(ingest_port), "--listen", "127.0.0.1"]
         words += ["--state", str(self._store), "--user", "root" if os.geteuid() == 0 else "mosquitto"]
         command = [sys.executable, "-m", "coldproof.main", "cloud", "broker-config", str(files), *words]

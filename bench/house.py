@@ -16,12 +16,12 @@ from sqlalchemy import Engine, func, select
 
 from bench.account import Kept
 from bench.devices import GATEWAY, Channel, profile_file
+from bench.port import quiet_port
 from bench.system import Place
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url
 from cloud.db.tables import pack, tail
 from cloud.keys import load_or_create
 from cloud.telemetry.query import list_series, readings
-from coldproof.demo.broker import free_port
 from coldproof.demo.stage import Stage, StageError
 from edge.enrol import CLOUD, LINK, TRUST
 from wire.observation import MAX_TIME_MS, Quality
@@ -44,7 +44,7 @@ class House:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stage = Stage(self.folder)
         self.engine: Engine = open_engine(sqlite_url(self.folder / "cloud" / "cloud.db"))
-        self._web_port = free_port()
+        self._web_port = quiet_port()
         self.cloud_file = self._write_cloud()
         self._extra = extra or {}
         load_or_create(self.folder / "cloud")

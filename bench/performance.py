@@ -258,7 +258,7 @@ def _at_rest(run: _Run) -> Iterator[Figure]:
             time.sleep(WARM_S)
             pid = works.system.gateway_pid()
             before, from_s = cost(pid), time.monotonic()
-            time.sleep(run.window_s(120, 20))
+            time.sleep(run.window_s(60, 20))
             used = (cost(pid).cpu_s - before.cpu_s) / (time.monotonic() - from_s)
         yield Figure("idle: CPU", system, round(used * 100, 2), "% of a core", at_most=1.0)
 
@@ -269,7 +269,7 @@ def _disk(run: _Run) -> Iterator[Figure]:
         # A window opens with the first reading that comes after the one before was closed.
         floor = PAGE_BYTES / (load.readings_per_s * window_ms / 1000)
         for system in run.systems if load is not SLOW_WIDE else [OURS]:
-            found = _measure(load, system, run.window_s(120, 30))
+            found = _measure(load, system, run.window_s(60, 30))
             yield Figure(
                 f"bytes written per reading at {load.name}",
                 system,
@@ -288,7 +288,7 @@ def _syncs(run: _Run) -> Iterator[Figure]:
     for system in run.systems:
         with _working(SLOW, system) as works:
             time.sleep(WARM_S)
-            window_s = run.window_s(600, 60)
+            window_s = run.window_s(600 if system == OURS else 60, 60)
             out = works.folder / "strace.txt"
             words = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", str(out)]
             tracer = subprocess.Popen([*words, "-p", str(works.system.gateway_pid())], stderr=subprocess.DEVNULL)

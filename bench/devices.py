@@ -6,7 +6,7 @@ wrong name shows as well. What the devices gave stands in their own log (firmwar
 
     python -m bench.devices FOLDER REGISTERS [TIMEFILE]
 
-serves until SIGTERM; FOLDER/ports.json appears when all listen. TIMEFILE: simulated time in place of the machine's.
+serves until SIGTERM; FOLDER/devices.json appears when all listen. TIMEFILE: simulated time in place of the machine's.
 """
 
 from __future__ import annotations
@@ -33,12 +33,20 @@ from wire.simtime import SharedSimTime
 DEVICES = 20
 REGISTERS = 10
 VALUES = 65_536
+UNITS = 248  # unit ids above 247 are reserved
 PROFILES = Path(__file__).with_name("profiles")
-PORTS_NAME = "ports.json"
+ADDRESSES_NAME = "devices.json"
 GATEWAY = "gw-bench"
 
 #: All that a run may have to say about a value: its channel is "dev-3/r-7".
 Channel = str
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a device is, on loopback. Its unit id is the run's own: nobody else's gateway gets an answer here."""
+
+    port: int
+    unit_id: int
 
 
 class Made(msgspec.Struct, frozen=True, gc=False):
@@ -54,6 +62,11 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     mantissa: int
     at_ms: int
     host_s: float
+
+
+def addresses(folder: Path) -> list[Address]:
+    """Where the devices are, once they listen."""
+    return msgspec.json.decode((folder / ADDRESSES_NAME).read_bytes(), type=list[Address])
 
 
 def made(folder: Path) -> dict[Channel, list[Made]]:
@@ -100,15 +113,16 @@ def profile_file(registers: int) -> Path:
 async def serve(folder: Path, *, registers: int = REGISTERS, now_ms: Callable[[], float] = _wall_ms) -> None:
     """Serve until cancelled; between two answers only, so that the log and the wire agree."""
     shape, probes = parse_profile(profile_file(registers).read_text(encoding="utf-8")), []
+    unit_id = random.SystemRandom().randrange(1, UNITS)
     with DeviceLog(folder) as log:
         for device in range(DEVICES):
-            unit = Unit(1, f"dev-{device}", GATEWAY, shape, counters(device, shape))
+            unit = Unit(unit_id, f"dev-{device}", GATEWAY, shape, counters(device, shape))
             link = Link(f"dev-{device}", random.Random(device))
             probe = TcpProbe(unit, link=link, log=log, now_ms=now_ms)
             probes.append(await probe.__aenter__())
-        fresh = folder / f"{PORTS_NAME}.new"
-        fresh.write_bytes(msgspec.json.encode([probe.port for probe in probes]))
-        fresh.replace(folder / PORTS_NAME)
+        fresh = folder / f"{ADDRESSES_NAME}.new"
+        fresh.write_bytes(msgspec.json.encode([Address(probe.port, unit_id) for probe in probes]))
+        fresh.replace(folder / ADDRESSES_NAME)
         await asyncio.Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""The bench's field as a running process: starts, says its ports, ends in order, gives its account."""
+"""The bench's field as a running process: starts, says where its devices are, ends in order, gives its account."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
-from bench.devices import PORTS_NAME, Channel, Made, made
+from bench.devices import ADDRESSES_NAME, Address, Channel, Made, addresses, made
 from coldproof.demo.stage import Stage, StageError
 
 READY_S = 60.0
@@ -23,17 +21,17 @@ class Field:
         """time_file: of simulated time, in place of the machine's."""
         self.folder = folder
         self._words = [str(folder), str(registers), *([] if time_file is None else [str(time_file)])]
-        self.ports: list[int] = []
+        self.devices: list[Address] = []
         self._stage = Stage(folder)
 
     def __enter__(self) -> Self:
         self._stage.start_program("devices", sys.executable, "-m", "bench.devices", *self._words)
         try:
-            self._stage.wait_for("devices", (self.folder / PORTS_NAME).exists, within_s=READY_S)
+            self._stage.wait_for("devices", (self.folder / ADDRESSES_NAME).exists, within_s=READY_S)
         except BaseException:
             self._stage.clear()
             raise
-        self.ports = msgspec.json.decode((self.folder / PORTS_NAME).read_bytes(), type=list[int])
+        self.devices = addresses(self.folder)
         return self
 
     def __exit__(

@@ -202,12 +202,11 @@ def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "dat
         "interval_s": place.interval_s,
         "profile": str(profile_file(place.registers)),
         "host": "127.0.0.1",
-        "unit_id": 1,
         "timeout_s": 5.0,
     }
     devices = [
-        f"[[device]]\n{_assignments({**device, 'name': f'dev-{at}', 'tcp_port': port})}"
-        for at, port in enumerate(place.ports, start=place.first_device)
+        f"[[device]]\n{_assignments({**device, 'name': f'dev-{at}', 'tcp_port': one.port, 'unit_id': one.unit_id})}"
+        for at, one in enumerate(place.devices, start=place.first_device)
     ]
     path = folder / f"{name}.toml"
     path.write_text(_toml(tables) + "\n".join(devices), encoding="utf-8")

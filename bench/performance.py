@@ -178,7 +178,7 @@ def _working(load: Load, name: str, *, devices: bool = True) -> Iterator[_Works]
                 with Line(broker.port) as line:
                     place = Place(
                         folder / "house",
-                        field.ports if devices else [],
+                        field.devices if devices else [],
                         broker_port=broker.port,
                         uplink_port=line.port,
                         cloud_tables=broker.cloud_tables if isinstance(broker, Shipped) else "",

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from bench.account import Kept
-from bench.devices import Channel
+from bench.devices import Address, Channel
 
 
 class System(Protocol):
@@ -54,13 +54,13 @@ class System(Protocol):
 class Place(msgspec.Struct, frozen=True):
     """Where a system lives and what it is connected to.
 
-    ports: of the devices from dev-{first_device} on; none: nothing to poll.
+    devices: from dev-{first_device} on; none: nothing to poll.
     cloud_tables: for the configuration of our cloud, of a broker as we ship it; none: plain MQTT.
     time_file: of simulated time, in place of the machine's.
     """
 
     folder: Path
-    ports: list[int]
+    devices: list[Address]
     broker_port: int
     uplink_port: int
     cloud_tables: str = ""
@@ -72,4 +72,4 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def channels(self) -> int:
         """How many series there are."""
-        return len(self.ports) * self.registers
+        return len(self.devices) * self.registers

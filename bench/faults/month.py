@@ -6,11 +6,9 @@ import asyncio
 import time
 from pathlib import Path
 
-import msgspec
-
 from bench.account import account
 from bench.broker import Shipped
-from bench.devices import PORTS_NAME, made, serve
+from bench.devices import ADDRESSES_NAME, addresses, made, serve
 from bench.faults.row import Bench, Result
 from bench.field import Field
 from bench.house import House, write_gateway
@@ -52,10 +50,10 @@ async def _month(bench: Bench, field: Path, began_ms: int, minutes: int) -> None
     home.mkdir(exist_ok=True)
     async with asyncio.TaskGroup() as tasks:
         devices = tasks.create_task(serve(field, now_ms=lambda: clock.stamp().observed_at_ms), name="devices")
-        while not (field / PORTS_NAME).exists():
+        while not (field / ADDRESSES_NAME).exists():
             await asyncio.sleep(0.05)
-        ports = msgspec.json.decode((field / PORTS_NAME).read_bytes(), type=list[int])[:DEVICES]
-        place = Place(home, ports, broker_port=NOBODY, uplink_port=NOBODY, interval_s=60.0)
+        devices_here = addresses(field)[:DEVICES]
+        place = Place(home, devices_here, broker_port=NOBODY, uplink_port=NOBODY, interval_s=60.0)
         extra = {
             "buffer": {"commit_window_ms": 1, "max_bytes": MOST_BYTES, "min_free_bytes": 0},
             "seal": {"max_readings": OFFLINE_PACK},
@@ -84,7 +82,7 @@ def _drain(bench: Bench, broker: Shipped, month: Path, minutes: int, size: int) 
         with Field(bench.folder / "live", time_file=time_file) as live:
             place = Place(
                 folder=bench.folder / "house",
-                ports=live.ports[DEVICES : 2 * DEVICES],
+                devices=live.devices[DEVICES : 2 * DEVICES],
                 first_device=DEVICES,
                 broker_port=broker.port,
                 uplink_port=broker.port,

@@ -177,8 +177,8 @@ def _modbus(place: Place) -> dict[str, Any]:
                     "type": "tcp",
                     "method": "socket",
                     "host": "127.0.0.1",
-                    "port": port,
-                    "unitId": 1,
+                    "port": one.port,
+                    "unitId": one.unit_id,
                     "timeout": 5,
                     "byteOrder": "BIG",
                     "wordOrder": "BIG",
@@ -192,7 +192,7 @@ def _modbus(place: Place) -> dict[str, Any]:
                     "attributeUpdates": [],
                     "rpc": [],
                 }
-                for at, port in enumerate(place.ports)
+                for at, one in enumerate(place.devices)
             ]
         },
     }

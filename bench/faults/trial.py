@@ -66,7 +66,7 @@ class Trial:
             self.line = self._held.enter_context(Line(self.broker.port))
             place = Place(
                 home,
-                self.field.ports,
+                self.field.devices,
                 broker_port=self.broker.port,
                 uplink_port=self.line.port,
                 cloud_tables=self.broker.cloud_tables if isinstance(self.broker, Shipped) else "",

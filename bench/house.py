@@ -12,20 +12,19 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, distinct, func, select
 
 from bench.account import Kept
 from bench.devices import GATEWAY, Channel, profile_file
 from bench.port import quiet_port
 from bench.system import Place
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url
-from cloud.db.tables import pack, tail
+from cloud.db.tables import correction, declared_loss, pack, tail
 from cloud.keys import load_or_create
 from cloud.telemetry.query import list_series, readings
 from coldproof.demo.stage import Stage, StageError
 from edge.enrol import CLOUD, LINK, TRUST
 from wire.observation import MAX_TIME_MS, Quality
-from wire.pack import Pack, unseal
 
 Tables = Mapping[str, Mapping[str, object]]
 
@@ -120,6 +119,8 @@ class House:
         kept: dict[Channel, list[Kept]] = defaultdict(list)
         with reading(self.engine) as conn:
             for series in list_series(conn):
+                if not series.channel.startswith("dev-"):
+                    continue  # what the gateway says of itself
                 rows = readings(conn, series.gateway, series.channel, 0, MAX_TIME_MS)
                 kept[series.channel] += [
                     Kept(row.mantissa, row.observed_ms)
@@ -151,11 +152,20 @@ class House:
             rows = conn.execute(query).all()
         return [(row.received_ms - row.oldest_ms) / 1000 for row in rows if from_ms <= row.oldest_ms < until_ms]
 
-    def packs(self) -> list[Pack]:
-        """Every pack in the record, opened."""
+    def losses(self) -> list[str]:
+        """The reasons of the losses that gateways declared, as the cloud shows them."""
         with reading(self.engine) as conn:
-            envelopes = conn.execute(select(pack.c.envelope).order_by(pack.c.leaf_index)).scalars().all()
-        return [unseal(envelope)[1] for envelope in envelopes]
+            return list(conn.execute(select(declared_loss.c.reason)).scalars().all())
+
+    def corrections(self) -> int:
+        """How many corrections of the clock the cloud knows."""
+        with reading(self.engine) as conn:
+            return conn.execute(select(func.count()).select_from(correction)).scalar_one()
+
+    def streams(self) -> int:
+        """How many streams the gateways of this house have written."""
+        with reading(self.engine) as conn:
+            return conn.execute(select(func.count(distinct(pack.c.stream)))).scalar_one()
 
     def restore_cloud(self, backup: Path) -> None:
         """Put the stopped cloud's data folder back from a copy."""

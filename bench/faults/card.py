@@ -32,7 +32,7 @@ def cloned(bench: Bench) -> Result:
             trial.wait_until_receipted(house.data_of(name))
             if name == "clone":
                 house.stage.stop(name)
-        return trial.end(streams=len({pack.stream for pack in house.packs()}))
+        return _end(trial)
 
 
 def restored(bench: Bench) -> Result:
@@ -52,4 +52,10 @@ def restored(bench: Bench) -> Result:
         house.start_gateway()
         trial.say("image restored")
         trial.run_for(bench.pick(30.0, 12.0))
-        return trial.end(streams=len({pack.stream for pack in house.packs()}))
+        return _end(trial)
+
+
+def _end(trial: Trial) -> Result:
+    found = trial.end()
+    streams = trial.house.streams()
+    return trial.also(found, streams=streams, why="" if streams > 1 else "no new stream was begun")

@@ -23,7 +23,7 @@ def stepped(bench: Bench, by_ms: int) -> Result:
         trial.say("synchronised")
         trial.believe(WallClock(from_ms=trial.now_ms(), synced=True))
         trial.run_for(10.0)
-        return trial.end(corrections=sum(len(pack.corrections) for pack in trial.house.packs()))
+        return _end(trial)
 
 
 back, forward = partial(stepped, by_ms=-DAY_MS), partial(stepped, by_ms=DAY_MS)
@@ -38,7 +38,7 @@ def began_1970(bench: Bench) -> Result:
         trial.say("synchronised")
         trial.believe(WallClock(from_ms=trial.now_ms(), synced=True))
         trial.run_for(10.0)
-        return trial.end(corrections=sum(len(pack.corrections) for pack in trial.house.packs()))
+        return _end(trial)
 
 
 def late_ntp(bench: Bench) -> Result:
@@ -51,7 +51,7 @@ def late_ntp(bench: Bench) -> Result:
         trial.say("synchronised")
         trial.believe(WallClock(from_ms=trial.now_ms(), synced=True))
         trial.run_for(10.0)
-        return trial.end(corrections=sum(len(pack.corrections) for pack in trial.house.packs()))
+        return _end(trial)
 
 
 def _boot_wrong(trial: Trial, *, error_ms: int) -> None:
@@ -59,3 +59,9 @@ def _boot_wrong(trial: Trial, *, error_ms: int) -> None:
     trial.believe(WallClock(from_ms=trial.now_ms(), error_ms=error_ms, synced=False, boot=True))
     trial.system.start_gateway()
     trial.wait_until_polled()
+
+
+def _end(trial: Trial) -> Result:
+    found = trial.end()
+    known = trial.house.corrections()
+    return trial.also(found, corrections=known, why="" if known else "no correction is in the record")

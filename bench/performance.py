@@ -21,45 +21,22 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench import report
 from bench.account import Account, account
 from bench.broker import Mosquitto, Shipped
 from bench.faults.peer import PeerHouse, is_installed
 from bench.faults.row import OURS, PEER
 from bench.field import Field
+from bench.figure import RESULTS, Figure, store, table, write_readme
 from bench.house import House, Tables
 from bench.line import Line
 from bench.process import Cost, cost
 from bench.system import Place, System
 from edge.health import read_health
 
-RESULTS = report.HERE / "results" / "performance.json"
-BEGIN, END = "<!-- performance: begin -->\n", "<!-- performance: end -->\n"
 WARM_S = 10.0
 DRAIN_S = 120.0
 PAGE_BYTES = 4096
 BACKLOG_TARGET = 20_000
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One measured number. at_most, at_least: the target; None: told for comparison only."""
-
-    name: str
-    system: str
-    value: float
-    unit: str
-    at_most: float | None = None
-    at_least: float | None = None
-    note: str = ""
-    at: str = ""
-    quick: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is within its target."""
-        return (self.at_most is None or self.value <= self.at_most) and (
-            self.at_least is None or self.value >= self.at_least
-        )
 
 
 class Load(NamedTuple):
@@ -114,6 +91,7 @@ def main() -> int:
     options.add_argument("--results", type=Path, default=RESULTS)
     chosen = options.parse_args()
     peer = is_installed() and not chosen.quick and not chosen.no_peer
+    figures: list[Figure] = []
     for name, part in _PARTS.items():
         if chosen.only and name not in chosen.only:
             continue
@@ -122,28 +100,11 @@ def main() -> int:
                 figure, at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), quick=chosen.quick
             )
             print(msgspec.json.encode(told).decode(), flush=True)
-            _store(told, chosen.results)
-    figures = msgspec.json.decode(chosen.results.read_bytes(), type=list[Figure])
+            figures = store(told, chosen.results)
     print("\n" + table(figures))
     if chosen.readme:
-        report.replace_between(BEGIN, END, table(figures))
+        write_readme(figures)
     return int(any(not one.holds for one in figures if one.system == OURS))
-
-
-def table(figures: list[Figure]) -> str:
-    """Ours, the target, and the peer beside it."""
-    lines = ["| figure | target | coldproof | thingsboard-gateway | |", "|---|---|---|---|---|"]
-    peers = {one.name: one for one in figures if one.system == PEER}
-    for one in figures:
-        if one.system != OURS:
-            continue
-        bound = "" if one.at_most is None else f"≤ {one.at_most:,g}"
-        bound = bound if one.at_least is None else f"≥ {one.at_least:,g}"
-        own = f"{one.value:,g} {one.unit}" if one.holds else f"**missed:** {one.value:,g} {one.unit}"
-        beside = f"{peers[one.name].value:,g}" if one.name in peers else ""
-        notes = "; ".join(note for note in (one.note, "short window" if one.quick else "") if note)
-        lines.append(f"| {one.name} | {bound} | {own} | {beside} | {notes} |")
-    return "\n".join(lines) + "\n"
 
 
 class _Run(NamedTuple):
@@ -353,12 +314,6 @@ _PARTS: dict[str, Callable[[_Run], Iterator[Figure]]] = {
     "fsync": _syncs,
     "drain": _drain,
 }
-
-
-def _store(fresh: Figure, path: Path) -> None:
-    old = msgspec.json.decode(path.read_bytes(), type=list[Figure]) if path.exists() else []
-    kept = {(one.name, one.system): one for one in [*old, fresh]}
-    report.write_lines(path, kept.values())
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def notes(rows: Sequence[Row], results: Sequence[Result]) -> str:
 
 def write_readme(rows: Sequence[Row], results: Sequence[Result]) -> None:
     """Renew the table between the two marks in bench/README.md."""
-    body = table(rows, results)
+    body = "\n" + table(rows, results)
     if said := notes(rows, results):
         body += f"\nMissed or skipped:\n\n{said}"
     replace_between(BEGIN, END, body)

@@ -193,7 +193,7 @@ class Trial:
         self.run_for(STEADY_S)
         self.field.stop()
         self.say("devices stopped; draining")
-        found = self.drained()
+        found = self._drained()
         if recording_since_s is not None:
             resume_s = self._records_again_s(recording_since_s)
         return self._bench.result(found, resume_s=resume_s, **details)
@@ -204,6 +204,20 @@ class Trial:
         if why:
             told["why"] = "; ".join(filter(None, (told.get("why"), why)))
         return msgspec.structs.replace(result, passed=result.passed and not why, details=told)
+
+    def _drained(self) -> Account:
+        """The account once nothing is missing any more and nothing comes any more, or when time is up."""
+        given = self.field.made()
+        deadline = time.monotonic() + DRAIN_S
+        before = -1
+        while True:
+            self.system.check()
+            have = self.system.count()
+            if time.monotonic() > deadline or (have == before and not self._balance(given).lost):
+                break
+            before = have
+            time.sleep(2.0)
+        return self._balance(given)
 
     def _records_again_s(self, since_s: float) -> float:
         stored = {(name, one.value) for name, values in self.system.stored().items() for one in values}
@@ -222,20 +236,6 @@ class Trial:
             if time.monotonic() > deadline:
                 raise StageError(f"waited {WAIT_S:.0f} s for {what}, in vain")
             time.sleep(0.1)
-
-    def drained(self, *, within_s: float = DRAIN_S) -> Account:
-        """The account once nothing is missing any more and nothing comes any more, or when time is up."""
-        given = self.field.made()
-        deadline = time.monotonic() + within_s
-        before = -1
-        while True:
-            self.system.check()
-            have = self.system.count()
-            if time.monotonic() > deadline or (have == before and not self._balance(given).lost):
-                break
-            before = have
-            time.sleep(2.0)
-        return self._balance(given)
 
     def _balance(self, given: dict[Channel, list[Made]]) -> Account:
         declared = self.declarable if self._has_declared() else []

@@ -4,7 +4,9 @@ A poller that waited for each commit could not keep an interval shorter than the
 at once, while at most UNDER_WAY_MAX appends wait for their commit; then it waits too, and the pollers with it.
 When the disk stalls, pollers wait in `room` before they ask their device again: what a kill can cost stays one
 commit window of readings and the replies under way, however long the disk takes.
-Observations that the buffer refuses are counted and shown: they are not recorded, and nobody may think they were.
+Observations that the buffer refuses are counted and shown: they are not recorded, and nobody may think they were. Once
+it accepts again, each channel gets a mark where its refused readings begin and one where they end: a reading without a
+number, STALE, so that the gap in the record explains itself.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from typing import Protocol, Self
 import msgspec
 
 from edge.buffer.base import BufferFull, ObservationRefused
-from wire.observation import Observation
+from wire.observation import Observation, Quality, Reading
 
 UNDER_WAY_MAX = 1_000  # at 2,000 readings a second and 250 ms to a commit, 500 are the rule
 ERROR_CHARS = 300
+MISSED_MAX = 10_000  # channels whose gap is marked: ten for each of 1,000 devices
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Intake:
         self._accepted = 0
         self._refused = 0
         self._last_error = ""
+        self._missed: dict[str, tuple[Reading, Reading]] = {}  # by channel: first and last one that found no disk
 
     async def __aenter__(self) -> Self:
         await self._appends.__aenter__()
@@ -80,11 +84,33 @@ class Intake:
             if not self._last_error:
                 log.error("observations are refused: %s", error)
             self._last_error = str(error)[:ERROR_CHARS]
+            if isinstance(error, BufferFull):
+                self._remember(observations)
             raise
         if self._last_error:
             log.warning("observations are accepted again, %d were refused", self._refused)
             self._last_error = ""
         self._accepted += len(observations)
+        if self._missed:
+            await self._mark_the_gap()
+
+    def _remember(self, observations: Sequence[Observation]) -> None:
+        for each in observations:
+            if isinstance(each, Reading) and (each.channel in self._missed or len(self._missed) < MISSED_MAX):
+                first, _ = self._missed.get(each.channel, (each, each))
+                self._missed[each.channel] = (first, each)
+
+    async def _mark_the_gap(self) -> None:
+        missed, self._missed = self._missed, {}
+        ends = [reading for pair in missed.values() for reading in dict.fromkeys(pair)]
+        marks = [msgspec.structs.replace(each, mantissa=None, quality=Quality.STALE) for each in ends]
+        try:
+            await self._store.append(marks)
+        except (BufferFull, ObservationRefused):
+            for channel, (first, last) in missed.items():  # the next one that is accepted tries again
+                self._missed[channel] = (first, self._missed.get(channel, (first, last))[1])
+        else:
+            self._accepted += len(marks)
 
     async def room(self) -> None:
         """Return when nothing has been waiting for the disk for longer than a commit window."""

@@ -11,8 +11,10 @@ Invariants (each has a test of its name in tests/edge/buffer/):
 6.  a_seq_is_signed_once            No two envelopes of one (stream, seq) ever leave: the head is on disk beside the
                                     file before a pack is handed out, and a file older than that head (restored,
                                     cloned, torn) goes on in a new stream.
-7.  a_pack_leaves_only_on_a_receipt …or by a declared, signed loss. Receipts are united, in any order; one that
-                                    speaks of packs we never handed out settles nothing: a copy of us sent them.
+7.  a_pack_leaves_only_on_a_receipt …or by a declared, signed loss. Receipts are united, in any order, and settle what
+                                    was handed out in this run. One that speaks of what never left, or refuses ours for
+                                    another pack, tells of a copy: a new stream begins, and what is not certainly
+                                    accepted is carried over.
 8.  corrupt_file_is_set_aside       Renamed, named loudly, never deleted; recording goes on in a new stream whose
                                     first pack names the old head and declares the loss.
 9.  newer_schema_refuses_to_start   A program never touches a file it does not understand.
@@ -154,7 +156,8 @@ class BufferState(msgspec.Struct, frozen=True):
     the disk before they were sealed; their bytes are kept in the file.
     unsent_bytes, archive_*: envelopes that wait, and settled ones that are still held. max_bytes: the bound.
     thinned_readings: left out for good under disk pressure. lost_packs: declared lost. Both since the file was born.
-    pending_declarations: losses and corrections that the next pack will carry.
+    pending_declarations: losses and corrections that the next pack will carry. disputed_streams: written by a copy of
+    this buffer, too. pending_carriage: packs of these that are still to be carried over.
     """
 
     stream: bytes
@@ -177,6 +180,8 @@ class BufferState(msgspec.Struct, frozen=True):
     thinned_readings: int = 0
     lost_packs: int = 0
     pending_declarations: int = 0
+    disputed_streams: int = 0
+    pending_carriage: int = 0
 
 
 class Buffer(Protocol):

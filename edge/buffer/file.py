@@ -23,6 +23,13 @@ OUR_TABLES = {"open_group", "pack", "stream"}
 log = logging.getLogger(__name__)
 
 
+DISK_FAILURES = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+
+
+class DiskFailed(BufferFull):
+    """The disk or its file system failed, or is read-only: the file has to be opened again."""
+
+
 class CorruptFile(Exception):
     """The file is not a sound database; nothing in it can be relied on."""
 
@@ -35,7 +42,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
     except sqlite3.Error as error:
-        raise BufferUnusable(f"{path}: cannot be opened ({error}); check the folder and its rights") from error
+        raise DiskFailed(f"{path}: cannot be opened ({error}); check the folder and its rights") from error
     sound = False
     try:
         _configure(connection)
@@ -94,6 +101,8 @@ def translate(error: sqlite3.Error, path: Path) -> BufferFailure | CorruptFile:
         return CorruptFile(str(error))
     if code == sqlite3.SQLITE_FULL:
         return BufferFull(f"{path}: the disk is full; free some space")
+    if code in DISK_FAILURES:
+        return DiskFailed(f"{path}: the disk takes no writes ({error}); recording resumes when it does")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return BufferUnusable(f"{path}: another program uses this buffer; stop it first")
     return BufferUnusable(f"{path}: the disk or the file failed ({error}); check the disk, then start again")

@@ -61,6 +61,15 @@ def insert_group(db: sqlite3.Connection, row: tuple[int, int, int, bytes]) -> No
     db.execute("INSERT INTO open_group (count, from_ms, scans, observations) VALUES (?, ?, ?, ?)", row)
 
 
+def last_stamp(db: sqlite3.Connection) -> Stamp | None:
+    """The clocks of the newest open observation; None when there is none, or its group is damaged."""
+    row = db.execute("SELECT observations FROM open_group ORDER BY id DESC LIMIT 1").fetchone()
+    try:
+        return None if row is None else unpack_group(row[0])[-1].stamp
+    except ValueError:
+        return None
+
+
 def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | None = None) -> Batch:
     """The oldest groups and entries, as many as one transaction takes; empty when nothing is open.
 
@@ -113,10 +122,17 @@ def look_at_backlog(db: sqlite3.Connection) -> Backlog:
     return Backlog(*row)
 
 
-def insert_entry(db: sqlite3.Connection, entry: Loss | Correction) -> None:
-    """Keep an entry until the next pack carries it; in the caller's transaction."""
+def insert_entries_first(db: sqlite3.Connection, entries: Sequence[Loss | Correction]) -> None:
+    """Keep these until the next pack carries them, before all that wait already; in the caller's transaction."""
+    (first,) = db.execute("SELECT coalesce(min(id), 1) FROM entry").fetchone()
+    for at, entry in enumerate(entries):
+        insert_entry(db, entry, id_=first - len(entries) + at)
+
+
+def insert_entry(db: sqlite3.Connection, entry: Loss | Correction, *, id_: int | None = None) -> None:
+    """Keep an entry until the next pack carries it; in the caller's transaction. id_: its place in the queue."""
     kind = "loss" if isinstance(entry, Loss) else "correction"
-    db.execute("INSERT INTO entry (kind, body) VALUES (?, ?)", (kind, msgspec.msgpack.encode(entry)))
+    db.execute("INSERT INTO entry (id, kind, body) VALUES (?, ?, ?)", (id_, kind, msgspec.msgpack.encode(entry)))
 
 
 def _ended(loss: Loss, stamp: Stamp) -> Loss:

@@ -44,9 +44,18 @@ class Earlier(msgspec.Struct, frozen=True):
 
 
 class Head(Earlier, frozen=True):
-    """The stream being written. earlier: those before it with packs that still wait; lost with the file, too."""
+    """The stream being written. earlier: those before it with packs that still wait; lost with the file, too.
+
+    may_have_left: the highest seq that was handed out; None, of an older program, means all to last_seq.
+    """
 
     earlier: list[Earlier] = []
+    may_have_left: int | None = None
+
+    @property
+    def offered(self) -> int:
+        """The highest seq that may have left."""
+        return self.last_seq if self.may_have_left is None else self.may_have_left
 
 
 class HeadFile:
@@ -55,13 +64,14 @@ class HeadFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._recorded: StreamHead | None = None
+        self._offered = 0
 
     def read(self) -> Head | None:
         """The head as last written; None when there is none or it is unreadable (which is logged)."""
         try:
             with self._path.open("rb") as file:
                 head = msgspec.json.decode(file.read(HEAD_MAX_BYTES), type=Head)
-            sensible = all(each.makes_sense for each in (head, *head.earlier))
+            sensible = all(each.makes_sense for each in (head, *head.earlier)) and 0 <= head.offered <= head.last_seq
         except FileNotFoundError:
             return None
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -70,22 +80,29 @@ class HeadFile:
         if not sensible:
             log.error("buffer head file makes no sense, going on without it: file=%s", self._path)
             return None
-        self._recorded = head.chain
+        self._recorded, self._offered = head.chain, head.offered
         return head
 
-    def covers(self, head: StreamHead) -> bool:
-        """Whether the file says exactly this head."""
-        return self._recorded == head
+    def covers(self, head: StreamHead, offered: int) -> bool:
+        """Whether the file says exactly this head, and that packs up to `offered` may have left."""
+        return self._recorded == head and offered <= self._offered
 
-    def write(self, head: StreamHead, released_through: int, earlier: Sequence[tuple[StreamHead, int]] = ()) -> None:
-        """Replace the head durably. earlier: (head, released_through) of other streams. Raises BufferFull."""
+    def write(
+        self, head: StreamHead, released_through: int, offered: int, earlier: Sequence[tuple[StreamHead, int]] = ()
+    ) -> None:
+        """Replace the head durably; what may have left of a stream only ever grows. Raises BufferFull.
+
+        earlier: (head, released_through) of other streams.
+        """
+        if self._recorded is not None and self._recorded.stream == head.stream:
+            offered = max(offered, self._offered)
         others = [_text(*each) for each in earlier[-EARLIER_MAX:]]
-        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, others)
+        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, others, offered)
         try:
             replace_file(self._path, msgspec.json.encode(text) + b"\n", mode=0o644)
         except OSError as error:
             raise BufferFull(f"{self._path}: cannot be written ({error}); packs wait until it can") from error
-        self._recorded = head
+        self._recorded, self._offered = head, offered
 
 
 def _text(head: StreamHead, released_through: int) -> Earlier:

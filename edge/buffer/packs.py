@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from edge.buffer.base import PackName, SealedPack
-from edge.buffer.ranges import Range
+from edge.buffer.ranges import Range, contains
 from edge.buffer.seal import Sealed
 from edge.buffer.stream import Stream
 from wire.envelope import envelope_hash
@@ -115,7 +115,7 @@ def refused_here(db: sqlite3.Connection, stream: Stream, receipt: Receipt) -> li
     """(seq, reason) of packs that the receipt refuses by the very bytes we hold, and that were not refused before."""
     found: list[tuple[int, str]] = []
     for seq, digest, reason in receipt.refused:
-        if stream.shelved.get(seq) == "refused":
+        if stream.shelved.get(seq) == "refused" or contains(stream.carried, seq) or contains(stream.to_carry, seq):
             continue
         row = db.execute("SELECT hash FROM pack WHERE stream_id = ? AND seq = ?", (stream.id, seq)).fetchone()
         if row is not None and row[0] == digest:

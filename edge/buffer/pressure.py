@@ -94,7 +94,7 @@ def _whole_packs(
     for id_, stream, seq, count in _candidates(db, streams, "thin"):
         if max(len(batch), len(marks)) >= PACKS_PER_STEP or (batch and readings + count > READINGS_PER_STEP):
             return batch, marks, damaged, True
-        opened = _open(db, id_, stream, seq)
+        opened = open_pack(db, id_, stream, seq)
         if opened is None:
             damaged.append((stream, seq))
             return batch, marks, damaged, False
@@ -103,7 +103,7 @@ def _whole_packs(
             continue
         blocks += len(opened.pack.blocks)
         entries += len(opened.pack.losses) + len(opened.pack.carried_from) + 2
-        scan_bytes += sum(_weight(scan) for scan in opened.pack.scans)
+        scan_bytes += sum(weight(scan) for scan in opened.pack.scans)
         if batch and (blocks > SERIES_MAX or entries > ENTRIES_MAX or scan_bytes > PACK_MAX_BYTES):
             return batch, marks, damaged, True
         batch.append(opened)
@@ -118,11 +118,11 @@ def _thinned_packs(db: sqlite3.Connection, streams: Sequence[Stream]) -> list[Op
     for id_, stream, seq, count in _candidates(db, streams, "lose"):
         if with_readings >= LOST_PER_STEP or len(batch) >= 2 * PACKS_PER_STEP:
             break
-        opened = _open(db, id_, stream, seq)
+        opened = open_pack(db, id_, stream, seq)
         if opened is None:
             continue  # whoever sends it finds it damaged, and declares it
         entries += max(len(opened.pack.losses), len(opened.pack.carried_from)) + 2
-        scan_bytes += sum(_weight(scan) for scan in opened.pack.scans)
+        scan_bytes += sum(weight(scan) for scan in opened.pack.scans)
         if batch and (entries > ENTRIES_MAX or scan_bytes > PACK_MAX_BYTES):
             if with_readings:
                 break
@@ -144,7 +144,8 @@ def _candidates(
             yield id_, by_id[stream_id], seq, readings
 
 
-def _open(db: sqlite3.Connection, id_: int, stream: Stream, seq: int) -> Opened | None:
+def open_pack(db: sqlite3.Connection, id_: int, stream: Stream, seq: int) -> Opened | None:
+    """A pack opened; None when it is not here, or damaged."""
     found = read_pack(db, stream, seq)
     if found is None:
         return None
@@ -153,6 +154,11 @@ def _open(db: sqlite3.Connection, id_: int, stream: Stream, seq: int) -> Opened 
     except WireError:  # signed so by an older program; as good as damaged
         return None
     return Opened(id_, stream, seq, found.hash, len(found.envelope), pack)
+
+
+def weight(scan: Scan) -> int:
+    """Bytes of a scan before compression, about."""
+    return SCAN_BYTES + len(scan.code.encode())
 
 
 def _span_ms(batch: Sequence[Opened]) -> int:
@@ -241,10 +247,6 @@ def _loss(opened: Opened, kind: str, reason: str, counts: Counter[str], walls: S
     told = [(channel, count) for channel, count in sorted(counts.items()) if count]
     ends = (min(walls), max(walls)) if walls else (None, None)
     return Loss(opened.stream.name, opened.seq, opened.seq, opened.hash, kind, reason, told, *ends)
-
-
-def _weight(scan: Scan) -> int:
-    return SCAN_BYTES + len(scan.code.encode())
 
 
 def _as_cargo(pack: Pack) -> Cargo:

@@ -40,6 +40,11 @@ def gaps(ranges: Ranges, first: int, last: int) -> Ranges:
     return left
 
 
+def subtract(ranges: Ranges, less: Ranges) -> Ranges:
+    """What of the ranges lies in none of `less`."""
+    return [piece for first, last in ranges for piece in gaps(less, first, last)]
+
+
 def numbers(ranges: Ranges, *, descending: bool = False) -> Iterator[int]:
     """Every number of the ranges, one by one."""
     if descending:

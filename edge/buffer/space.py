@@ -9,6 +9,7 @@ from pathlib import Path
 from edge.buffer.base import BufferFull, BufferOptions
 from edge.buffer.file import free_page_bytes, transaction, used_bytes
 from edge.buffer.packs import Amount, count_rows
+from edge.buffer.ranges import contains, subtract
 from edge.buffer.stream import Stream
 
 RESERVE_BYTES = 1024 * 1024  # sealing, settling, declaring and thinning must still work when appending no longer may
@@ -82,12 +83,12 @@ class Space:
     def _oldest_released(self, streams: list[Stream], *, shelved: bool) -> list[int]:
         ids: list[int] = []
         for stream in streams:
-            for first, last in stream.settled:
+            for first, last in subtract(stream.settled, stream.archived) if shelved else stream.archived:
                 rows = self._connection.execute(
                     "SELECT id, seq FROM pack WHERE stream_id = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
-                    (stream.id, first, last, BATCH + len(stream.shelved)),
+                    (stream.id, first, last, BATCH),
                 )
-                ids += [id_ for id_, seq in rows if (seq in stream.shelved) == shelved]
+                ids += [id_ for id_, seq in rows if not contains(stream.to_carry, seq)]
                 if len(ids) >= BATCH:
                     return ids[:BATCH]
         return ids

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,7 +28,7 @@ from edge.buffer.base import (
     SealedPack,
     SealOptions,
 )
-from edge.buffer.file import CorruptFile, free_disk_bytes, judge, open_file, set_aside
+from edge.buffer.file import CorruptFile, DiskFailed, free_disk_bytes, judge, open_file, set_aside
 from edge.buffer.seal import admit
 from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
@@ -38,6 +39,8 @@ from edge.limits import Limits
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Correction, Loss, StreamHead
 from wire.receipt import Receipt
+
+OPEN_TRIES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # a disk that comes up late, or is read-only: then the service restarts
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,7 @@ class SqliteBuffer:
         self._changed = asyncio.Event()  # something was committed: ripe() looks again
         self._open_since: float | None = None
         self._closing = False
+        self._disk_failed = False
 
     async def __aenter__(self) -> Self:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="buffer")
@@ -243,6 +247,8 @@ class SqliteBuffer:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._guarded, step)
 
     def _guarded(self, step: Callable[[Store], T]) -> T:
+        if self._disk_failed:
+            self._reopen()
         try:
             return self._translated(step)
         except CorruptFile as error:
@@ -257,19 +263,40 @@ class SqliteBuffer:
         try:
             return step(self._store)
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise judge(error, self._path) from error
+            found = judge(error, self._path)
+            self._disk_failed = isinstance(found, DiskFailed)
+            raise found from error
+
+    def _reopen(self) -> None:
+        """After the disk failed: what the connection believes may be wrong, the file tells. Raises BufferFull."""
+        self._store.abandon()
+        try:
+            self._store = self._load_or_replace()
+        except BufferUnusable as error:  # as when it failed: whoever calls tries again
+            raise BufferFull(str(error)) from error
+        self._disk_failed = False
+        log.warning("buffer file is open again after the disk failed: file=%s", self._path)
 
     def _open(self) -> Store:
-        try:
-            make_folder(self._path.parent)
-        except OSError as error:
-            raise BufferUnusable(f"{self._path.parent}: cannot be made ({error})") from error
+        """Open the file, with patience for a disk that takes nothing yet. Raises BufferUnusable."""
+        for pause_s in (*OPEN_TRIES_S, None):
+            try:
+                make_folder(self._path.parent)
+                return self._load_or_replace()
+            except (OSError, BufferFull) as error:
+                if pause_s is None:
+                    raise BufferUnusable(
+                        f"{error}; without a disk that takes writes the gateway cannot start"
+                    ) from error
+                log.error("buffer cannot be opened yet, trying again: pause_s=%s why=%s", pause_s, error)
+                time.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    def _load_or_replace(self) -> Store:
         try:
             return self._load()
         except CorruptFile as error:
             return self._replace(str(error))
-        except BufferFull as error:
-            raise BufferUnusable(f"{error}; without room the gateway cannot start") from error
 
     def _replace(self, why: str) -> Store:
         try:
@@ -286,7 +313,7 @@ class SqliteBuffer:
         try:
             claim = read_log(self._path)
         except OSError as error:
-            raise BufferUnusable(f"{self._path}: its log cannot be read ({error}); check the disk") from error
+            raise DiskFailed(f"{self._path}: its log cannot be read ({error}); check the disk") from error
         connection = open_file(self._path)
         try:
             return Store(

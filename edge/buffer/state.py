@@ -52,4 +52,6 @@ def state_of(
         thinned_readings=tally(db, THINNED_READINGS),
         lost_packs=tally(db, LOST_PACKS),
         pending_declarations=backlog.entries,
+        disputed_streams=sum(stream.disputed for stream in streams),
+        pending_carriage=sum(size(stream.to_carry) for stream in streams),
     )

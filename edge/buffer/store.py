@@ -23,13 +23,16 @@ from edge.buffer.base import (
     SealOptions,
     StreamUnknown,
 )
+from edge.buffer.copies import Carriage, corrections, doubtful, next_carriage
 from edge.buffer.file import CorruptFile, set_aside_names, transaction
 from edge.buffer.groups import (
     Batch,
     drop_batch,
     group_row,
+    insert_entries_first,
     insert_entry,
     insert_group,
+    last_stamp,
     look_at_backlog,
     next_batch,
 )
@@ -47,7 +50,7 @@ from edge.buffer.packs import (
     refused_here,
 )
 from edge.buffer.pressure import Step, plan
-from edge.buffer.ranges import Range, contains, gaps, size, unite
+from edge.buffer.ranges import Range, contains, gaps, size, subtract, unite
 from edge.buffer.seal import Cargo, Chain, Sealed, admit_entry, seal_all, seal_one
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.state import state_of
@@ -58,18 +61,20 @@ from edge.buffer.stream import (
     load_streams,
     must_turn,
     newly_done,
-    save_declared,
+    save_dispute,
+    save_ranges,
     save_settled,
     wanted,
 )
 from edge.keys import Identity
 from edge.limits import Limits
 from wire.envelope import WireError
-from wire.observation import Observation, Stamp
+from wire.observation import INT64_MAX, Observation, Stamp
 from wire.pack import Correction, KeyChange, Loss, StreamHead
 from wire.receipt import CONFLICT, Receipt
 
 HEAD_NAME = "head.json"
+CARRIAGES_PER_SEAL = 8
 STEPS_PER_APPEND = 8  # of making room: an append must not wait longer than that
 
 log = logging.getLogger(__name__)
@@ -105,8 +110,9 @@ class Store:
         self._full = False
         self._start(log_damaged=log_damaged)
         self._unsent = sum((count_packs(connection, each, each.unsent) for each in self._streams), Amount())
-        self._space.archive = sum((count_packs(connection, each, each.archived) for each in self._streams), Amount())
+        self._count_archive()
         self.seal_at_once = False  #: open groups are many or hold a scan, or an entry waits to be declared
+        self._seal_leftovers()
         self.state = self._look()
 
     def append(self, observations: Sequence[Observation]) -> None:
@@ -124,10 +130,13 @@ class Store:
     def seal(self, stamp: Stamp) -> list[StreamHead]:
         """Seal all open groups and declare what is to be declared, in as many transactions as memory allows."""
         heads: list[StreamHead] = []
+        flowing = self._flowing
         try:
+            heads += self._carry_over(stamp)
             while not (batch := next_batch(self._db, stamp)).empty:
                 heads += self._seal_batch(batch, stamp)
-            self._record_head()
+            if not flowing:
+                self._record_head()
         finally:
             self.state = self._look()
         return heads
@@ -173,21 +182,18 @@ class Store:
 
     def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName]) -> list[SealedPack]:
         """Up to `limit` packs to send; a pack that is damaged here is shelved, and its loss declared."""
-        self._record_head()
         packs: list[SealedPack] = []
         for stream in reversed(self._streams) if newest_first else self._streams:
             for seq in wanted(stream, newest_first=newest_first):
-                if len(packs) >= limit:
-                    return packs
-                if (stream.name, seq) not in exclude:
+                if len(packs) < limit and (stream.name, seq) not in exclude:
                     packs += self._read(stream, seq)
-        return packs
+        return self._hand_out(packs)
 
     def fetch(self, names: Sequence[PackName]) -> list[SealedPack]:
         """Those of the named packs that are here and whole."""
-        self._record_head()
         by_name = {stream.name: stream for stream in self._streams}
-        return [pack for name, seq in names if name in by_name for pack in self._read(by_name[name], seq)]
+        packs = [pack for name, seq in names if name in by_name for pack in self._read(by_name[name], seq)]
+        return self._hand_out(packs)
 
     def held(self, name: bytes, ranges: Sequence[Range], *, limit: int) -> list[PackName]:
         """Names of packs in these ranges that are here. Raises StreamUnknown."""
@@ -196,23 +202,29 @@ class Store:
     def settle(self, receipt: Receipt) -> int:
         """Unite a receipt with what is known; how many packs it released. Raises StreamUnknown, ReceiptBeyondHead."""
         stream = self._find(receipt.stream)
-        refused = self._shelve(stream, receipt)
-        if any(reason == CONFLICT for _, reason in refused):
-            self._leave(stream, "the cloud has another pack of the same seq, there is a copy of this buffer")
+        refused = refused_here(self._db, stream, receipt)
+        conflicts = [seq for seq, reason in refused if reason == CONFLICT]
+        self._shelve(stream, [(seq, reason) for seq, reason in refused if reason != CONFLICT])
+        if conflicts:
+            self._dispute(stream, "the cloud has another pack of the same seq", conflicts)
         claimed = [(1, receipt.through)] if receipt.through else []
         claimed += receipt.ranges
-        if any(gaps(stream.handed_out, first, last) for first, last in claimed):
+        if not stream.disputed and any(gaps(stream.may_have_left, first, last) for first, last in claimed):
             self._meet_copy(stream, receipt)
-        settled = unite(stream.settled, claimed)
+        foreign = [] if stream.disputed else gaps(stream.handed_out, 1, stream.last_seq)  # perhaps a copy's
+        ours = subtract(claimed, [*foreign, (stream.last_seq + 1, INT64_MAX)])
+        settled = unite(stream.settled, ours)
         released = 0
         changed = settled != stream.settled
         if changed:
-            amount = count_packs(self._db, stream, newly_done(stream, claimed))
+            amount = count_packs(self._db, stream, newly_done(stream, ours))
             with transaction(self._db):
                 save_settled(self._db, stream, settled)
             stream.settled = settled
             self._unsent -= amount
             self._space.archive += amount
+            if stream.to_carry:
+                self._count_archive()
             released = amount.packs
         if changed or refused:
             self.state = self._look()
@@ -244,6 +256,8 @@ class Store:
     def _start(self, *, log_damaged: bool) -> None:
         claim_file(self._db, self._path, self._identity.gateway)
         head = self._head_file.read()
+        if head is not None and self._streams and head.chain.stream == self._current.name:
+            self._current.offered = head.offered
         turn = must_turn(self._streams, head, self._identity.kid, log_damaged=log_damaged)
         if turn is not None:
             self._turn(turn)
@@ -252,11 +266,29 @@ class Store:
         except BufferFull as error:
             log.error("starting without a fresh head file: %s", error)
 
+    def _count_archive(self) -> None:
+        self._space.archive = sum((count_packs(self._db, each, each.archived) for each in self._streams), Amount())
+
     def _turn(self, turn: Turn) -> None:
+        lost = sum(self._unreceipted(loss) for loss in turn.losses)
         with transaction(self._db):
             stream = begin_stream(self._db, turn, self._identity.kid)
+            for loss in turn.losses:
+                self._take_loss(loss)
+            add_to_tally(self._db, LOST_PACKS, lost)
+        self._follow(stream, turn)
+
+    def _take_loss(self, loss: Loss) -> None:
+        """The cloud may settle what a loss declares; in the caller's transaction."""
+        for stream in self._streams:
+            if stream.name == loss.stream and loss.last_seq is not None:
+                declared = unite(stream.declared, [(loss.first_seq, loss.last_seq)])
+                save_ranges(self._db, stream, "declared", declared)
+                stream.declared, stream.handed_out = declared, unite(stream.handed_out, declared)
+
+    def _follow(self, stream: Stream, turn: Turn) -> None:
         self._streams.append(stream)
-        level = logging.INFO if turn.predecessor is None and turn.loss is None else logging.ERROR
+        level = logging.INFO if turn.predecessor is None and not turn.losses else logging.ERROR
         log.log(level, "buffer begins a new stream: file=%s stream=%s why=%s", self._path, stream.name.hex(), turn.why)
 
     def _unreceipted(self, loss: Loss) -> int:
@@ -303,22 +335,22 @@ class Store:
         """Replace the packs that give way by the fresh ones, in one transaction: never both, never neither."""
         ids = [opened.id for opened in step.gone]
         gone = count_rows(self._db, ids)
-        declared = {
-            stream.id: unite(stream.declared, [(each.seq, each.seq) for each in step.gone if each.stream is stream])
-            for stream in self._streams
+        seqs = {
+            s.id: unite([], [(each.seq, each.seq) for each in step.gone if each.stream is s]) for s in self._streams
         }
         with transaction(self._db):
             self._db.executemany("DELETE FROM pack WHERE id = ?", [(id_,) for id_ in ids])
             insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms, rows=ids[: len(packs)])
             self._db.executemany("UPDATE pack SET pressure = ? WHERE id = ?", [(p, i) for i, p in step.marks.items()])
             for stream in self._streams:
-                save_declared(self._db, stream, declared[stream.id])
+                save_ranges(self._db, stream, "declared", unite(stream.declared, seqs[stream.id]))
+                save_ranges(self._db, stream, "to_carry", subtract(stream.to_carry, seqs[stream.id]))
             add_to_tally(self._db, THINNED_READINGS, step.left_out)
             add_to_tally(self._db, LOST_PACKS, step.lost)
         for stream in self._streams:
-            stream.declared = declared[stream.id]
-        for opened in step.gone:  # the cloud may settle what is declared
-            opened.stream.handed_out = unite(opened.stream.handed_out, [(opened.seq, opened.seq)])
+            stream.declared = unite(stream.declared, seqs[stream.id])
+            stream.to_carry = subtract(stream.to_carry, seqs[stream.id])
+            stream.handed_out = unite(stream.handed_out, seqs[stream.id])  # the cloud may settle what is declared
         self._unsent -= gone
         self._move_head(packs)
         if packs:
@@ -335,6 +367,17 @@ class Store:
             if stream.name == name:
                 return stream
         raise StreamUnknown(f"stream {name.hex()}: this buffer never had it")
+
+    def _seal_leftovers(self) -> None:
+        """Seal what an earlier run left open, before anything else, with the clocks of its last observation.
+
+        So the bytes depend on nothing but the file: two copies of one file seal one and the same pack of it.
+        """
+        try:
+            while (clocks := last_stamp(self._db)) is not None:
+                self._seal_batch(next_batch(self._db, clocks), clocks)
+        except (BufferFull, sqlite3.OperationalError) as error:
+            log.error("what was left open waits to be sealed: file=%s why=%s", self._path, error)
 
     def _seal_batch(self, batch: Batch, stamp: Stamp) -> list[StreamHead]:
         try:
@@ -373,12 +416,17 @@ class Store:
             self._unsent += amount_of(packs)
         return heads
 
-    def _record_head(self) -> None:
-        """Bring the head file up to the current stream's head; nothing newer than it is handed out."""
+    def _record_head(self, *, offered: int = 0) -> None:
+        """Bring the head file up to the current stream's head, and to `offered`, the highest seq about to leave."""
         stream = self._current
-        if stream.head is not None and not self._head_file.covers(stream.head):
+        if stream.head is not None and not self._head_file.covers(stream.head, offered):
             waiting = [(each.head, each.released_through) for each in self._streams[:-1] if each.head and each.unsent]
-            self._head_file.write(stream.head, stream.released_through, waiting)
+            self._head_file.write(stream.head, stream.released_through, offered, waiting)
+
+    @property
+    def _flowing(self) -> bool:
+        """Packs leave as they are sealed: the head is recorded when the next one leaves, and need not be before."""
+        return bool(self._current.last_seq) and contains(self._current.handed_out, self._current.last_seq)
 
     def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
         pack = read_pack(self._db, stream, seq)
@@ -386,8 +434,17 @@ class Store:
             if contains(stream.unsent, seq):
                 self._give_up(stream, seq)
             return []
-        stream.handed_out = unite(stream.handed_out, [(seq, seq)])
         return [pack]
+
+    def _hand_out(self, packs: list[SealedPack]) -> list[SealedPack]:
+        """Nothing leaves before the head file says that it may have left."""
+        offered = max((pack.seq for pack in packs if pack.stream == self._current.name), default=0)
+        if offered:
+            self._record_head(offered=offered)
+        for stream in self._streams:
+            seqs = [(pack.seq, pack.seq) for pack in packs if pack.stream == stream.name]
+            stream.handed_out = unite(stream.handed_out, seqs) if seqs else stream.handed_out
+        return packs
 
     def _give_up(self, stream: Stream, seq: int) -> None:
         reason = "pack was damaged on the gateway's disk"
@@ -401,11 +458,10 @@ class Store:
         stream.handed_out = unite(stream.handed_out, [(seq, seq)])  # the cloud may settle a declared loss
         self.state = self._look()
 
-    def _shelve(self, stream: Stream, receipt: Receipt) -> list[tuple[int, str]]:
-        """Shelve the packs a receipt refuses, only those whose bytes it names; (seq, reason) of the fresh ones."""
-        rows = refused_here(self._db, stream, receipt)
+    def _shelve(self, stream: Stream, rows: list[tuple[int, str]]) -> None:
+        """Shelve (seq, reason) of packs that the cloud refuses."""
         if not rows:
-            return []
+            return
         fresh = newly_done(stream, [(seq, seq) for seq, _ in rows])
         with transaction(self._db):
             insert_shelved(self._db, stream, "refused", rows)
@@ -413,27 +469,86 @@ class Store:
         for seq, reason in rows:
             stream.shelved[seq] = "refused"
             log.error("cloud refused a pack: stream=%s seq=%d reason=%s", stream.name.hex(), seq, reason)
-        return rows
-
-    def _leave(self, stream: Stream, why: str) -> None:
-        """Write no more of this stream."""
-        if stream is self._current:
-            self._turn(Turn(stream.head, None, why))
-            self.state = self._look()
 
     def _meet_copy(self, stream: Stream, receipt: Receipt) -> NoReturn:
         """The cloud has packs of this stream that we never gave: a copy of our file writes it, or ours is the copy."""
-        self._leave(stream, "a receipt speaks of packs that never left here, there is a copy of this buffer")
-        stream.disputed = True
+        self._dispute(stream, "a receipt speaks of packs that never left here")
         raise ReceiptBeyondHead(
             f"stream {stream.name.hex()}: receipt through {receipt.through} with {len(receipt.ranges)} ranges, but of "
             f"our {stream.last_seq} packs not all have left: a copy of this buffer is in use, or this one is the copy"
         )
 
+    def _dispute(self, stream: Stream, why: str, conflicts: Sequence[int] = ()) -> None:
+        """A copy writes this stream: write no more of it, and carry over what cannot be known to be accepted."""
+        known = stream.disputed
+        more = [] if known else doubtful(self._db, stream)
+        to_carry = unite(stream.to_carry, [*more, *((seq, seq) for seq in conflicts)])
+        fresh = subtract(to_carry, stream.to_carry)
+        turn = Turn(stream.head, (), f"{why}: there is a copy of this buffer") if stream is self._current else None
+        begun: Stream | None = None
+        with transaction(self._db):
+            save_dispute(self._db, stream, to_carry)
+            insert_entries_first(self._db, corrections(self._db, stream, fresh))
+            if turn is not None:
+                begun = begin_stream(self._db, turn, self._identity.kid)
+        stream.disputed, stream.to_carry = True, to_carry
+        if begun is not None and turn is not None:
+            self._follow(begun, turn)
+        log.error(
+            "packs are carried over into the new stream: from=%s packs=%d why=%s", stream.name.hex(), size(fresh), why
+        )
+        self._count_archive()
+        self.state = self._look()
+
+    def _carry_over(self, stamp: Stamp) -> list[StreamHead]:
+        """Carry over what waits for it, a bounded number of steps; the rest when this is called next."""
+        heads: list[StreamHead] = []
+        for _ in range(CARRIAGES_PER_SEAL):
+            carriage = next_carriage(self._db, self._streams)
+            if carriage is None:
+                break
+            heads += self._carry(carriage, stamp)
+        return heads
+
+    def _carry(self, carriage: Carriage, stamp: Stamp) -> list[StreamHead]:
+        stream = carriage.stream
+        try:
+            packs = self._sign_cargoes([] if carriage.cargo is None else [carriage.cargo], stamp)
+        except WireError as error:
+            if len(carriage.packs) > 1:
+                alone = next_carriage(self._db, [stream], packs=1)
+                return [] if alone is None else self._carry(alone, stamp)
+            log.error("a pack cannot be carried over, it is only sent on: seq=%d why=%s", carriage.seqs[0][0], error)
+            packs = []
+        seqs = carriage.seqs
+        crowded = self._space.is_short(sum(len(pack.envelope) for pack in packs)) and bool(packs)
+        moved = subtract(seqs, unite(stream.settled, [(seq, seq) for seq in carriage.damaged])) if crowded else []
+        leaving = count_packs(self._db, stream, subtract(moved, stream.done))
+        to_carry, carried = subtract(stream.to_carry, seqs), unite(stream.carried, seqs)
+        declared = unite(stream.declared, moved)
+        with transaction(self._db):
+            for first, last in moved:  # no room for both: sent on in the new stream only
+                self._db.execute(
+                    "DELETE FROM pack WHERE stream_id = ? AND seq BETWEEN ? AND ?", (stream.id, first, last)
+                )
+            insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
+            save_ranges(self._db, stream, "to_carry", to_carry)
+            save_ranges(self._db, stream, "carried", carried)
+            save_ranges(self._db, stream, "declared", declared)
+        stream.to_carry, stream.carried, stream.declared = to_carry, carried, declared
+        self._unsent -= leaving
+        heads = self._move_head(packs)
+        for seq in carriage.damaged:
+            if contains(stream.unsent, seq):
+                self._give_up(stream, seq)
+        self._count_archive()
+        return heads
+
     def _look(self) -> BufferState:
         backlog = look_at_backlog(self._db)
         many = backlog.observations >= self._seal_options.max_readings
-        self.seal_at_once = many or backlog.scans > 0 or backlog.entries > 0
+        waiting = backlog.scans > 0 or backlog.entries > 0 or any(stream.to_carry for stream in self._streams)
+        self.seal_at_once = many or waiting
         return state_of(
             self._db,
             self._path,

@@ -20,6 +20,7 @@ from edge.buffer.ranges import Range, Ranges, gaps, numbers, unite
 from edge.buffer.seal import Chain
 from wire.pack import STREAM_BYTES, Loss, StreamHead
 
+RANGE_TABLES = ("settled", "declared", "to_carry", "carried")  # each a field of Stream, each a table
 WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
 
 
@@ -27,9 +28,10 @@ WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
 class Stream:
     """One stream: its head, what of it is settled, and what is shelved (kind by seq).
 
-    declared: gave way under disk pressure, a later pack says so. handed_out: what may have left; of an earlier run of
-    the program, all of it. disputed: a copy of us writes it, too, so that receipts may not mean our packs: each is
-    handed out once, and not again by itself.
+    declared: gave way under disk pressure, a later pack says so. handed_out: what was, in this run; only that is
+    settled by receipts. offered: the highest seq that may have left, ever. trusted: settled before this run.
+    disputed: a copy of us writes it, too. Its packs are sent on until receipts settle their seqs, but these may mean
+    the copy's: to_carry and carried are seqs whose observations have to be, and were, carried over as well.
     """
 
     id: int
@@ -42,7 +44,11 @@ class Stream:
     shelved: dict[int, str] = field(default_factory=dict)
     declared: Ranges = field(default_factory=list)
     handed_out: Ranges = field(default_factory=list)
+    offered: int = 0
+    trusted: Ranges = field(default_factory=list)
     disputed: bool = False
+    to_carry: Ranges = field(default_factory=list)
+    carried: Ranges = field(default_factory=list)
 
     @property
     def chain(self) -> Chain:
@@ -62,7 +68,13 @@ class Stream:
     @property
     def archived(self) -> Ranges:
         """What is settled and lies here for nobody but the archive, if it is still here."""
-        return [piece for first, last in self.settled for piece in gaps(self._shelved_ranges, first, last)]
+        kept = unite(self._shelved_ranges, self.to_carry)
+        return [piece for first, last in self.settled for piece in gaps(kept, first, last)]
+
+    @property
+    def may_have_left(self) -> Ranges:
+        """What a receipt may speak of, if nobody else writes this stream."""
+        return unite(self.handed_out, [(1, self.offered)] if self.offered else [])
 
     @property
     def unsent(self) -> Ranges:
@@ -83,9 +95,8 @@ class Turn(msgspec.Struct, frozen=True):
     """The decision to begin a new stream: after whom, declaring what, and why."""
 
     predecessor: StreamHead | None
-    loss: Loss | None
+    losses: tuple[Loss, ...]
     why: str
-    earlier: list[Loss] = []  # of streams before that one
 
 
 def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damaged: bool = False) -> Turn | None:
@@ -94,7 +105,7 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damag
     log_damaged: commits are missing that were on the disk, see edge/buffer/wal.py.
     """
     if not streams:
-        return Turn(None, None, "first start") if head is None else _after_lost_file(head)
+        return Turn(None, (), "first start") if head is None else _after_lost_file(head)
     current = streams[-1]
     if head is not None:
         chain = head.chain
@@ -103,61 +114,55 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damag
             return _after_lost_file(head)
         if chain.stream == current.name and chain.last_seq > current.last_seq:
             loss = _lost(chain, current.last_seq + 1, "buffer file was older than its head")
-            return Turn(chain, loss, "the file is older than the head beside it")
+            return Turn(chain, (loss,), "the file is older than the head beside it")
         if chain.stream == current.name and chain.last_seq == current.last_seq and chain.hash != current.last_hash:
-            return Turn(chain, None, "the head beside the file names another pack at the same seq")
+            return Turn(chain, (), "the head beside the file names another pack at the same seq")
     if log_damaged:
         reason = "write-ahead log was damaged on the gateway's disk, with readings not yet sealed"
         loss = Loss(current.name, current.last_seq + 1, None, None, "lost", reason)
-        return Turn(current.head, loss, "the write-ahead log beside the file is damaged")
+        return Turn(current.head, (loss,), "the write-ahead log beside the file is damaged")
     if current.kid != kid:
-        return Turn(current.head, None, "the signing key is another one")
+        return Turn(current.head, (), "the signing key is another one")
     return None
 
 
 def load_streams(connection: sqlite3.Connection) -> list[Stream]:
     """Every stream of the file, oldest first. Raises CorruptFile."""
     streams: dict[int, Stream] = {}
-    rows = connection.execute("SELECT id, name, kid, last_seq, last_hash, predecessor FROM stream ORDER BY id")
-    for id_, name, kid, last_seq, last_hash, predecessor in rows:
+    rows = connection.execute(
+        "SELECT id, name, kid, last_seq, last_hash, predecessor, disputed FROM stream ORDER BY id"
+    )
+    for id_, name, kid, last_seq, last_hash, predecessor, disputed in rows:
         before = None if predecessor is None else _predecessor(predecessor)
-        sealed = [(1, last_seq)] if last_seq else []
-        streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before, handed_out=sealed)
-    for id_, first, last in connection.execute("SELECT stream_id, first, last FROM settled ORDER BY 1, 2"):
-        streams[id_].settled.append((first, last))
-    for id_, first, last in connection.execute("SELECT stream_id, first, last FROM declared ORDER BY 1, 2"):
-        streams[id_].declared.append((first, last))
+        streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before, offered=last_seq, disputed=bool(disputed))
+    for table in RANGE_TABLES:
+        for id_, first, last in connection.execute(f"SELECT stream_id, first, last FROM {table} ORDER BY 1, 2"):  # noqa: S608 - our names
+            getattr(streams[id_], table).append((first, last))
     for id_, seq, kind in connection.execute("SELECT stream_id, seq, kind FROM shelved"):
         streams[id_].shelved[seq] = kind
+    for stream in streams.values():
+        stream.trusted = stream.settled
+        stream.handed_out = stream.done
     return list(streams.values())
 
 
 def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stream:
-    """Write a new stream, and the loss its first pack will declare; in the caller's transaction."""
+    """Write a new stream, and the losses its first pack will declare; in the caller's transaction."""
     name = secrets.token_bytes(STREAM_BYTES)
     before = None if turn.predecessor is None else msgspec.msgpack.encode(turn.predecessor)
     id_ = connection.execute(
         "INSERT INTO stream (name, kid, predecessor) VALUES (?, ?, ?)", (name, kid, before)
     ).lastrowid
     assert id_ is not None
-    for loss in (turn.loss, *turn.earlier):
-        if loss is not None:
-            insert_entry(connection, loss)
+    for loss in turn.losses:
+        insert_entry(connection, loss)
     return Stream(id_, name, kid, predecessor=turn.predecessor)
 
 
-def save_settled(connection: sqlite3.Connection, stream: Stream, settled: Ranges) -> None:
-    """Write the difference between the stored ranges and `settled`; in the caller's transaction."""
-    _save(connection, "settled", stream, stream.settled, settled)
-
-
-def save_declared(connection: sqlite3.Connection, stream: Stream, declared: Ranges) -> None:
-    """Write the difference between the stored ranges and `declared`; in the caller's transaction."""
-    _save(connection, "declared", stream, stream.declared, declared)
-
-
-def _save(connection: sqlite3.Connection, table: str, stream: Stream, stored: Ranges, wanted: Ranges) -> None:
-    before, after = set(stored), set(wanted)
+def save_ranges(connection: sqlite3.Connection, stream: Stream, table: str, wanted: Ranges) -> None:
+    """Write the difference between what `stream` has of `table` and `wanted`; in the caller's transaction."""
+    assert table in RANGE_TABLES
+    before, after = set(getattr(stream, table)), set(wanted)
     connection.executemany(
         f"DELETE FROM {table} WHERE stream_id = ? AND first = ?",  # noqa: S608 - our names
         [(stream.id, first) for first, _ in before - after],
@@ -168,6 +173,17 @@ def _save(connection: sqlite3.Connection, table: str, stream: Stream, stored: Ra
     )
 
 
+def save_settled(connection: sqlite3.Connection, stream: Stream, settled: Ranges) -> None:
+    """Write what receipts have settled; in the caller's transaction."""
+    save_ranges(connection, stream, "settled", settled)
+
+
+def save_dispute(connection: sqlite3.Connection, stream: Stream, to_carry: Ranges) -> None:
+    """Write that a copy writes this stream, and what has to be carried over; in the caller's transaction."""
+    connection.execute("UPDATE stream SET disputed = 1 WHERE id = ?", (stream.id,))
+    save_ranges(connection, stream, "to_carry", to_carry)
+
+
 def newly_done(stream: Stream, more: list[Range]) -> Ranges:
     """What of `more` was not settled or shelved before."""
     done = stream.done
@@ -175,9 +191,8 @@ def newly_done(stream: Stream, more: list[Range]) -> Ranges:
 
 
 def wanted(stream: Stream, *, newest_first: bool) -> list[int]:
-    """Unsent seqs, as many as one call can want; of a disputed stream those never handed out."""
-    left = unite(stream.done, stream.handed_out) if stream.disputed else stream.done
-    return list(islice(numbers(gaps(left, 1, stream.last_seq), descending=newest_first), WANTED_MAX))
+    """Unsent seqs, as many as one call can want."""
+    return list(islice(numbers(stream.unsent, descending=newest_first), WANTED_MAX))
 
 
 def _predecessor(data: bytes) -> StreamHead:
@@ -188,19 +203,21 @@ def _predecessor(data: bytes) -> StreamHead:
 
 
 def _after_lost_file(head: Head) -> Turn:
+    """Lost is what was sealed and not released, and an unknown rest: what was open, or not yet handed out."""
     chain = head.chain
     reason = "buffer file was lost or set aside, with readings not yet sealed"
+    why = "the file that wrote the head is gone"
     earlier = [
-        _lost(each.chain, each.released_through + 1, reason)
+        _lost(each.chain, each.released_through + 1, "buffer file was lost or set aside")
         for each in head.earlier
         if each.released_through < each.last_seq
     ]
-    loss = _lost(chain, head.released_through + 1, reason)
-    return Turn(chain, loss, "the file that wrote the head is gone", earlier)
+    rest = Loss(chain.stream, chain.last_seq + 1, None, None, "lost", reason)
+    if head.released_through >= chain.last_seq:
+        return Turn(chain, (rest, *earlier), why)
+    known = _lost(chain, head.released_through + 1, "buffer file was lost or set aside")
+    return Turn(chain, (known, rest, *earlier), why)
 
 
 def _lost(head: StreamHead, first: int, reason: str) -> Loss:
-    """Declare [first, head]; when all of that was released, an unknown rest behind the head."""
-    if first > head.last_seq:
-        return Loss(head.stream, head.last_seq + 1, None, None, "lost", reason)
     return Loss(head.stream, first, head.last_seq, head.hash, "lost", reason)

@@ -20,3 +20,23 @@ CREATE TABLE declared (
     PRIMARY KEY (stream_id, first),
     CHECK (first <= last)
 ) STRICT, WITHOUT ROWID;
+
+-- disputed: a copy of this file writes the stream, too.
+ALTER TABLE stream ADD COLUMN disputed INTEGER NOT NULL DEFAULT 0 CHECK (disputed IN (0, 1));
+
+-- Seqs of disputed streams whose packs have to be carried over, and those that were.
+CREATE TABLE to_carry (
+    stream_id INTEGER NOT NULL REFERENCES stream (id),
+    first INTEGER NOT NULL CHECK (first >= 1),
+    last INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, first),
+    CHECK (first <= last)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE carried (
+    stream_id INTEGER NOT NULL REFERENCES stream (id),
+    first INTEGER NOT NULL CHECK (first >= 1),
+    last INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, first),
+    CHECK (first <= last)
+) STRICT, WITHOUT ROWID;

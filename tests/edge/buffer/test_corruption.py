@@ -62,9 +62,12 @@ async def test_corrupt_file_is_set_aside(tmp_path: Path, damage: str, caplog: py
     with caplog.at_level(logging.ERROR):
         predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
     assert predecessor == head
-    reason = "buffer file was lost or set aside, with readings not yet sealed"
+    reason = "buffer file was lost or set aside"
     at_ms = stamp(99).observed_at_ms
-    assert losses == [Loss(head.stream, 1, 40, head.hash, "lost", reason, to_ms=at_ms)]
+    assert losses == [
+        Loss(head.stream, 1, 40, head.hash, "lost", reason, to_ms=at_ms),
+        Loss(head.stream, 41, None, None, "lost", f"{reason}, with readings not yet sealed", to_ms=at_ms),
+    ]
     assert "new stream" in caplog.text
     if damage != "empty":  # an empty file holds nothing to set aside
         assert "set aside" in caplog.text
@@ -76,9 +79,10 @@ async def test_corrupt_file_is_set_aside(tmp_path: Path, damage: str, caplog: py
 async def test_when_all_was_released_the_loss_names_an_unknown_rest(tmp_path: Path) -> None:
     head = await fill(tmp_path, 1, 3)
     async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        await everything(buffer)
         await buffer.settle(receipt(head.stream, 3))
         await buffer.append([reading(4)])
-        (head,) = await buffer.seal(stamp(5))
+        (head,) = await seal_and_send(buffer, stamp(5))
     (tmp_path / "head.json").write_text(
         (tmp_path / "head.json").read_text().replace('"released_through":3', '"released_through":4')
     )
@@ -126,7 +130,7 @@ async def test_a_start_between_turn_and_first_seal_declares_once(tmp_path: Path)
         async with make(tmp_path) as buffer:
             stream = buffer.state().stream
     predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
-    assert (predecessor, len(losses)) == (head, 1)
+    assert (predecessor, len(losses)) == (head, 2)
     async with make(tmp_path) as buffer:
         assert buffer.state().stream == stream
 
@@ -345,7 +349,6 @@ async def test_a_group_that_cannot_be_deleted_is_not_sealed_again_and_again(
 
     monkeypatch.setattr("edge.buffer.store.insert_packs", insert)
     async with make(tmp_path) as buffer:
-        assert buffer.state().open_observations == 4
         await buffer.seal(stamp(9))
         await buffer.append([reading(10)])
         await buffer.seal(stamp(11))
@@ -367,7 +370,7 @@ async def test_damaged_rows_do_not_stop_sealing_for_ever(tmp_path: Path, damage:
     async with make(tmp_path) as buffer:
         await buffer.append([reading(3)])
     db = sqlite3.connect(tmp_path / "buffer.db")
-    assert db.execute(damage).rowcount == 1
+    assert db.execute(damage).rowcount > 0
     db.commit()
     db.close()
     async with make(tmp_path) as buffer:

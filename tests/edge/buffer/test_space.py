@@ -120,7 +120,7 @@ async def test_a_full_disk_does_not_stop_the_buffer_from_closing(tmp_path: Path)
             lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_PRAGMA else 0
         )
     async with make(tmp_path) as buffer:
-        assert buffer.state().open_observations == SCANS
+        assert buffer.state().unsent_observations == SCANS
 
 
 @pytest.mark.parametrize("named", [{"max_bytes": 5}, {"commit_window_ms": 0}, {"min_free_bytes": -1}])

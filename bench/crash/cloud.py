@@ -270,7 +270,7 @@ def _is_alive(pid: int) -> bool:
     """Whether the process runs; a killed one stays until its parent has looked, as `Z`."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone, before or while it was read
         return False
 
 

@@ -5,10 +5,11 @@ Taken for granted:
 - a name that was created, renamed or removed before a finished fsync of its folder is as it was then;
 - a rename is there or not, never half; a write changes no byte outside itself (SQLite calls it powersafe overwrite).
 
-Everything else may have happened or not, each for itself and in any order: of the writes since the last fsync of
-their file any set has arrived, of each any of its 512-byte sectors; the file has its old or any of its newer sizes,
-and where it grew without its data there are zeros or old garbage; of the names since the last fsync of their folder
-any set has changed, also to a file whose content never came. An fsync of a file says nothing of its name.
+Everything else may have happened or not, each for itself and in any order. Of the writes since the last fsync of their
+file any set has arrived, of each any of its 512-byte sectors. The file has its old or any of its newer sizes (but none
+from before a cutting-off that has arrived); where it grew without its data there are zeros or old garbage. Of the names
+since the last fsync of their folder any set has changed, also to a file whose content never came. An fsync of a file
+says nothing of its name.
 
 ext4 with data=ordered gives more: metadata in order, no garbage, a new file's name with its fsync. We don't use it.
 """
@@ -141,12 +142,14 @@ def _share(mood: str, rng: random.Random) -> float:
 
 def _survivor(file: _File, mood: str, rng: random.Random) -> bytes:
     content = bytearray(file.synced)
+    share = _share(mood, rng)
+    arrived = [rng.random() < share for _ in file.pending]
     if mood == "a beginning":
-        pending = file.pending[: rng.randint(0, len(file.pending))]
-    else:
-        share = _share(mood, rng)
-        pending = [write for write in file.pending if rng.random() < share]
-    for at, data in pending:
+        end = rng.randint(0, len(file.pending))
+        arrived = [at < end for at in range(len(file.pending))]
+    for (at, data), is_here in zip(file.pending, arrived, strict=True):
+        if not is_here:
+            continue
         if data is None or "sectors" not in mood:
             _apply(content, (at, data))
             continue
@@ -154,7 +157,7 @@ def _survivor(file: _File, mood: str, rng: random.Random) -> bytes:
             if rng.random() < 0.5:
                 _apply(content, (sector_at, sector), rng=rng)
     if mood.endswith("sizes"):
-        _resize(content, file, rng)
+        _apply(content, (rng.choice(_sizes(file, arrived)), None), rng=rng)
     return bytes(content)
 
 
@@ -165,19 +168,15 @@ def _sectors(at: int, data: bytes) -> list[Write]:
     return [(at + low, data[low:high]) for low, high in pairwise(cuts)]
 
 
-def _resize(content: bytearray, file: _File, rng: random.Random) -> None:
-    """Give the file another of the sizes it had since the last sync."""
-    size, sizes = len(file.synced), [len(file.synced)]
-    for at, data in file.pending:
-        size = at if data is None else max(size, at + len(data))
-        sizes.append(size)
-    size = rng.choice(sizes)
-    _apply(content, (max(size, _least(file)), None), rng=rng)
-
-
-def _least(file: _File) -> int:
-    """A file never becomes shorter than synced unless somebody cut it."""
-    return min([len(file.synced), *(at for at, data in file.pending if data is None)])
+def _sizes(file: _File, arrived: list[bool]) -> list[int]:
+    """Sizes the file may have: of before or after each change, but of none before a cutting-off that has arrived."""
+    sizes = [len(file.synced)]
+    for (at, data), is_here in zip(file.pending, arrived, strict=True):
+        if data is not None:
+            sizes.append(max(sizes[-1], at + len(data)))
+        elif is_here:
+            sizes = [at]
+    return sizes
 
 
 def _apply(content: bytearray, write: Write, *, rng: random.Random | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -14,10 +15,16 @@ LOST_PACKS = "lost_packs"
 
 
 def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
-    """Write the gateway's name into a new file, or hold it against the one there. Raises BufferUnusable."""
-    owner = _read(db, "gateway")
+    """Write the gateway's name into a new file, or hold it against the one there.
+
+    Raises BufferUnusable, and CorruptFile for a name that is not the one that was written.
+    """
+    owner, written = _read(db, "gateway"), _read(db, "gateway_sum")
     if owner is None:
+        _write(db, "gateway_sum", _sum(gateway))
         _write(db, "gateway", gateway)
+    elif written not in {None, _sum(owner)}:
+        raise CorruptFile(f"the name of the gateway was damaged, it reads {owner[:80]!r}")
     elif owner != gateway:
         raise BufferUnusable(
             f"{path}: the buffer of gateway {owner}, configured is {gateway}; give each gateway a data_dir of its own"
@@ -53,3 +60,8 @@ def _read(db: sqlite3.Connection, key: str) -> str | None:
 
 def _write(db: sqlite3.Connection, key: str, value: str) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value.encode()))
+
+
+def _sum(name: str) -> str:
+    """A flipped bit must not make the file another gateway's, which would refuse to start."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]

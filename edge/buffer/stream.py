@@ -137,13 +137,20 @@ def load_streams(connection: sqlite3.Connection) -> list[Stream]:
         streams[id_] = Stream(id_, name, kid, last_seq, last_hash, before, offered=last_seq, disputed=bool(disputed))
     for table in RANGE_TABLES:
         for id_, first, last in connection.execute(f"SELECT stream_id, first, last FROM {table} ORDER BY 1, 2"):  # noqa: S608 - our names
-            getattr(streams[id_], table).append((first, last))
+            getattr(_sealed(streams, id_, last), table).append((first, last))
     for id_, seq, kind in connection.execute("SELECT stream_id, seq, kind FROM shelved"):
-        streams[id_].shelved[seq] = kind
+        _sealed(streams, id_, seq).shelved[seq] = kind
     for stream in streams.values():
         stream.trusted = stream.settled
         stream.handed_out = stream.done
     return list(streams.values())
+
+
+def _sealed(streams: dict[int, Stream], id_: int, seq: int) -> Stream:
+    """The stream that has sealed this seq. Raises CorruptFile: SQLite checks no reference of rows that are there."""
+    if id_ not in streams or seq > streams[id_].last_seq:
+        raise CorruptFile(f"something is settled, declared or shelved of seq {seq} of stream {id_}, never sealed")
+    return streams[id_]
 
 
 def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stream:

@@ -206,16 +206,19 @@ async def test_a_header_that_contradicts_the_file_about_its_schema_is_no_newer_s
         "UPDATE sqlite_schema SET sql = replace(sql, 'CREATE', CAST(x'4352d4415445' AS TEXT)) WHERE name = 'settled'",
         "UPDATE sqlite_schema SET sql = replace(sql, 'first', 'fisst') WHERE name = 'settled'",
         "UPDATE stream SET last_seq = 1",
+        "UPDATE settled SET last = 4000",
+        "UPDATE settled SET stream_id = 9",
+        "UPDATE meta SET value = CAST('gw-3' AS BLOB) WHERE key = 'gateway'",
     ],
 )
 async def test_a_file_that_contradicts_itself_is_set_aside_and_not_retried_for_ever(
     tmp_path: Path, damage: str
 ) -> None:
-    await fill(tmp_path, 1, 5)
+    await fill(tmp_path, 1, 5, settle=2)
     (tmp_path / "head.json").unlink()
     db = sqlite3.connect(tmp_path / "buffer.db")
     db.execute("PRAGMA writable_schema = ON")
-    db.execute(damage)
+    assert db.execute(damage).rowcount == 1
     db.commit()
     db.close()
     for n in (8, 9):

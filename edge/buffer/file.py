@@ -43,20 +43,13 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
     except sqlite3.Error as error:
         raise DiskFailed(f"{path}: cannot be opened ({error}); check the folder and its rights") from error
-    sound = False
     try:
         _configure(connection)
-        sound = True
         _migrate(connection, path)
         _check(connection, path)
-    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema, and Python cannot read what it says
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
-        raise CorruptFile(f"the schema is damaged ({error})") from error
-    except sqlite3.Error as error:
-        connection.close()
-        if not sound and _header_is_wrong(error, path):
-            raise CorruptFile(str(error)) from error
-        raise translate(error, path) from error
+        raise judge(error, path) from error
     except BaseException:
         connection.close()
         raise
@@ -84,7 +77,11 @@ def set_aside_names(path: Path) -> tuple[str, ...]:
 
 
 def judge(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> BufferFailure | CorruptFile:
-    """Our error for one of SQLite's at a step of ours: such a step breaks no rule of a sound file."""
+    """Our error for one of SQLite's at a step of ours: such a step breaks no rule of a sound file.
+
+    A flipped bit may read as an unknown format, a wrong statement or "read only"; a damaged
+    schema is quoted by SQLite in words that Python can't decode.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     if code is None or code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}:
         return CorruptFile(f"the file contradicts itself: {error}")  # no code: text that is not UTF-8
@@ -171,12 +168,6 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # makes SQLite judge the header
 
 
-def _header_is_wrong(error: sqlite3.Error, path: Path) -> bool:
-    """A flipped bit in the header reads as an unknown format or as "read only", not as corruption."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and _is_writable(path))
-
-
 def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
@@ -197,26 +188,30 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         if tables >= OUR_TABLES:
             raise CorruptFile("the header is not ours, though the tables are")
         raise BufferUnusable(f"{path}: a database of another program; configure another data_dir")
-    for number, sql in steps:
-        if number > version:
-            with transaction(connection):
-                for statement in _statements(sql):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {number}")
-                connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(number).encode(),))
+    try:
+        for number, sql in steps:
+            if number > version:
+                _step(connection, number, sql)
+    except sqlite3.Error as error:  # the file stays as it was: its data are whole, it is the program that cannot
+        raise translate(error, path) from error
     if version and version < newest:
         log.info("buffer migrated: file=%s from=%d to=%d", path, version, newest)
+
+
+def _step(connection: sqlite3.Connection, number: int, sql: str) -> None:
+    with transaction(connection):
+        for statement in _statements(sql):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(number).encode(),))
 
 
 def _schema_in_meta(connection: sqlite3.Connection, version: int) -> int:
     """The schema once more, because nothing checks the header's bits; `version` where it was not yet written."""
     if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]:
         return version
-    try:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-    except sqlite3.OperationalError as error:
-        raise CorruptFile(f"the table meta is not ours any more ({error})") from error
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
     return version if row is None or not row[0].isdigit() else int(row[0])
 
 

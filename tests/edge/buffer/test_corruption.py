@@ -205,6 +205,7 @@ async def test_a_header_that_contradicts_the_file_about_its_schema_is_no_newer_s
     [
         "UPDATE sqlite_schema SET sql = replace(sql, 'CREATE', CAST(x'4352d4415445' AS TEXT)) WHERE name = 'settled'",
         "UPDATE sqlite_schema SET sql = replace(sql, 'first', 'fisst') WHERE name = 'settled'",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'length', 'lengph') WHERE name = 'stream'",
         "UPDATE stream SET last_seq = 1",
         "UPDATE settled SET last = 4000",
         "UPDATE settled SET stream_id = 9",

@@ -147,8 +147,11 @@ def load_streams(connection: sqlite3.Connection) -> list[Stream]:
 
 
 def _sealed(streams: dict[int, Stream], id_: int, seq: int) -> Stream:
-    """The stream that has sealed this seq. Raises CorruptFile: SQLite checks no reference of rows that are there."""
-    if id_ not in streams or seq > streams[id_].last_seq:
+    """The stream that has sealed this seq. Raises CorruptFile: SQLite checks no reference of rows that are there.
+
+    Of a stream that was left, a copy of us or a newer file may have sealed more than this file knows.
+    """
+    if id_ not in streams or (id_ == max(streams) and seq > streams[id_].last_seq):
         raise CorruptFile(f"something is settled, declared or shelved of seq {seq} of stream {id_}, never sealed")
     return streams[id_]
 

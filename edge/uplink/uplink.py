@@ -11,7 +11,6 @@ only BufferUnusable: whatever is wrong with the link, recording goes on, and the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -23,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge.buffer.base import Buffer, BufferFull, ReceiptBeyondHead, StreamUnknown
 from edge.clock import Clock
 from edge.keys import Identity, KeyFileError
-from edge.release import RELEASED_AT_MS
 from edge.uplink.base import (
     BrokerRefused,
     BrokerUnavailable,
@@ -47,7 +45,7 @@ from wire.receipt import Checkpoint
 
 STATUS_EVERY_S = 10.0
 FILES_EVERY_S = 5.0  # files that cannot be read are looked at again
-CERTIFICATE_EVERY_S = 3600.0  # the expiry of our certificate is looked at
+CERTIFICATE_EVERY_S = 60.0  # the expiry of our certificate is looked at: it may be renewed at any time
 CERTIFICATE_WARN_DAYS = 30
 WARN_EVERY_S = 86_400.0
 
@@ -74,8 +72,8 @@ class Uplink:
     ) -> None:
         """cloud_key: reads the pinned key; asked for each connection, may raise KeyFileError.
 
-        floor_ms: UTC milliseconds that have certainly passed, whatever the gateway's clock says; without it, the
-        release of this program.
+        floor_ms: UTC milliseconds that have certainly passed, whatever the machine's clock says; without it, what the
+        gateway's clock knows.
         """
         self._options = options
         self._buffer = buffer
@@ -83,14 +81,13 @@ class Uplink:
         self._identity = identity
         self._read_cloud_key = cloud_key
         self._cloud_key: Ed25519PublicKey  # the connection's
-        self._floor_ms = floor_ms or (lambda: 0 if identity.simulated else RELEASED_AT_MS)
+        self._floor_ms = floor_ms or clock.known_floor_ms
         self._devices = devices
         self._version = version
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._reconnect = Reconnect(self._rng)
         self._up_since_s: float | None = None
         self._certificate_days: float | None = None
-        self._renewed = asyncio.Event()
         self._link: Connection | None = None
         self._news = asyncio.Event()  # the status has changed
         self._fresh = asyncio.Event()  # a connection was made
@@ -114,10 +111,6 @@ class Uplink:
         """A pack was sealed, or a device changed its state."""
         self._sender.wake()
         self._news.set()
-
-    def show_new_certificate(self) -> None:
-        """The link certificate was renewed: the next connection is made with it anyway, its expiry is looked at now."""
-        self._renewed.set()
 
     def state(self) -> UplinkState:
         """The uplink now."""
@@ -228,10 +221,7 @@ class Uplink:
             if days is not None and days < CERTIFICATE_WARN_DAYS and now_s - warned_at_s >= WARN_EVERY_S:
                 warned_at_s = now_s
                 log.warning("the gateway's certificate expires: days=%.1f file=%s", days, self._options.tls.certificate)
-            self._renewed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CERTIFICATE_EVERY_S):
-                    await self._renewed.wait()
+            await asyncio.sleep(CERTIFICATE_EVERY_S)
 
     def _now_ms(self) -> int:
         """The machine's UTC, or what has certainly passed if that is later."""

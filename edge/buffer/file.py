@@ -39,6 +39,8 @@ def open_file(path: Path) -> sqlite3.Connection:
 
     Raises CorruptFile, and BufferUnusable for a newer schema, a foreign database or a file in use.
     """
+    if path.is_dir():
+        raise BufferUnusable(f"{path}: a folder; configure another data_dir")
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
     except sqlite3.Error as error:
@@ -89,6 +91,11 @@ def judge(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> BufferFailur
     if code & 0xFF == sqlite3.SQLITE_READONLY and _is_writable(path):
         return CorruptFile(f"the header says that nobody may write: {error}")
     return translate(error, path)
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk takes nothing more."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def translate(error: sqlite3.Error, path: Path) -> BufferFailure | CorruptFile:

@@ -68,11 +68,19 @@ class Space:
     def _over(self, need: int, reserve: int) -> bool:
         return used_bytes(self._connection) + need + reserve > self._options.max_bytes
 
+    def spare_bytes(self) -> int:
+        """What the disk has beyond what must stay free."""
+        return self._free_bytes(self._path.parent) - self._options.min_free_bytes
+
+    def is_cramped(self, need: int) -> bool:
+        """Whether `need` bytes do not fit into pages that are free inside the file."""
+        return free_page_bytes(self._connection) < need + SLACK_BYTES
+
     def _disk_short(self, need: int, least: int) -> bool:
         """A disk below its minimum gives the file nothing more: what comes has to fit into pages freed inside."""
         if self._free_bytes(self._path.parent) >= least:
             return False
-        return free_page_bytes(self._connection) < need + SLACK_BYTES
+        return self.is_cramped(need)
 
     def _give_back(self) -> None:
         """Return free pages to the disk; otherwise they are used again. Stepping needs executescript: the pragma

@@ -40,7 +40,7 @@ from wire.observation import Observation, Scan, Stamp
 from wire.pack import Correction, Loss, StreamHead
 from wire.receipt import Receipt
 
-OPEN_TRIES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # a disk that comes up late, or is read-only: then the service restarts
+OPEN_TRIES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # a disk that comes up late, or is read-only: then the service restarts
 
 log = logging.getLogger(__name__)
 

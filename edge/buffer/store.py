@@ -24,7 +24,7 @@ from edge.buffer.base import (
     StreamUnknown,
 )
 from edge.buffer.copies import Carriage, corrections, doubtful, next_carriage
-from edge.buffer.file import CorruptFile, set_aside_names, transaction
+from edge.buffer.file import CorruptFile, is_full, set_aside_names, transaction
 from edge.buffer.groups import (
     Batch,
     drop_batch,
@@ -51,6 +51,7 @@ from edge.buffer.packs import (
 )
 from edge.buffer.pressure import Step, plan
 from edge.buffer.ranges import Range, contains, gaps, size, subtract, unite
+from edge.buffer.reserve import Reserve
 from edge.buffer.seal import Cargo, Chain, Sealed, admit_entry, seal_all, seal_one
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.state import state_of
@@ -102,6 +103,7 @@ class Store:
         self._seal_options = seal_options
         self._limits = limits or Limits()
         self._space = Space(connection, path, options, free_bytes)
+        self._reserve = Reserve(path.with_name(f"{path.name}.reserve"))
         self._head_file = HeadFile(path.with_name(HEAD_NAME))
         self._streams = load_streams(connection)
         taken_over = successor is not None and self._streams and self._current.kid == successor.kid
@@ -120,9 +122,15 @@ class Store:
         row = group_row(observations)
         self._full = True
         try:
+            self._reserve.keep(self._space.spare_bytes())
             self._make_room(len(row[-1]), observations[-1].stamp)
-            with transaction(self._db):
-                insert_group(self._db, row)
+            try:
+                self._insert(row)
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                self._make_room_on_a_full_disk(len(row[-1]), observations[-1].stamp)
+                self._insert(row)
             self._full = False
         finally:
             self.state = self._look()
@@ -307,6 +315,20 @@ class Store:
             if not self._space.trim(self._streams) and not self._relieve(stamp):
                 break
         self._space.require(need)
+
+    def _insert(self, row: tuple[int, int, int, bytes]) -> None:
+        with transaction(self._db):
+            insert_group(self._db, row)
+
+    def _make_room_on_a_full_disk(self, need: int, stamp: Stamp) -> None:
+        """The disk takes nothing more: free pages inside the file, with what is kept in reserve to write them."""
+        self._reserve.give_up()
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()  # the log is written from its start again
+        for _ in range(STEPS_PER_APPEND):
+            if not self._space.is_cramped(need):
+                return
+            if not self._space.trim(self._streams) and not self._relieve(stamp):
+                return
 
     def _relieve(self, stamp: Stamp) -> bool:
         """Let the oldest unsent data give way by one step; whether there was any that may."""

@@ -10,7 +10,7 @@ import pytest
 from edge.buffer.base import BufferFull, BufferUnusable, ObservationRefused
 from edge.clock import SteppedClock
 from edge.intake import UNDER_WAY_MAX, Intake
-from wire.observation import Observation, Scan
+from wire.observation import ClockState, Observation, Quality, Reading, Scan, Stamp
 
 SCAN = Scan("s/scan", "code", "", SteppedClock(0).stamp())
 
@@ -106,3 +106,43 @@ async def test_at_risk_is_one_window_however_long_the_disk_takes() -> None:
         assert not waiting.done()
         store.gate.set()
         await asyncio.wait_for(waiting, 1)
+
+
+class Rows:
+    """Keeps what it is given, unless the disk is full."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.kept: list[Observation] = []
+
+    async def append(self, observations: Sequence[Observation]) -> None:
+        if self.full:
+            raise BufferFull("the disk is full")
+        self.kept += observations
+
+
+async def test_a_gap_of_a_full_disk_is_marked_at_both_ends_per_channel() -> None:
+    def poll(channel: str, mantissa: int) -> Reading:
+        at_ms = mantissa * 60_000
+        return Reading(channel, "CEL", mantissa, -1, Stamp(at_ms, at_ms, bytes(16), ClockState.SYNCED))
+
+    rows = Rows()
+    intake = Intake(rows)
+    polls = [poll("a/air", n) for n in range(6)]
+    other = poll("b/air", 9)
+    await intake.accept(polls[:1])
+    rows.full = True
+    for missed in ([polls[1]], [polls[2], other], [polls[3]]):
+        with pytest.raises(BufferFull):
+            await intake.accept(missed)
+    rows.full = False
+    await intake.accept(polls[4:5])
+    await intake.accept(polls[5:])
+    marks = [row for row in rows.kept if isinstance(row, Reading) and row.quality is Quality.STALE]
+    assert [(mark.channel, mark.stamp, mark.mantissa) for mark in marks] == [
+        ("a/air", polls[1].stamp, None),
+        ("a/air", polls[3].stamp, None),
+        ("b/air", other.stamp, None),
+    ]
+    assert [row for row in rows.kept if row not in marks] == [polls[0], polls[4], polls[5]]
+    assert (intake.state.accepted, intake.state.refused) == (6, 4)

@@ -114,6 +114,17 @@ def test_silent_device_inside_a_thinned_span_stays_a_gap(engine: Engine) -> None
     assert [(gap.from_ms, gap.to_ms, gap.cause) for gap in series.gaps] == [(at(33), at(41), "stale")]
 
 
+def test_gateway_that_was_off_inside_a_thinned_span_stays_a_gap(engine: Engine) -> None:
+    def after(one: Reading) -> Reading:
+        stamp = msgspec.structs.replace(one.stamp, boot_id=b"b" * 16)
+        return msgspec.structs.replace(one, stamp=stamp)
+
+    first, last = _without(KEPT[:2]), [after(one) for one in _without(KEPT[2:])]
+    _thin(engine, kept=[*first, *last])
+    series = room(evidence_of(engine))
+    assert [(gap.from_ms, gap.to_ms) for gap in series.gaps] == [(at(33), at(41))]
+
+
 def test_thinned_span_that_crosses_the_edges_of_a_stay_covers_them(engine: Engine) -> None:
     """Kept readings before the arrival and after the departure bound what was left out inside."""
     shape = _but(*range(LATER))

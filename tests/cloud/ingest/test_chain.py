@@ -96,6 +96,14 @@ def test_loss_without_a_hash_ends_what_is_known(engine: Engine, gateway: Gateway
     assert _found(engine) == []
 
 
+def test_loss_with_unknown_end_links_no_more_than_there_is(engine: Engine, gateway: Gateway):
+    other = Gateway(gateway.name)
+    other.stream = b"t" * 16
+    loss = Loss(gateway.stream, 4, None, None, "lost", "file damaged")
+    _arrive(engine, gateway, *gateway.chain(3), other.seal(other.pack(1, losses=[loss])))
+    assert _through(engine, gateway) == 3
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_lost_pack_that_comes_with_another_hash_is_found(engine: Engine, gateway: Gateway, late: bool):
     loss = Loss(gateway.stream, 1, 1, b"h" * 32, "lost", "disk full")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, Row, select
 
+from cloud.db.names import named
 from cloud.db.tables import pack, scan
 from cloud.events.query import CapturedEvent
 from cloud.events.rules import SET, ScanClock
@@ -60,7 +61,7 @@ def event_clocks(conn: Connection, captured: Sequence[CapturedEvent]) -> list[Ev
         query = (
             select(scan, pack.c.received_ms)
             .join_from(pack, scan, scan.c.pack_id == pack.c.id)
-            .where(tuple_(pack.c.gateway, pack.c.stream, pack.c.seq).in_([name[:3] for name in some]))
+            .where(named((name[:3] for name in some), pack.c.gateway, pack.c.stream, pack.c.seq))
             .order_by(pack.c.gateway, pack.c.stream, pack.c.seq, scan.c.ordinal)
         )
         rows = [

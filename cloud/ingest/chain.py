@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import Connection, func, select
 
+from cloud.db.names import named, some
 from cloud.db.tables import declared_loss, finding, pack
 from cloud.ingest import settled
 from cloud.ingest.finding import CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, Finding
@@ -23,7 +24,7 @@ from cloud.telemetry.declared import DeclaredHash, PackName, declared_hashes
 from wire.observation import INT64_MAX
 from wire.pack import Pack
 
-NAMES_PER_QUERY = 500
+SEQS_PER_QUERY = 500
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -75,13 +76,12 @@ def _ends(one: Pack) -> Iterable[PackName]:
         yield one.gateway, one.predecessor.stream, one.predecessor.last_seq
 
 
-def _links(conn: Connection, names: set[PackName]) -> dict[PackName, _Link]:
-    ordered = sorted(name for name in names if 1 <= name[2] <= INT64_MAX)
-    key = tuple_(pack.c.gateway, pack.c.stream, pack.c.seq)
+def _links(conn: Connection, wanted: set[PackName]) -> dict[PackName, _Link]:
     found: dict[PackName, _Link] = {}
-    for at in range(0, len(ordered), NAMES_PER_QUERY):
-        query = select(*key.clauses, pack.c.hash, pack.c.prev).where(key.in_(ordered[at : at + NAMES_PER_QUERY]))
-        found |= {(gateway, stream, seq): _Link(*link) for gateway, stream, seq, *link in conn.execute(query)}
+    for these in some(name for name in wanted if 1 <= name[2] <= INT64_MAX):
+        query = select(pack.c.gateway, pack.c.stream, pack.c.seq, pack.c.hash, pack.c.prev)
+        for row in conn.execute(query.where(named(these, pack.c.gateway, pack.c.stream, pack.c.seq))):
+            found[row.gateway, row.stream, row.seq] = _Link(row.hash, row.prev)
     return found
 
 
@@ -110,13 +110,13 @@ def _unknown(conn: Connection, gateway: str, stream: bytes) -> int | None:
         lost.c.gateway == gateway, lost.c.stream == stream, lost.c.last_seq.is_not(None), lost.c.last_hash.is_(None)
     )
     unnamed = [int(seq) for seq in conn.scalars(ends.distinct().order_by(lost.c.last_seq))]
-    for at in range(0, len(unnamed), NAMES_PER_QUERY):
-        some = unnamed[at : at + NAMES_PER_QUERY]
-        named = declared_hashes(conn, [(gateway, stream, seq) for seq in some])
-        around = {seq for one in some for seq in (one, min(one + 1, INT64_MAX))}
+    for at in range(0, len(unnamed), SEQS_PER_QUERY):
+        ends_here = unnamed[at : at + SEQS_PER_QUERY]
+        told = declared_hashes(conn, [(gateway, stream, seq) for seq in ends_here])
+        around = {seq for one in ends_here for seq in (one, min(one + 1, INT64_MAX))}
         there = set(conn.scalars(select(pack.c.seq).where(here, pack.c.seq.in_(around))))
-        for seq in some:
-            if seq not in there and (gateway, stream, seq) not in named and seq + 1 in there:
+        for seq in ends_here:
+            if seq not in there and (gateway, stream, seq) not in told and seq + 1 in there:
                 return seq + 1
     return None
 

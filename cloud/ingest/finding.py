@@ -16,14 +16,14 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, insert, select, tuple_
+from sqlalchemy import Connection, insert, select
 
+from cloud.db.names import named, some
 from cloud.db.tables import finding
 
 CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES = "chain_broken", "hash_differs", "two_copies"
 HEAD_DIFFERS, CLOUD_BEHIND = "head_differs", "cloud_behind"
 KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, HEAD_DIFFERS, CLOUD_BEHIND)
-NAMES_PER_QUERY = 500
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +48,13 @@ class Found(msgspec.Struct, frozen=True):
 def keep(conn: Connection, found: Sequence[Finding], now_ms: int) -> list[Finding]:
     """Keep those that are new, in the caller's write transaction, and say so in the log; returns them."""
     by_name = {(one.kind, one.gateway, one.stream, one.seq): one for one in reversed(found)}
-    names = sorted(by_name)
-    key = tuple_(finding.c.kind, finding.c.gateway, finding.c.stream, finding.c.seq)
+    where = (finding.c.gateway, finding.c.stream, finding.c.seq)
     known: set[tuple[str, str, bytes, int]] = set()
-    for at in range(0, len(names), NAMES_PER_QUERY):
-        rows = conn.execute(select(*key.clauses).where(key.in_(names[at : at + NAMES_PER_QUERY])))
-        known.update((kind, gateway, stream, seq) for kind, gateway, stream, seq in rows)
-    fresh = [by_name[name] for name in names if name not in known]
+    for kind in {one.kind for one in found}:
+        for these in some(name[1:] for name in by_name if name[0] == kind):
+            rows = conn.execute(select(*where).where(finding.c.kind == kind, named(these, *where)))
+            known.update((kind, gateway, stream, seq) for gateway, stream, seq in rows)
+    fresh = [by_name[name] for name in sorted(by_name) if name not in known]
     if fresh:
         conn.execute(insert(finding), [msgspec.structs.asdict(one) | {"found_ms": now_ms} for one in fresh])
     for one in fresh:

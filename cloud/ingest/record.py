@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, select, tuple_
+from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
-from cloud.db import tables
+from cloud.db import names, tables
 from cloud.db.cursor import send_back
 from cloud.db.engine import reading, writing
 from cloud.errors import Rejected
@@ -40,7 +40,6 @@ from cloud.telemetry.boots import Stored
 from wire.topics import TopicError, gateway_of, up_pack
 
 CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
-IDENTITIES_PER_QUERY = 500
 REPLAY_MAX = 1_000  # packs that came before their key, judged again at once
 
 
@@ -150,12 +149,11 @@ def _judge(conn: Connection, examined: Sequence[Candidate | Quarantined]) -> lis
 
 
 def _stored_hashes(conn: Connection, identities: Iterable[Identity]) -> dict[Identity, bytes]:
-    table, ordered = tables.pack, sorted(identities)
-    name = tuple_(table.c.gateway, table.c.stream, table.c.seq)
+    table = tables.pack
     found: dict[Identity, bytes] = {}
-    for at in range(0, len(ordered), IDENTITIES_PER_QUERY):
+    for some in names.some(identities):
         query = select(table.c.gateway, table.c.stream, table.c.seq, table.c.hash)
-        for row in conn.execute(query.where(name.in_(ordered[at : at + IDENTITIES_PER_QUERY]))):
+        for row in conn.execute(query.where(names.named(some, table.c.gateway, table.c.stream, table.c.seq))):
             found[row.gateway, row.stream, row.seq] = row.hash
     return found
 

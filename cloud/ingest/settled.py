@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, delete, insert, select, tuple_
+from sqlalchemy import Connection, delete, insert, select
 
+from cloud.db.names import named, some
 from cloud.db.tables import settled
 from wire.observation import INT64_MAX
 from wire.pack import Loss, Pack
 
 Range = tuple[int, int]  # first and last seq, both settled
 Stream = tuple[str, bytes]  # gateway, stream
-
-ROWS_PER_DELETE = 500
 
 
 def merge(ranges: Iterable[Range]) -> list[Range]:
@@ -54,9 +53,8 @@ def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> list[tuple[S
             {"gateway": gateway, "stream": stream, "first_seq": first, "last_seq": last}
             for first, last in merge(merged + touched)
         ]
-    row = tuple_(settled.c.gateway, settled.c.stream, settled.c.first_seq)
-    for at in range(0, len(stale), ROWS_PER_DELETE):
-        conn.execute(delete(settled).where(row.in_(stale[at : at + ROWS_PER_DELETE])))
+    for these in some(stale):
+        conn.execute(delete(settled).where(named(these, settled.c.gateway, settled.c.stream, settled.c.first_seq)))
     if fresh:
         conn.execute(insert(settled), fresh)
     return before

@@ -20,20 +20,17 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
-    Tuple,
     and_,
     func,
     insert,
-    literal,
     select,
-    tuple_,
 )
 
+from cloud.db.names import named, some
 from cloud.db.tables import carried, declared_loss, pack, succession
 from wire.pack import Pack
 
 THINNED, LOST = "thinned", "lost"
-NAMES_PER_QUERY = 500
 ARRIVED_MAX = 100_000  # enough to see that a range came whole; a range of 2^63 numbers never does
 
 PackName = tuple[str, bytes, int]  # gateway, stream, seq
@@ -179,27 +176,18 @@ def losses(conn: Connection, limit: int) -> list[DeclaredLoss]:
 
 def declared_hashes(conn: Connection, names: Iterable[PackName]) -> dict[PackName, set[DeclaredHash]]:
     """What packs that came later say of the hashes of the named ones."""
-    ordered = sorted(set(names))
-    loss = tuple_(declared_loss.c.gateway, declared_loss.c.stream, declared_loss.c.last_seq)
-    prior = tuple_(succession.c.gateway, succession.c.prior_stream, succession.c.last_seq)
-    loss_named = declared_loss.c.last_hash.is_not(None)
-    lost = _named_hashes(loss, declared_loss.c.last_hash, "loss")
-    headed = _named_hashes(prior, succession.c.hash, "successor")
+    lost = (declared_loss.c.gateway, declared_loss.c.stream, declared_loss.c.last_seq)
+    headed = (succession.c.gateway, succession.c.prior_stream, succession.c.last_seq)
     found: dict[PackName, set[DeclaredHash]] = {}
-    for at in range(0, len(ordered), NAMES_PER_QUERY):
-        some = ordered[at : at + NAMES_PER_QUERY]
-        for query in (lost.where(loss.in_(some), loss_named), headed.where(prior.in_(some))):
-            for row in conn.execute(query).mappings():
-                found.setdefault((row["gateway"], row["stream"], row["seq"]), set()).add(
-                    DeclaredHash(row["hash"], row["by"])
-                )
+    for these in some(names):
+        by_loss = select(*lost, declared_loss.c.last_hash).where(
+            named(these, *lost), declared_loss.c.last_hash.is_not(None)
+        )
+        by_successor = select(*headed, succession.c.hash).where(named(these, *headed))
+        for query, by in ((by_loss, "loss"), (by_successor, "successor")):
+            for gateway, stream, seq, digest in conn.execute(query):
+                found.setdefault((gateway, stream, seq), set()).add(DeclaredHash(digest, by))
     return found
-
-
-def _named_hashes(name: Tuple, digest: ColumnElement[bytes], by: str) -> Select[Any]:
-    labels = ("gateway", "stream", "seq")
-    columns = [column.label(label) for column, label in zip(name.clauses, labels, strict=True)]
-    return select(*columns, digest.label("hash"), literal(by).label("by"))
 
 
 def _names(original: FromClause) -> ColumnElement[bool]:

@@ -35,6 +35,7 @@ INTERVAL_S = 1.0
 STEADY_S = 5.0  # of undisturbed work before the fault, and after it
 LOOK_S = 0.5
 RESUME_LOOK_S = 60.0
+QUICK_DRAIN_S = 120.0
 WAIT_S = 120.0
 DRAIN_S = 240.0  # a pack without receipt is sent again after 30 s, then 60 s; the peer is given as long
 REPLY_S = 0.25  # an answer on the wire and its way to the commit window, on a busy machine
@@ -208,7 +209,7 @@ class Trial:
     def _drained(self) -> Account:
         """The account once nothing is missing any more and nothing comes any more, or when time is up."""
         given = self.field.made()
-        deadline = time.monotonic() + DRAIN_S
+        deadline = time.monotonic() + self._bench.pick(DRAIN_S, QUICK_DRAIN_S)
         before = -1
         while True:
             self.system.check()

@@ -14,6 +14,7 @@ takes in all the rest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -275,5 +276,5 @@ def _is_alive(pid: int) -> bool:
 
 
 def _kill(pid: int) -> None:
-    if _is_alive(pid):
+    with contextlib.suppress(ProcessLookupError):  # it may end by itself at any moment
         os.kill(pid, signal.SIGKILL)

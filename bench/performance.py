@@ -231,6 +231,7 @@ def _disk(run: _Run) -> Iterator[Figure]:
         floor = PAGE_BYTES / (load.readings_per_s * window_ms / 1000)
         for system in run.systems if load is not SLOW_WIDE else [OURS]:
             found = _measure(load, system, run.window_s(60, 30))
+            floor = PAGE_BYTES * found.windows(window_ms) / found.readings
             yield Figure(
                 f"bytes written per reading at {load.name}",
                 system,

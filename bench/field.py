@@ -52,9 +52,10 @@ class Field:
         """How many values they gave so far."""
         return sum(map(len, self.made().values()))
 
-    def count_between(self, from_s: float, until_s: float) -> int:
-        """How many in a span of host monotonic time."""
-        return sum(from_s <= one.host_s < until_s for values in self.made().values() for one in values)
+    def times_between(self, from_s: float, until_s: float) -> list[float]:
+        """When each of them left its device, in a span of host monotonic time; in order."""
+        times = (one.host_s for values in self.made().values() for one in values)
+        return sorted(at_s for at_s in times if from_s <= at_s < until_s)
 
     def last_s(self) -> float:
         """Host monotonic time of the last one; now when there is none."""

@@ -57,11 +57,24 @@ class Measured(NamedTuple):
     """What a window of work cost."""
 
     seconds: float
-    readings: int
+    times_s: list[float]  # when readings were given
     stored: int
     before: Cost
     after: Cost
     account: Account
+
+    @property
+    def readings(self) -> int:
+        """Given in the window."""
+        return len(self.times_s)
+
+    def windows(self, window_ms: int) -> int:
+        """How many commit windows hold a reading: one opens with the first reading after the one before."""
+        count, open_until_s = 0, 0.0
+        for at_s in self.times_s:
+            if at_s > open_until_s:
+                count, open_until_s = count + 1, at_s + window_ms / 1000
+        return count
 
     @property
     def cpu_s(self) -> float:
@@ -168,7 +181,7 @@ def _measure(load: Load, name: str, window_s: float) -> Measured:
         works.field.stop()
         return Measured(
             seconds=until_s - from_s,
-            readings=works.field.count_between(from_s, until_s),
+            times_s=works.field.times_between(from_s, until_s),
             stored=kept - stored,
             before=before,
             after=after,
@@ -227,8 +240,6 @@ def _at_rest(run: _Run) -> Iterator[Figure]:
 def _disk(run: _Run) -> Iterator[Figure]:
     """Bytes written per reading, beside the floor: one page of 4 KiB per commit window with readings in it."""
     for load, window_ms, target in ((SLOW, 250, 2_000), (SLOW_WIDE, 1000, 700), (FAST, 250, 150)):
-        # A window opens with the first reading that comes after the one before was closed.
-        floor = PAGE_BYTES / (load.readings_per_s * window_ms / 1000)
         for system in run.systems if load is not SLOW_WIDE else [OURS]:
             found = _measure(load, system, run.window_s(60, 30))
             floor = PAGE_BYTES * found.windows(window_ms) / found.readings

@@ -51,7 +51,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         _check(connection, path)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
-        raise judge(error, path) from error
+        raise judge(error, path, opening=True) from error
     except BaseException:
         connection.close()
         raise
@@ -78,7 +78,9 @@ def set_aside_names(path: Path) -> tuple[str, ...]:
     return tuple(sorted(each.name for each in found if not each.name.endswith(("-wal", "-shm"))))
 
 
-def judge(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> BufferFailure | CorruptFile:
+def judge(
+    error: sqlite3.Error | UnicodeDecodeError, path: Path, *, opening: bool = False
+) -> BufferFailure | CorruptFile:
     """Our error for one of SQLite's at a step of ours: such a step breaks no rule of a sound file.
 
     A flipped bit may read as an unknown format, a wrong statement or "read only"; a damaged
@@ -88,7 +90,7 @@ def judge(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> BufferFailur
     if code is None or code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}:
         return CorruptFile(f"the file contradicts itself: {error}")  # no code: text that is not UTF-8
     assert isinstance(error, sqlite3.Error)
-    if code & 0xFF == sqlite3.SQLITE_READONLY and _is_writable(path):
+    if opening and code & 0xFF == sqlite3.SQLITE_READONLY and _is_writable(path):
         return CorruptFile(f"the header says that nobody may write: {error}")
     return translate(error, path)
 

@@ -329,7 +329,7 @@ class SqliteBuffer:
             )
         except (sqlite3.Error, UnicodeDecodeError) as error:
             connection.close()
-            raise judge(error, self._path) from error
+            raise judge(error, self._path, opening=True) from error
         except BaseException:
             connection.close()
             raise

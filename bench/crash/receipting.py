@@ -21,7 +21,7 @@ from standards import cose
 from wire import receipt, topics
 from wire.receipt import RANGES_MAX, Receipt
 
-CONNECTED_WITHIN_S = 10.0
+CONNECTED_WITHIN_S = 30.0
 KEEPS_SILENT = 0.1  # share of packs that get no receipt of their own: the next one's says it
 
 

@@ -241,8 +241,8 @@ async def test_packs_of_an_earlier_stream_are_declared_when_the_file_is_lost(tmp
     predecessor, losses = await first_pack_of_a_new_stream(tmp_path)
     assert predecessor == second
     assert [(loss.stream, loss.first_seq, loss.last_seq, loss.last_hash) for loss in losses] == [
-        (second.stream, 1, 3, second.hash),  # 1 had carried over what the copy put in doubt
-        (second.stream, 4, None, None),
+        (second.stream, 1, 2, second.hash),
+        (second.stream, 3, None, None),
         (first.stream, 3, 4, first.hash),
     ]
 

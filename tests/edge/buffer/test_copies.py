@@ -138,6 +138,18 @@ async def test_what_never_left_here_is_not_settled_by_the_receipt_of_a_copy(tmp_
         assert buffer.state().unsent_packs == 7
 
 
+async def test_a_receipt_settles_only_what_was_handed_out_in_this_run(tmp_path: Path) -> None:
+    """Newest first, then a restart: of the older ones nobody knows whether they left, so a copy's may be meant."""
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(n) for n in range(3)])
+        (*_, head) = await buffer.seal(stamp(9))
+        assert len(await buffer.unsent(newest_first=True, limit=1)) == 1
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        assert await buffer.settle(receipt(head.stream, 3)) == 0
+        assert len(await everything(buffer)) == 3
+        assert await buffer.settle(receipt(head.stream, 3)) == 3
+
+
 async def test_settled_before_this_run_is_trusted_and_not_carried_again(tmp_path: Path) -> None:
     async with make(tmp_path, seal_options=ONE_EACH) as buffer:
         await buffer.append([reading(n) for n in range(5)])

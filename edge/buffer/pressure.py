@@ -25,7 +25,7 @@ from edge.buffer.base import PACK_MAX_BYTES
 from edge.buffer.carry import Carrier, merge_losses
 from edge.buffer.keep import Row, kept, rows_of
 from edge.buffer.packs import read_pack
-from edge.buffer.ranges import contains
+from edge.buffer.ranges import contains, subtract
 from edge.buffer.seal import SCAN_BYTES, Cargo, is_bound
 from edge.buffer.stream import Stream
 from edge.limits import Limits
@@ -137,7 +137,8 @@ def _candidates(
 ) -> Iterator[tuple[int, Stream, int, int]]:
     """(row id, stream, seq, readings) of unsent packs that may give way so, oldest first."""
     by_id = {stream.id: stream for stream in streams}
-    unsent = {stream.id: stream.unsent for stream in streams}
+    # What was carried over into a newer stream must not be carried once more under its old name: it would count twice.
+    unsent = {stream.id: subtract(stream.unsent, stream.carried) for stream in streams}
     rows = db.execute("SELECT id, stream_id, seq, readings FROM pack WHERE pressure = ? ORDER BY id", (pressure,))
     for id_, stream_id, seq, readings in rows:
         if contains(unsent[stream_id], seq):

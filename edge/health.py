@@ -23,7 +23,7 @@ from edge.uplink.base import UplinkState
 
 STATUS_NAME = "status.json"
 STATUS_MAX_BYTES = 4 * 1024 * 1024  # 1,000 devices take about half of one
-EVERY_S = 5.0
+EVERY_S = 10.0
 LOOK_S = 0.5
 STALE_AFTER_S = 4 * EVERY_S
 
@@ -130,7 +130,7 @@ def buffer_health(state: BufferState) -> BufferHealth:
 def write_health(folder: Path, health: Health) -> None:
     """Replace the status in one step. Raises OSError."""
     fresh = folder / f"{STATUS_NAME}.new"
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(health)) + b"\n")
+    fresh.write_bytes(msgspec.json.encode(health) + b"\n")
     fresh.replace(folder / STATUS_NAME)
 
 

@@ -83,6 +83,11 @@ class HeadFile:
         self._recorded, self._offered = head.chain, head.offered
         return head
 
+    def lags(self, head: StreamHead) -> bool:
+        """Whether the file names an earlier head of this stream."""
+        named = self._recorded
+        return named is not None and named.stream == head.stream and named.last_seq < head.last_seq
+
     def covers(self, head: StreamHead, offered: int) -> bool:
         """Whether the file says exactly this head, and that packs up to `offered` may have left."""
         return self._recorded == head and offered <= self._offered

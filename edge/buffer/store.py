@@ -440,10 +440,17 @@ class Store:
 
     def _record_head(self, *, offered: int = 0) -> None:
         """Bring the head file up to the current stream's head, and to `offered`, the highest seq about to leave."""
+        self._record_left_streams()
         stream = self._current
         if stream.head is not None and not self._head_file.covers(stream.head, offered):
             waiting = [(each.head, each.released_through) for each in self._streams[:-1] if each.head and each.unsent]
             self._head_file.write(stream.head, stream.released_through, offered, waiting)
+
+    def _record_left_streams(self) -> None:
+        """A stream may be left before its last packs were recorded; while the new one has none, the file names it."""
+        for stream in self._streams[:-1]:
+            if stream.head is not None and self._head_file.lags(stream.head):
+                self._head_file.write(stream.head, stream.released_through, stream.last_seq)
 
     @property
     def _flowing(self) -> bool:
@@ -461,7 +468,7 @@ class Store:
     def _hand_out(self, packs: list[SealedPack]) -> list[SealedPack]:
         """Nothing leaves before the head file says that it may have left."""
         offered = max((pack.seq for pack in packs if pack.stream == self._current.name), default=0)
-        if offered:
+        if packs:
             self._record_head(offered=offered)
         for stream in self._streams:
             seqs = [(pack.seq, pack.seq) for pack in packs if pack.stream == stream.name]

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from edge.buffer import file as buffer_file
-from edge.buffer.base import BufferUnusable, SealOptions
+from edge.buffer.base import BufferUnusable, ReceiptBeyondHead, SealOptions
+from edge.buffer.head import HeadFile
 from edge.buffer.packs import insert_packs
 from edge.buffer.seal import pack_group
+from edge.buffer.store import HEAD_NAME
 from tests.edge.buffer.material import contents, everything, make, open_pack, reading, receipt, seal_and_send, stamp
 from wire.pack import Loss, StreamHead
 
@@ -228,6 +230,20 @@ async def test_a_file_that_contradicts_itself_is_set_aside_and_not_retried_for_e
             await buffer.seal(stamp(n))
     async with make(tmp_path) as buffer:
         assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+
+
+async def test_a_pack_of_a_stream_that_was_left_leaves_only_when_the_head_names_it(tmp_path: Path) -> None:
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        await buffer.append([reading(1)])
+        await seal_and_send(buffer, stamp(1))
+        await buffer.append([reading(2)])
+        (head,) = await buffer.seal(stamp(2))  # packs flow: the head is written when this one leaves
+        with pytest.raises(ReceiptBeyondHead):
+            await buffer.settle(receipt(head.stream, 9))
+        assert head.last_seq in {pack.seq for pack in await buffer.unsent(newest_first=False, limit=10)}
+        named = HeadFile(tmp_path / HEAD_NAME).read()
+        assert named is not None
+        assert (named.chain.stream, named.last_seq) == (head.stream, head.last_seq)
 
 
 async def test_packs_of_an_earlier_stream_are_declared_when_the_file_is_lost(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -13,8 +12,7 @@ import typer
 
 from coldproof.edge_metrics import exposition
 from coldproof.edge_status import lines
-from edge.agent import serve
-from edge.buffer.base import BufferUnusable
+from coldproof.gateway_process import become
 from edge.config import ConfigError, GatewayConfig, load_config
 from edge.enrol import EnrolError, expires_at
 from edge.enrol import enrol as enrol_gateway
@@ -38,15 +36,9 @@ def run(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; what it has recorded is brought away or kept for the next start."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=_level(log_level))
-    loaded = _load(config)
-    try:
-        asyncio.run(serve(loaded))
-    except (KeyFileError, SimTimeError, BufferUnusable) as error:
-        _fail(str(error))
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        typer.echo("stopped at once; what was accepted is safe in the buffer", err=True)
-        raise typer.Exit(1) from None
+    level = _level(log_level)
+    _load(config)  # what is wrong with it is told before anything else begins
+    become(config, level)
 
 
 @app.command()

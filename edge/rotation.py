@@ -1,9 +1,9 @@
 """What a running gateway does for its own identity: follows a change of key through, renews its link certificate.
 
 A change of key, safe at every point: `edge rotate-key` makes the next key; the buffer writes the change into the
-stream, signed by the old key, and signs with the next one from there on; the next key takes the old one's place only
-when the cloud has receipted every pack of the old one, the change among them. Until then both are kept: a buffer
-that breaks before the change has arrived goes on with the key the cloud knows.
+stream, signed by the old key, and signs with the next one from there on; the next key takes the old one's place as
+soon as the cloud is known to have the change (edge/buffer/succession.py), and not before. Until then both are kept:
+whatever stream begins meanwhile, because the file broke or has a copy, begins with the change again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from edge.clock import Clock
 from edge.enrol import RENEW_BEFORE, EnrolError, expires_at, read_place, renew
 from edge.keys import Identity, KeyFileError, load_next, load_or_make, promote_next
 from edge.letterbox import CloudRefused, CloudUnreachable
-from wire.envelope import open_envelope
 from wire.observation import ClockState
 
 LOOK_S = 5.0
@@ -58,9 +57,9 @@ async def follow(folder: Path, identity: Identity, buffer: Buffer, clock: Clock)
         await buffer.change_key(successor, clock.stamp())
         log.info("key changed: next=%s", successor.kid.hex())
         return True
-    oldest = await buffer.unsent(newest_first=False, limit=1)
-    if not oldest or open_envelope(oldest[0].envelope).kid == successor.kid:
+    if await buffer.change_arrived():
         promote_next(folder, successor)
+        await buffer.finish_change()
         log.info("the cloud has the change of key: key=%s", successor.kid.hex())
     return False
 

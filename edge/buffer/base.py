@@ -214,8 +214,15 @@ class Buffer(Protocol):
         """Let `successor` sign from here on; the heads of the packs this sealed, oldest first.
 
         Seals everything open; then a pack without observations, the last one signed by the old key, names the new
-        one. The stream and its chain go on. Nothing happens when the successor signs already.
+        one. The stream and its chain go on. Nothing happens when the successor signs already. A stream that begins
+        before the cloud is known to have the change begins with it again, signed by the old key.
         """
+
+    async def change_arrived(self) -> bool:
+        """Whether the cloud surely knows the key that is to follow: it settled the change, or what that key signed."""
+
+    async def finish_change(self) -> None:
+        """The successor is the only key from now on: call it when the old one is no longer kept."""
 
     async def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()) -> list[SealedPack]:
         """Up to `limit` packs that are sealed, not settled and not in `exclude`."""

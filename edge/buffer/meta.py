@@ -1,4 +1,5 @@
-"""What the buffer file keeps beside streams and packs: whose it is, the last command counter, what was lost."""
+"""What the buffer file keeps beside streams and packs: whose it is, the last command counter, what was lost, and
+where a change of key was named."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from edge.buffer.file import CorruptFile
 COMMAND_COUNTER = "command_counter"
 THINNED_READINGS = "thinned_readings"
 LOST_PACKS = "lost_packs"
+KEY_CHANGES = "key_changes"
 
 
 def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
@@ -19,10 +21,10 @@ def claim_file(db: sqlite3.Connection, path: Path, gateway: str) -> None:
 
     Raises BufferUnusable, and CorruptFile for a name that is not the one that was written.
     """
-    owner, written = _read(db, "gateway"), _read(db, "gateway_sum")
+    owner, written = read_text(db, "gateway"), read_text(db, "gateway_sum")
     if owner is None:
-        _write(db, "gateway_sum", _sum(gateway))
-        _write(db, "gateway", gateway)
+        write_text(db, "gateway_sum", _sum(gateway))
+        write_text(db, "gateway", gateway)
     elif written not in {None, _sum(owner)}:
         raise CorruptFile(f"the name of the gateway was damaged, it reads {owner[:80]!r}")
     elif owner != gateway:
@@ -35,13 +37,13 @@ def use_counter(db: sqlite3.Connection, counter: int) -> bool:
     """Use up a command counter for good; False when it, or a later one, was used before. Raises CorruptFile."""
     if counter <= tally(db, COMMAND_COUNTER):
         return False
-    _write(db, COMMAND_COUNTER, str(counter))
+    write_text(db, COMMAND_COUNTER, str(counter))
     return True
 
 
 def tally(db: sqlite3.Connection, name: str) -> int:
     """A count that outlives the program; 0 when nothing was counted yet. Raises CorruptFile."""
-    found = _read(db, name)
+    found = read_text(db, name)
     if found is not None and not found.isdecimal():
         raise CorruptFile(f"{name} reads {found[:20]!r}")
     return int(found or 0)
@@ -50,15 +52,17 @@ def tally(db: sqlite3.Connection, name: str) -> int:
 def add_to_tally(db: sqlite3.Connection, name: str, more: int) -> None:
     """Count `more` up; in the caller's transaction."""
     if more:
-        _write(db, name, str(tally(db, name) + more))
+        write_text(db, name, str(tally(db, name) + more))
 
 
-def _read(db: sqlite3.Connection, key: str) -> str | None:
+def read_text(db: sqlite3.Connection, key: str) -> str | None:
+    """What is kept under a key, None when nothing is."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else row[0].decode(errors="replace")
 
 
-def _write(db: sqlite3.Connection, key: str, value: str) -> None:
+def write_text(db: sqlite3.Connection, key: str, value: str) -> None:
+    """Keep a text under a key; in the caller's transaction, or in one of its own."""
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value.encode()))
 
 

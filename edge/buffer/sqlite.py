@@ -169,11 +169,21 @@ class SqliteBuffer:
 
     async def change_key(self, successor: Identity, stamp: Stamp) -> list[StreamHead]:
         """Let `successor` sign from here on; the heads of the packs this sealed, oldest first."""
-        heads = await self._run(partial(Store.change_key, successor=successor, stamp=stamp))
         self._successor = successor
+        heads = await self._run(partial(Store.change_key, successor=successor, stamp=stamp))
         if not self._store.state.open_observations:
             self._open_since = None
         return heads
+
+    async def change_arrived(self) -> bool:
+        """Whether the cloud surely knows the key that is to follow."""
+        return await self._run(Store.change_arrived)
+
+    async def finish_change(self) -> None:
+        """The successor is the only key from now on."""
+        self._identity, self._successor = self._successor or self._identity, None
+        await self._run(Store.finish_change)
+        self._changed.set()
 
     async def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName] = ()) -> list[SealedPack]:
         """Up to `limit` packs that are sealed, not settled and not in `exclude`."""

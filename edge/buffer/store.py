@@ -67,6 +67,7 @@ from edge.buffer.stream import (
     save_settled,
     wanted,
 )
+from edge.buffer.succession import Succession
 from edge.keys import Identity
 from edge.limits import Limits
 from wire.envelope import WireError
@@ -106,8 +107,8 @@ class Store:
         self._reserve = Reserve(path.with_name(f"{path.name}.reserve"))
         self._head_file = HeadFile(path.with_name(HEAD_NAME))
         self._streams = load_streams(connection)
-        taken_over = successor is not None and self._streams and self._current.kid == successor.kid
-        self._identity = successor if successor is not None and taken_over else identity
+        self._keys = Succession(connection, self._streams, identity, successor)
+        self._identity = self._keys.signer(self._current.kid) if self._streams else identity
         self._set_aside = set_aside_names(path)
         self._full = False
         self._start(log_damaged=log_damaged)
@@ -172,21 +173,34 @@ class Store:
         if successor.kid == self._identity.kid:
             return []
         heads = self.seal(stamp)
-        stream = self._current
-        change = KeyChange(successor.key.public_key().public_bytes_raw(), stream.last_seq + 2)
-        pack = seal_one(Cargo(key_change=change), stream.chain, stamp, identity=self._identity)
-        with transaction(self._db):
-            insert_packs(self._db, stream, [pack], sealed_ms=stamp.observed_at_ms)
-            self._db.execute("UPDATE stream SET kid = ? WHERE id = ?", (successor.kid, stream.id))
-        stream.kid = successor.kid
-        self._identity = successor
-        heads += self._move_head([pack])
-        log.info("a new key signs: stream=%s from_seq=%d", stream.name.hex(), change.first_seq)
+        self._keys.successor = successor
         try:
+            if successor.kid != self._identity.kid:  # a stream that was still empty has begun with it
+                heads += self._change_key(successor, stamp)
             self._record_head()
         finally:
             self.state = self._look()
         return heads
+
+    def change_arrived(self) -> bool:
+        """Whether the cloud surely knows the key that is to follow."""
+        return self._keys.arrived(self._streams)
+
+    def finish_change(self) -> None:
+        """The successor is the only key there is. Declares changes lost that the cloud needed no more."""
+        successor = self._keys.successor or self._keys.identity
+        self._keys.identity, self._keys.successor = successor, None
+        superfluous = self._keys.superfluous(self._streams)
+        with transaction(self._db):
+            for stream, seq in superfluous:
+                loss = Loss(stream.name, seq, seq, None, "lost", "named a key that the cloud knew already")
+                insert_entry(self._db, loss)
+                self._unsent -= count_packs(self._db, stream, [(seq, seq)])
+                self._take_loss(loss)
+            add_to_tally(self._db, LOST_PACKS, len(superfluous))
+            self._keys.forget()
+        self._keys.changes = []
+        self.state = self._look()
 
     def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName]) -> list[SealedPack]:
         """Up to `limit` packs to send; a pack that is damaged here is shelved, and its loss declared."""
@@ -280,7 +294,7 @@ class Store:
     def _turn(self, turn: Turn) -> None:
         lost = sum(self._unreceipted(loss) for loss in turn.losses)
         with transaction(self._db):
-            stream = begin_stream(self._db, turn, self._identity.kid)
+            stream = begin_stream(self._db, turn, self._keys.beginner(self._streams).kid)
             for loss in turn.losses:
                 self._take_loss(loss)
             add_to_tally(self._db, LOST_PACKS, lost)
@@ -296,6 +310,7 @@ class Store:
 
     def _follow(self, stream: Stream, turn: Turn) -> None:
         self._streams.append(stream)
+        self._identity = self._keys.signer(stream.kid)
         level = logging.INFO if turn.predecessor is None and not turn.losses else logging.ERROR
         log.log(level, "buffer begins a new stream: file=%s stream=%s why=%s", self._path, stream.name.hex(), turn.why)
 
@@ -337,6 +352,7 @@ class Store:
             return False
         for stream, seq in step.damaged:
             self._give_up(stream, seq)
+        self._begin_with_change(stamp)
         try:
             packs = self._sign_cargoes(step.cargoes, stamp)
         except WireError as error:
@@ -402,6 +418,7 @@ class Store:
             log.error("what was left open waits to be sealed: file=%s why=%s", self._path, error)
 
     def _seal_batch(self, batch: Batch, stamp: Stamp) -> list[StreamHead]:
+        heads = self._begin_with_change(stamp)
         try:
             packs = self._sign(batch, stamp)
         except WireError as error:
@@ -411,7 +428,32 @@ class Store:
         with transaction(self._db):
             insert_packs(self._db, self._current, packs, sealed_ms=stamp.observed_at_ms)
             drop_batch(self._db, batch)
-        return self._move_head(packs)
+        return heads + self._move_head(packs)
+
+    def _begin_with_change(self, stamp: Stamp) -> list[StreamHead]:
+        """Where a stream begins while a change of key is under way: the change before all else."""
+        successor = self._keys.successor
+        if successor is None or successor.kid == self._identity.kid or self._current.last_seq:
+            return []
+        return self._change_key(successor, stamp)
+
+    def _change_key(self, successor: Identity, stamp: Stamp) -> list[StreamHead]:
+        stream = self._current
+        change = KeyChange(successor.key.public_key().public_bytes_raw(), stream.last_seq + 2)
+        pack = seal_one(Cargo(key_change=change), stream.chain, stamp, identity=self._identity)
+        with transaction(self._db):
+            insert_packs(self._db, stream, [pack], sealed_ms=stamp.observed_at_ms)
+            self._db.execute("UPDATE stream SET kid = ? WHERE id = ?", (successor.kid, stream.id))
+            self._keys.note(successor, (stream.name, pack.seq))
+        stream.kid = successor.kid
+        self._identity = successor
+        log.info("a new key signs: stream=%s from_seq=%d", stream.name.hex(), change.first_seq)
+        return self._move_head([pack])
+
+    def _leave_if_change(self, stream: Stream, seq: int) -> None:
+        """If the pack that will not arrive is the change of key, the next stream begins with it again."""
+        if stream is self._current and (stream.name, seq) in self._keys.changes and not self.change_arrived():
+            self._turn(Turn(stream.head, (), "the change of key will not arrive"))
 
     def _sign(self, batch: Batch, stamp: Stamp) -> list[Sealed]:
         return seal_all(
@@ -485,6 +527,7 @@ class Store:
         self._unsent -= count_packs(self._db, stream, [(seq, seq)])
         stream.shelved[seq] = "damaged"
         stream.handed_out = unite(stream.handed_out, [(seq, seq)])  # the cloud may settle a declared loss
+        self._leave_if_change(stream, seq)
         self.state = self._look()
 
     def _shelve(self, stream: Stream, rows: list[tuple[int, str]]) -> None:
@@ -498,6 +541,8 @@ class Store:
         for seq, reason in rows:
             stream.shelved[seq] = "refused"
             log.error("cloud refused a pack: stream=%s seq=%d reason=%s", stream.name.hex(), seq, reason)
+            if seq > 1:  # where the stream began with it, the cloud does not want it: once more would not help
+                self._leave_if_change(stream, seq)
 
     def _meet_copy(self, stream: Stream, receipt: Receipt) -> NoReturn:
         """The cloud has packs of this stream that we never gave: a copy of our file writes it, or ours is the copy."""
@@ -519,7 +564,8 @@ class Store:
             save_dispute(self._db, stream, to_carry)
             insert_entries_first(self._db, corrections(self._db, stream, fresh))
             if turn is not None:
-                begun = begin_stream(self._db, turn, self._identity.kid)
+                others = [each for each in self._streams if each is not stream]
+                begun = begin_stream(self._db, turn, self._keys.beginner(others).kid)
         stream.disputed, stream.to_carry = True, to_carry
         if begun is not None and turn is not None:
             self._follow(begun, turn)
@@ -541,12 +587,13 @@ class Store:
 
     def _carry(self, carriage: Carriage, stamp: Stamp) -> list[StreamHead]:
         stream = carriage.stream
+        begun = self._begin_with_change(stamp)
         try:
             packs = self._sign_cargoes([] if carriage.cargo is None else [carriage.cargo], stamp)
         except WireError as error:
             if len(carriage.packs) > 1:
                 alone = next_carriage(self._db, [stream], packs=1)
-                return [] if alone is None else self._carry(alone, stamp)
+                return begun if alone is None else begun + self._carry(alone, stamp)
             log.error("a pack cannot be carried over, it is only sent on: seq=%d why=%s", carriage.seqs[0][0], error)
             packs = []
         seqs = carriage.seqs
@@ -566,7 +613,7 @@ class Store:
             save_ranges(self._db, stream, "declared", declared)
         stream.to_carry, stream.carried, stream.declared = to_carry, carried, declared
         self._unsent -= leaving
-        heads = self._move_head(packs)
+        heads = begun + self._move_head(packs)
         for seq in carriage.damaged:
             if contains(stream.unsent, seq):
                 self._give_up(stream, seq)

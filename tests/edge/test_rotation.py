@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from edge import rotation
+from edge.buffer.base import ReceiptBeyondHead
+from edge.buffer.file import CorruptFile
 from edge.buffer.sqlite import SqliteBuffer
+from edge.buffer.store import Store
 from edge.clock import SystemClock
 from edge.enrol import LINK, PLACE
 from edge.keys import NEXT_NAME, PRIVATE_NAME, Identity, load_next, load_or_make, make_next
 from edge.rotation import follow, renew_if_due
 from tests.edge.buffer.material import everything, make, reading, receipt, seal_and_send, stamp
 from wire.envelope import open_envelope
-from wire.pack import unseal
+from wire.pack import KeyChange, unseal
+from wire.receipt import CONFLICT
 
 CLOCK = SystemClock()
 
@@ -43,10 +47,12 @@ async def test_nothing_happens_without_a_next_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_key_changes_in_the_stream_and_is_promoted_on_receipt_only(tmp_path: Path, restarts: bool) -> None:
     old = _who(tmp_path)
-    new = make_next(tmp_path, old)
-    assert make_next(tmp_path, old).kid == new.kid
     buffer = _buffer(tmp_path)
     await buffer.__aenter__()
+    await buffer.append([reading(1)])
+    await buffer.seal(stamp(1))
+    new = make_next(tmp_path, old)
+    assert make_next(tmp_path, old).kid == new.kid
 
     async def again() -> None:
         nonlocal buffer
@@ -55,7 +61,6 @@ async def test_key_changes_in_the_stream_and_is_promoted_on_receipt_only(tmp_pat
             buffer = _buffer(tmp_path)
             await buffer.__aenter__()
 
-    await buffer.append([reading(1)])
     assert await follow(tmp_path, old, buffer, CLOCK)
     await again()
     await buffer.append([reading(2)])
@@ -69,6 +74,7 @@ async def test_key_changes_in_the_stream_and_is_promoted_on_receipt_only(tmp_pat
     await again()
     assert not await follow(tmp_path, old, buffer, CLOCK)
     assert _who(tmp_path).kid == old.kid
+    assert await _signers(buffer) == [old.kid]
     await buffer.settle(receipt(head.stream, 3))
     await again()
     await follow(tmp_path, old, buffer, CLOCK)
@@ -95,18 +101,160 @@ async def test_change_made_and_program_killed_before_it_was_known(tmp_path: Path
     assert (tmp_path / NEXT_NAME).exists()
 
 
-async def test_lost_buffer_begins_again_with_the_key_the_cloud_knows(tmp_path: Path) -> None:
+async def test_lost_buffer_begins_again_with_the_change_and_the_old_key_signs_nothing_else(tmp_path: Path) -> None:
     old = _who(tmp_path)
-    make_next(tmp_path, old)
+    new = make_next(tmp_path, old)
     async with _buffer(tmp_path) as buffer:
         await follow(tmp_path, old, buffer, CLOCK)
+        await everything(buffer)
     for file in tmp_path.glob("buffer.db*"):
         file.unlink()
     async with _buffer(tmp_path) as buffer:
         await buffer.append([reading(1)])
+        (first, second) = await seal_and_send(buffer, stamp(2))
+        packs = await everything(buffer)
+        assert await _signers(buffer) == [old.kid, new.kid]
+        _, change = unseal(packs[0].envelope)
+        assert (change.key_change, change.count, change.losses) == (
+            KeyChange(new.key.public_key().public_bytes_raw(), 2),
+            0,
+            [],
+        )
+        _, rest = unseal(packs[1].envelope)
+        assert rest.losses
+        assert not await follow(tmp_path, old, buffer, CLOCK)
+        assert _who(tmp_path).kid == old.kid
+
+        # The cloud had the change of the lost stream: of this one it takes all but the change.
+        await buffer.settle(receipt(first.stream, 0, (2, 2)))
+        assert not await follow(tmp_path, old, buffer, CLOCK)
+        assert _who(tmp_path).kid == new.kid
+        assert buffer.state().unsent_packs == 0
+        (declaring,) = await buffer.seal(stamp(3))
+        _, last = unseal((await everything(buffer))[-1].envelope)
+        (loss,) = last.losses
+        assert (loss.stream, loss.first_seq, loss.last_seq) == (first.stream, 1, 1)
+        assert second.stream == declaring.stream
+    async with _buffer(tmp_path) as buffer:
+        assert (buffer.kid, buffer.state().stream) == (new.kid, first.stream)
+
+
+async def test_promotion_waits_for_no_pack_but_the_change(tmp_path: Path) -> None:
+    old = _who(tmp_path)
+    async with _buffer(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        await buffer.seal(stamp(1))
+        new = make_next(tmp_path, old)
+        await follow(tmp_path, old, buffer, CLOCK)
+        stream = buffer.state().stream
+        assert len(await everything(buffer)) == 2
+        await buffer.settle(receipt(stream, 0, (2, 2)))
+        await follow(tmp_path, old, buffer, CLOCK)
+        assert _who(tmp_path).kid == new.kid
+        assert await _signers(buffer) == [old.kid]  # it still leaves, signed as it was
+        assert buffer.state().lost_packs == 0
+
+        # From here on nothing is signed by the old key, after a file that broke as well.
+        await _break(buffer)
+        await buffer.append([reading(2)])
+        await buffer.seal(stamp(9))
+        assert buffer.state().stream != stream
+        assert await _signers(buffer) == [new.kid]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_file_that_breaks_while_the_keys_change_leaves_the_old_key_one_empty_pack(
+    tmp_path: Path, settled: bool
+) -> None:
+    old = _who(tmp_path)
+    new = make_next(tmp_path, old)
+    async with _buffer(tmp_path) as buffer:
+        await follow(tmp_path, old, buffer, CLOCK)
+        packs = await everything(buffer)
+        if settled:
+            await buffer.settle(receipt(packs[0].stream, 1))
+            await follow(tmp_path, old, buffer, CLOCK)
+        await _break(buffer)
+        await buffer.append([reading(1)])
         await buffer.seal(stamp(2))
-        assert await _signers(buffer) == [old.kid]
-        assert await follow(tmp_path, old, buffer, CLOCK)
+        assert await _signers(buffer) == ([] if settled else [old.kid]) + [new.kid]
+
+
+async def _break(buffer: SqliteBuffer) -> None:
+    """Let the next step find the file corrupt."""
+    sound = [False]
+
+    def step(_store: Store) -> None:
+        if not sound[0]:
+            sound[0] = True
+            raise CorruptFile("a test broke it")
+
+    await buffer._run(step)
+    assert buffer.state().set_aside
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("what", ["conflict", "beyond", "damaged", "refused"])
+async def test_change_that_did_not_arrive_is_made_again(tmp_path: Path, what: str, restarts: bool) -> None:
+    old = _who(tmp_path)
+    async with _buffer(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        await buffer.seal(stamp(1))
+        new = make_next(tmp_path, old)
+        await follow(tmp_path, old, buffer, CLOCK)
+        stream = buffer.state().stream
+        packs = await everything(buffer)
+        if what == "damaged":
+            await buffer._run(lambda store: store._db.execute("UPDATE pack SET envelope = x'00' WHERE seq = 2"))
+            assert len(await everything(buffer)) == 1
+        elif what == "beyond":
+            with pytest.raises(ReceiptBeyondHead):
+                await buffer.settle(receipt(stream, 9))
+        else:
+            reason = CONFLICT if what == "conflict" else "malformed"
+            await buffer.settle(receipt(stream, 2, refused=[(2, packs[1].hash, reason)]))
+        await follow(tmp_path, old, buffer, CLOCK)
+        assert _who(tmp_path).kid == old.kid
+        if not restarts:
+            await _is_made_again(tmp_path, old, new, buffer, stream)
+    if restarts:
+        async with _buffer(tmp_path) as buffer:
+            await _is_made_again(tmp_path, old, new, buffer, stream)
+
+
+async def _is_made_again(folder: Path, old: Identity, new: Identity, buffer: SqliteBuffer, before: bytes) -> None:
+    await buffer.append([reading(3)])
+    await seal_and_send(buffer, stamp(4))
+    await follow(folder, old, buffer, CLOCK)
+    assert _who(folder).kid == old.kid
+    stream = buffer.state().stream
+    assert stream != before
+    opened = [unseal(pack.envelope) for pack in await everything(buffer) if pack.stream == stream]
+    assert opened[0][0].kid == old.kid
+    assert opened[0][1].key_change is not None
+    assert opened[0][1].predecessor is not None
+    assert len(opened) > 1
+    assert {message.kid for message, _ in opened[1:]} == {new.kid}
+    await buffer.settle(receipt(stream, 1))
+    await follow(folder, old, buffer, CLOCK)
+    assert _who(folder).kid == new.kid
+
+
+async def test_change_refused_where_the_stream_began_is_not_made_for_ever(tmp_path: Path) -> None:
+    old = _who(tmp_path)
+    async with _buffer(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        await buffer.seal(stamp(1))
+        make_next(tmp_path, old)
+        await follow(tmp_path, old, buffer, CLOCK)
+        for _ in range(3):
+            for pack in await everything(buffer):
+                if unseal(pack.envelope)[1].key_change is not None:
+                    await buffer.settle(receipt(pack.stream, 0, refused=[(pack.seq, pack.hash, "malformed")]))
+            await follow(tmp_path, old, buffer, CLOCK)
+        streams = {pack.stream for pack in await everything(buffer)} | {buffer.state().stream}
+        assert len(streams) == 2
+        assert _who(tmp_path).kid == old.kid
 
 
 # --- renewal ----------------------------------------------------------------------------------------------------------

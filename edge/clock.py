@@ -61,6 +61,9 @@ class Clock(Protocol):
     def known_floor_ms(self) -> int:
         """UTC ms that it certainly is by now: what to hold certificates and expiries against while unsynced."""
 
+    def has_passed(self, true_ms: int) -> None:
+        """Somebody who is trusted signed that it was `true_ms` (UTC) once: the floor of a clock that nobody set."""
+
     def pending(self) -> list[Correction]:
         """Corrections that must still be declared."""
 
@@ -95,6 +98,7 @@ class KeepingClock:
         self._offers: deque[tuple[int, int, int]] = deque(maxlen=OFFERS)  # offset, monotonic, uncertainty
         self._offered: tuple[int, int, int] | None = _offered_before(self._kept.course)
         self._contradicted = False
+        self._passed_ms = 0  # as told by others, since the clock was synchronised last
 
     def _look(self) -> Look:
         raise NotImplementedError
@@ -113,8 +117,9 @@ class KeepingClock:
         self._latest_ms, self._offset_ms = monotonic_ms, seen.offset_ms
         stamp = Stamp(max(0, monotonic_ms + seen.offset_ms), monotonic_ms, self._boot_id, seen.state)
         synced = seen.state is ClockState.SYNCED
-        if synced and abs(stamp.observed_at_ms - self._kept.last_known_ms) >= KEEP_KNOWN_MS:
-            self._keep(last_known_ms=stamp.observed_at_ms)
+        if synced:
+            self._passed_ms = 0
+            self._remember(stamp.observed_at_ms)
         return stamp
 
     async def sleep_until(self, monotonic_ms: int) -> None:
@@ -140,8 +145,14 @@ class KeepingClock:
             self._offered = (offset_ms, monotonic_ms, uncertainty_ms)
 
     def known_floor_ms(self) -> int:
-        """The build time, or the last time of day that was synchronised when that is later."""
-        return max(self._build_ms, self._kept.last_known_ms)
+        """The build time, the last time of day that was synchronised, or what others say has passed: the latest."""
+        return max(self._build_ms, self._kept.last_known_ms, self._passed_ms)
+
+    def has_passed(self, true_ms: int) -> None:
+        """Believed of an unsynchronised clock only, so that a wrong word is forgotten when the time is known."""
+        if self.stamp().clock is ClockState.UNSYNCED and true_ms > self.known_floor_ms():
+            self._passed_ms = true_ms
+            self._remember(true_ms)
 
     def pending(self) -> list[Correction]:
         """Corrections that must still be declared."""
@@ -188,6 +199,11 @@ class KeepingClock:
         for one in corrections:
             log.warning("clock was wrong: offset_ms=%d uncertainty_ms=%d", one.offset_ms, one.uncertainty_ms)
         self._keep(course=settled, pending=[*self._kept.pending, *corrections][-ENTRIES_MAX:])
+
+    def _remember(self, known_ms: int) -> None:
+        """Keep a known time, once an hour."""
+        if abs(known_ms - self._kept.last_known_ms) >= KEEP_KNOWN_MS:
+            self._keep(last_known_ms=known_ms)
 
     def _keep(self, **changed: object) -> None:
         self._kept = msgspec.structs.replace(self._kept, **changed)
@@ -263,6 +279,9 @@ class SteppedClock:
     def known_floor_ms(self) -> int:
         """Its start."""
         return self._start_ms
+
+    def has_passed(self, true_ms: int) -> None:
+        """Not needed: this clock is right by definition."""
 
     def pending(self) -> list[Correction]:
         """Nothing: a clock that is right has no corrections."""

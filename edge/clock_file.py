@@ -25,7 +25,8 @@ class Kept(msgspec.Struct, frozen=True):
     """What is in the file.
 
     pending: corrections that the buffer has not taken yet, of this boot or an earlier one.
-    last_known_ms: the last time of day that was synchronised, 0 when there never was one.
+    last_known_ms: the last time of day that was synchronised, or that the cloud signed while this clock was not; 0
+    when there never was one.
     """
 
     boot_id: bytes

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.buffer.base import Buffer, BufferFull
@@ -84,7 +84,9 @@ async def renew_if_due(folder: Path, identity: Identity, clock: Clock) -> str:
     expires = None
     try:
         expires = expires_at(folder)
-        if expires is None or read_place(folder) is None or _now(clock) < expires - RENEW_BEFORE:
+        if expires is None or read_place(folder) is None:
+            return ""
+        if _now_ms(identity, clock) < (expires - RENEW_BEFORE).timestamp() * 1000:
             return ""
         current = load_or_make(folder, identity.gateway, simulated=identity.simulated)
         # urllib blocks; a thread for a moment, once in two years, is simpler than HTTP by hand.
@@ -95,8 +97,13 @@ async def renew_if_due(folder: Path, identity: Identity, clock: Clock) -> str:
     return ""
 
 
-def _now(clock: Clock) -> datetime:
-    """The machine's real time, for what concerns certificates; a clock nobody set is asked later again."""
-    if clock.stamp().clock == ClockState.UNSYNCED:
-        return datetime.fromtimestamp(0, UTC)
-    return datetime.now(UTC)
+def _now_ms(identity: Identity, clock: Clock) -> int:
+    """The machine's UTC, for what concerns certificates; what has certainly passed, while nobody has set its clock.
+
+    A simulated gateway's own time says nothing about the machine's.
+    """
+    if identity.simulated:
+        return time.time_ns() // 1_000_000
+    floor_ms = clock.known_floor_ms()
+    unsynced = clock.stamp().clock == ClockState.UNSYNCED
+    return floor_ms if unsynced else max(floor_ms, time.time_ns() // 1_000_000)

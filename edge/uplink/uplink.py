@@ -263,6 +263,7 @@ class Uplink:
             self._sender.abandon(receipt.stream)
             raise LetterRefused("beyond_head", str(error)) from error
         self._sender.land(receipt)
+        self._clock.has_passed(receipt.issued_at_ms)
         self._reconnect.served()
         self._error = ""
         self._counts["receipts"] += 1

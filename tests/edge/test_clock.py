@@ -182,6 +182,24 @@ def test_the_known_floor_outlives_a_reboot_and_is_never_below_the_build(kernel: 
     assert SystemClock(tmp_path / CLOCK_NAME).known_floor_ms() == known_ms
 
 
+def test_what_has_passed_is_the_floor_of_a_clock_nobody_set_until_somebody_does(
+    kernel: dict[str, int], tmp_path: Path
+) -> None:
+    kernel.update(lead_ms=0, synced=0)
+    clock = SystemClock(tmp_path / CLOCK_NAME)
+    later_ms = BUILD_MS + 400 * 86_400_000
+    for step_ms in (0, 60_000, -3_600_000):
+        clock.has_passed(later_ms + step_ms)
+    assert clock.known_floor_ms() == later_ms + 60_000
+    assert SystemClock(tmp_path / CLOCK_NAME).known_floor_ms() == later_ms  # a card wears: once an hour
+    kernel.update(lead_ms=START_MS, synced=1)
+    known_ms = clock.stamp().observed_at_ms
+    assert clock.known_floor_ms() == known_ms < later_ms
+    clock.has_passed(later_ms)
+    assert clock.known_floor_ms() == known_ms
+    assert SystemClock(tmp_path / CLOCK_NAME).known_floor_ms() == known_ms
+
+
 def test_a_clock_that_is_synchronised_to_before_this_program_is_not_believed(kernel: dict[str, int]) -> None:
     kernel.update(lead_ms=0, synced=1)
     assert SystemClock().stamp().clock is ClockState.UNSYNCED

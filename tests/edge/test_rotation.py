@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import time
 from pathlib import Path
 
 import pytest
 
+from edge import clock as edge_clock
 from edge import rotation
 from edge.buffer.base import ReceiptBeyondHead
 from edge.buffer.file import CorruptFile
@@ -269,8 +271,27 @@ async def test_certificate_is_renewed_from_thirty_days_on(
     (tmp_path / PLACE).write_text('{"cloud_url": "http://c", "broker_host": "b", "broker_port": 1, "known_s": 1}')
     monkeypatch.setattr(rotation, "expires_at", lambda _folder: until)
     monkeypatch.setattr(rotation, "renew", lambda folder, _identity: calls.append(folder) or until)
-    monkeypatch.setattr(rotation, "_now", lambda _clock: datetime.datetime.now(datetime.UTC))
+    monkeypatch.setattr(rotation, "_now_ms", lambda _identity, _clock: time.time_ns() // 1_000_000)
     assert await renew_if_due(tmp_path, _who(tmp_path), CLOCK) == ""
+    assert calls == ([tmp_path] if asked else [])
+
+
+@pytest.mark.parametrize(("days", "asked"), [(40, False), (20, True), (-5, True)])
+async def test_clock_that_is_never_set_renews_by_what_the_cloud_says_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, asked: bool
+) -> None:
+    monkeypatch.setattr(edge_clock, "_kernel", lambda: (False, 0))
+    clock = SystemClock(tmp_path / "clock.json")
+    passed = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=600)
+    until = passed + datetime.timedelta(days=days)
+    calls: list[Path] = []
+    (tmp_path / PLACE).write_text('{"cloud_url": "http://c", "broker_host": "b", "broker_port": 1, "known_s": 1}')
+    monkeypatch.setattr(rotation, "expires_at", lambda _folder: until)
+    monkeypatch.setattr(rotation, "renew", lambda folder, _identity: calls.append(folder) or until)
+    await renew_if_due(tmp_path, _who(tmp_path), clock)
+    assert calls == []
+    clock.has_passed(int(passed.timestamp() * 1000))
+    await renew_if_due(tmp_path, _who(tmp_path), SystemClock(tmp_path / "clock.json"))
     assert calls == ([tmp_path] if asked else [])
 
 
@@ -282,7 +303,7 @@ async def test_renewal_that_fails_says_why_and_when_it_runs_out(
     (tmp_path / PLACE).write_text(place)
     (tmp_path / "cloud-public.json").write_text('{"cloud_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}')
     monkeypatch.setattr(rotation, "expires_at", lambda _folder: until)
-    monkeypatch.setattr(rotation, "_now", lambda _clock: datetime.datetime.now(datetime.UTC))
+    monkeypatch.setattr(rotation, "_now_ms", lambda _identity, _clock: time.time_ns() // 1_000_000)
     said = await renew_if_due(tmp_path, _who(tmp_path), CLOCK)
     assert "http://127.0.0.1:1: no answer" in said
     assert f"{until:%Y-%m-%d}" in said

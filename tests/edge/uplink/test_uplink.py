@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.buffer.base import BufferFull
+from edge.clock import SystemClock
 from tests.edge.buffer.material import reading, receipt, stamp
 from tests.edge.uplink.conftest import run_gateway
 from tests.edge.uplink.fake_cloud import FakeCloud
@@ -124,6 +125,23 @@ async def test_puback_alone_releases_nothing(tmp_path: Path, broker: Any, cloud:
     async with run_gateway(tmp_path, broker.port) as gateway:  # after a restart they go out again
         await gateway.all_released()
     assert cloud.contents() == all_of(4)
+
+
+async def test_the_clock_is_told_what_time_a_verified_receipt_says_has_passed(
+    tmp_path: Path, broker: Any, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(SystemClock, "has_passed", lambda _self, true_ms: told.append(true_ms))
+    async with run_gateway(tmp_path, broker.port) as gateway:
+        await gateway.produce(1)
+        await gateway.all_released()
+        stream = gateway.buffer.state().stream
+        before = len(told)
+        cloud.key = Ed25519PrivateKey.generate()
+        cloud.send_receipt(cloud.receipt_for(stream))
+        await gateway.until(lambda: gateway.uplink.state().counts.get("letters_forged", 0) == 1)
+        assert len(told) == before > 0
+        assert told[0] == cloud.receipt_for(stream).issued_at_ms
 
 
 async def test_only_the_pinned_cloud_key_is_believed(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:

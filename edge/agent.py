@@ -21,6 +21,7 @@ import msgspec
 
 from edge.buffer.base import BufferFull, BufferUnusable
 from edge.buffer.sqlite import SqliteBuffer
+from edge.chores import kept_going, running
 from edge.clock import Clock, SimulatedClock, SystemClock
 from edge.clock_file import CLOCK_NAME
 from edge.config import DeviceConfig, GatewayConfig
@@ -149,43 +150,39 @@ class _Gateway:
         def look() -> Health:
             return self._health(buffer, uplink, intake)
 
-        async with asyncio.TaskGroup() as group:
-            carrying = group.create_task(uplink.run(), name="uplink")
-            sealing = group.create_task(self._seal_when_ripe(buffer, uplink), name="sealer")
-            pacing = group.create_task(self._keep_pace(buffer, uplink), name="pace")
-            timekeeping = group.create_task(keep_time(self._clock, buffer), name="timekeeping")
-            rotating = group.create_task(self._keep_rotating(buffer, uplink), name="key rotation")
-            renewing = group.create_task(
-                keep_renewing(self._config.data_dir, self.identity, self._clock), name="link renewal"
-            )
-            async with intake, asyncio.TaskGroup() as devices:
-                tending = self._start_devices(devices, intake)
-                reporting = group.create_task(self._report_itself(look, intake), name="self-report")
-                watching = group.create_task(self._keep_writing(look, uplink), name="health")
-                log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
-                await stop.wait()
-                reporting.cancel()
-                log.info("gateway is leaving: name=%s", self._config.name)
-                await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
-            sealing.cancel()
-            timekeeping.cancel()
+        self._supervisors = self._make_supervisors(intake)
+        folder = self._config.data_dir
+        async with running(
+            uplink=uplink.run(),
+            pace=self._keep_pace(buffer, uplink),
+            health=kept_going("health", lambda: self._keep_writing(look, uplink)),
+            key_rotation=kept_going("key rotation", lambda: self._keep_rotating(buffer, uplink)),
+            link_renewal=kept_going("link renewal", lambda: keep_renewing(folder, self.identity, self._clock)),
+        ):
+            async with running(
+                sealer=self._seal_when_ripe(buffer, uplink),
+                timekeeping=kept_going("timekeeping", lambda: keep_time(self._clock, buffer)),
+            ):
+                await self._record(intake, look, stop)
             await self._deliver(buffer, uplink)
-            carrying.cancel()
-            watching.cancel()
-            pacing.cancel()
-            rotating.cancel()
-            renewing.cancel()
         with contextlib.suppress(OSError):  # told while it ran
             write_health(self._config.data_dir, msgspec.structs.replace(look(), running=False))
 
-    def _start_devices(self, devices: asyncio.TaskGroup, intake: Intake) -> list[tuple[Supervisor, asyncio.Task[None]]]:
+    async def _record(self, intake: Intake, look: Callable[[], Health], stop: Stop) -> None:
+        """Take in what the devices give until somebody asks to stop; return when all of it is committed."""
+        async with intake, asyncio.TaskGroup() as devices:
+            tending = [
+                (each, devices.create_task(each.run(), name=f"device {each.state.name}")) for each in self._supervisors
+            ]
+            async with running(self_report=kept_going("self-report", lambda: self._report_itself(look, intake))):
+                log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
+                await stop.wait()
+            log.info("gateway is leaving: name=%s", self._config.name)
+            await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
+
+    def _make_supervisors(self, intake: Intake) -> list[Supervisor]:
         links = Links()
-        started = []
-        for device in self._config.devices:
-            supervisor = self._supervisor(device, links, intake)
-            self._supervisors.append(supervisor)
-            started.append((supervisor, devices.create_task(supervisor.run(), name=f"device {device.name}")))
-        return started
+        return [self._supervisor(device, links, intake) for device in self._config.devices]
 
     def _supervisor(self, device: DeviceConfig, links: Links, intake: Intake) -> Supervisor:
         rng = random.Random(f"{self._config.name} {device.name} {os.getpid()}")  # noqa: S311 - spreads retries

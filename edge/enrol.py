@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -115,9 +115,12 @@ def read_place(folder: Path) -> Place | None:
     if not path.exists():
         return None
     try:
-        return msgspec.json.decode(_read(path), type=Place)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        place = msgspec.json.decode(_read(path), type=Place)
+        if not wire.is_cloud_url(place.cloud_url):
+            raise ValueError(f"{place.cloud_url!r} is no http://HOST or https://HOST")
+    except (OSError, ValueError) as error:
         raise KeyFileError(f"{path}: cannot be read ({error}); enrol the gateway again") from error
+    return place
 
 
 def _refuse_another_cloud(code: Code, folder: Path) -> None:
@@ -168,7 +171,7 @@ def _present_key(folder: Path) -> ec.EllipticCurvePrivateKey | None:
     path = folder / LINK
     try:
         key = load_pem_private_key(_read(path), password=None) if path.exists() else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         return None  # it will be replaced by what comes
     return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
@@ -183,7 +186,7 @@ def _next_key(folder: Path) -> ec.EllipticCurvePrivateKey:
                 return key
         fresh = ec.generate_private_key(ec.SECP256R1())
         replace_file(path, _pem(fresh), mode=0o600)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise EnrolError(f"{path}: the link key cannot be made ({error}); check the folder") from error
     return fresh
 

@@ -128,7 +128,7 @@ class Supervisor:
                 await self._pause(None)
             except (DriverError, BufferFailure) as error:
                 self._record.failed(error)
-            except Exception as error:  # noqa: BLE001 - the one place: whatever a driver does, the others go on
+            except Exception as error:  # noqa: BLE001 - see edge/chores.py, too: whatever a driver does, the others go on
                 self._record.failed(error)
             await self._pause(self._pause_s())
 

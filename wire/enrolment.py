@@ -100,10 +100,20 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
 
 def new_code(*, cloud_key: Ed25519PublicKey, gateway: str, url: str, issued_s: int) -> Code:
     """A fresh code for a gateway. Raises ValueError for a URL no gateway could use."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if not is_cloud_url(url):
         raise ValueError(f"{url!r}: expected http://HOST or https://HOST")
     return Code(secrets.token_bytes(SECRET_BYTES), fingerprint(cloud_key), issued_s, gateway, url.rstrip("/"))
+
+
+def is_cloud_url(url: str) -> bool:
+    """Whether letters can be sent there: http or https, a host, no query."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    sound = url.isascii() and url.isprintable() and " " not in url
+    return sound and parts.scheme in {"http", "https"} and bool(host) and not parts.query and not parts.fragment
 
 
 def fingerprint(cloud_key: Ed25519PublicKey) -> bytes:
@@ -133,9 +143,12 @@ def read_code(text: str) -> Code:
     if _check(body) != check or _base32(data) != bare.lower():  # the last letter has bits to spare
         raise CodeError("the code has a mistake in it, or a part is missing: copy it again")
     try:
-        return msgspec.msgpack.decode(body, type=Code)
+        code = msgspec.msgpack.decode(body, type=Code)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CodeError("the code was made by another version of coldproof: update this one") from error
+    if not is_cloud_url(code.url):
+        raise CodeError(f"the code names {code.url!r} as its cloud, not http://HOST or https://HOST: ask for another")
+    return code
 
 
 def seal_enrolment(code: Code, *, key: Ed25519PrivateKey, simulated: bool, csr: bytes, nonce: bytes) -> bytes:

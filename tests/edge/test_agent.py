@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from coldproof.demo.broker import LocalBroker
+from edge import agent
 from edge.agent import Stop, run
 from edge.buffer.base import BufferUnusable
 from edge.clock import Clock, SteppedClock
@@ -262,6 +263,21 @@ async def test_unreadable_certificates_do_not_stop_the_recording(site: Site) -> 
         await until((site.folder / "data" / "status.json").exists)
         await until(lambda: "certificates cannot be used" in status(site).uplink.last_error)
         assert status(site).devices[0].observations > 0
+
+
+@pytest.mark.parametrize("chore", ["keep_renewing", "keep_rotating", "keep_time", "keep_reporting", "keep_writing"])
+async def test_no_chore_ends_the_recording(site: Site, monkeypatch: pytest.MonkeyPatch, chore: str) -> None:
+    failed = 0
+
+    async def fail(*_: object, **__: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise ValueError("unknown url type: ftp")
+
+    monkeypatch.setattr(agent, chore, fail)
+    site.configure()
+    async with site.devices(), site.gateway():
+        await until(lambda: failed and len(site.readings) >= 20)
 
 
 def status(site: Site) -> Health:

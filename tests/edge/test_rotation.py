@@ -17,6 +17,7 @@ from edge.buffer.store import Store
 from edge.clock import SystemClock
 from edge.enrol import LINK, PLACE
 from edge.keys import NEXT_NAME, PRIVATE_NAME, Identity, load_next, load_or_make, make_next
+from edge.letterbox import CloudUnreachable, post
 from edge.rotation import follow, renew_if_due
 from tests.edge.buffer.material import everything, make, reading, receipt, seal_and_send, stamp
 from wire.envelope import open_envelope
@@ -307,6 +308,17 @@ async def test_renewal_that_fails_says_why_and_when_it_runs_out(
     said = await renew_if_due(tmp_path, _who(tmp_path), CLOCK)
     assert "http://127.0.0.1:1: no answer" in said
     assert f"{until:%Y-%m-%d}" in said
+
+
+@pytest.mark.parametrize("url", ["ftp://c", "c", "http://[", "http://c:99999", "http://c d", "file:///etc/passwd"])
+async def test_place_that_is_no_cloud_is_told_and_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    (tmp_path / PLACE).write_text(f'{{"cloud_url": "{url}", "broker_host": "b", "broker_port": 1, "known_s": 1}}')
+    monkeypatch.setattr(rotation, "expires_at", lambda _folder: datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+    assert "enrol the gateway again" in await renew_if_due(tmp_path, _who(tmp_path), CLOCK)
+    with pytest.raises(CloudUnreachable):
+        post(url, b"", not_before_s=0)
 
 
 async def test_gateway_with_certificates_from_elsewhere_is_left_alone(tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_what_is_no_code_is_refused(text: str):
         wire.read_code(text)
 
 
+@pytest.mark.parametrize(
+    "url", ["ftp://cloud", "file:///etc/passwd", "cloud", "http://[", "http://c:99999", "http://c d"]
+)
+def test_code_that_leads_elsewhere_is_refused(url: str):
+    with pytest.raises(CodeError, match="ask for another"):
+        wire.read_code(wire.write_code(msgspec.structs.replace(CODE, url=url)))
+
+
 def test_codes_hold_enough_chance_to_be_unguessable():
     other = wire.new_code(cloud_key=CLOUD.public_key(), gateway="gw-1", url="http://c", issued_s=NOW_S)
     assert other.secret != CODE.secret

@@ -25,7 +25,7 @@ from edge.chores import kept_going, running
 from edge.clock import Clock, SimulatedClock, SystemClock
 from edge.clock_file import CLOCK_NAME
 from edge.config import DeviceConfig, GatewayConfig
-from edge.drivers.base import DriverContext
+from edge.drivers.base import ClaimsDevices, DriverContext
 from edge.drivers.links import Links
 from edge.health import Health, buffer_health, keep_writing, write_health
 from edge.host import Host
@@ -34,7 +34,7 @@ from edge.keys import load_cloud_key, load_next, load_or_make
 from edge.limits import Limits
 from edge.rotation import keep_renewing, keep_rotating
 from edge.self_report import keep_reporting
-from edge.supervisor import Supervisor
+from edge.supervisor import Supervisor, patience_for
 from edge.timekeeping import keep_time
 from edge.uplink.uplink import Uplink
 
@@ -198,6 +198,7 @@ class _Gateway:
             clock=self._clock,
             rng=rng,
             log=own_log,
+            patience=patience_for(_claimed(device)),
         )
 
     async def _seal_when_ripe(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
@@ -282,6 +283,11 @@ async def _end(supervisor: Supervisor, task: asyncio.Task[None]) -> None:
     except TimeoutError:
         log.warning("an exchange is cut off by the stop: task=%s", task.get_name())
     task.cancel()
+
+
+def _claimed(device: DeviceConfig) -> list[str]:
+    options = device.options
+    return [claim.what for claim in options.claims()] if isinstance(options, ClaimsDevices) else []
 
 
 def _clock(config: GatewayConfig) -> Clock:

@@ -280,6 +280,18 @@ async def test_no_chore_ends_the_recording(site: Site, monkeypatch: pytest.Monke
         await until(lambda: failed and len(site.readings) >= 20)
 
 
+async def test_device_over_tcp_has_the_patience_of_a_host(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed: list[list[str]] = []
+    patience_for = agent.patience_for
+    monkeypatch.setattr(agent, "patience_for", lambda what: claimed.append(what) or patience_for(what))
+    host = '[[device]]\nname = "far"\ndriver = "modbus"\nprofile = "xy-md02"\nhost = "127.0.0.1"\ninterval_s = 1\n'
+    site.configure(more=host)
+    async with site.gateway():
+        await until(lambda: len(claimed) == 3)
+    assert claimed[0] == ["tcp:127.0.0.1:502"]
+    assert claimed[1] == [f"serial:{site.folder / 'bus'}"]
+
+
 def status(site: Site) -> Health:
     """What the gateway says of itself, as soon as it does."""
     return read_health(site.folder / "data")

@@ -16,7 +16,7 @@ import pytest
 from edge.buffer.base import BufferFull, BufferUnusable
 from edge.clock import SteppedClock
 from edge.drivers.base import BadReply, DeviceUnavailable, Driver, DriverMisconfigured, Emit
-from edge.supervisor import Patience, Supervisor
+from edge.supervisor import Patience, Supervisor, patience_for
 from wire.observation import Observation, Quality, Reading
 
 QUICK = Patience(
@@ -76,7 +76,12 @@ class Listener(Fake):
 
 
 class Bench:
-    def __init__(self, driver: Callable[[SteppedClock], Fake] = FakeDevice, interval_s: float | None = 60) -> None:
+    def __init__(
+        self,
+        driver: Callable[[SteppedClock], Fake] = FakeDevice,
+        interval_s: float | None = 60,
+        patience: Patience = QUICK,
+    ) -> None:
         self.clock = SteppedClock(START_MS)
         self.driver = driver(self.clock)
         self.recorded: list[Observation] = []
@@ -93,7 +98,7 @@ class Bench:
             clock=self.clock,
             rng=random.Random(1),
             log=logging.getLogger("device.room"),
-            patience=QUICK,
+            patience=patience,
         )
 
     async def record(self, observations: Sequence[Observation]) -> None:
@@ -279,6 +284,31 @@ async def test_device_that_only_talks_nonsense_is_silent() -> None:
         for slot in range(1, 4):
             await bench.move_to(slot * INTERVAL_MS)
         assert (bench.stale, bench.supervisor.state.state) == (["room/air", "room/rh"], "silent")
+
+
+async def test_who_stays_away_is_looked_for_less_often_and_anew_after_each_return() -> None:
+    patience = Patience(first_pause_s=0.01, absent_pause_s=0.01, long_absent_pause_s=0.6, absent_for_s=0.3, probe_s=9)
+    bench = Bench(patience=patience)
+    bench.driver.opening = DeviceUnavailable("refused")
+    async with bench.running():
+        await until(lambda: bench.driver.opened >= 10)  # every 5 to 10 ms
+        await asyncio.sleep(0.4)
+        before = bench.driver.opened
+        await asyncio.sleep(0.25)
+        assert bench.driver.opened <= before + 1
+        bench.driver.opening = None
+        await until(lambda: bench.recorded)
+        bench.driver.opening, bench.driver.always = DeviceUnavailable("refused"), DeviceUnavailable("lost")
+        before = bench.driver.opened
+        await bench.move_to(INTERVAL_MS)
+        await until(lambda: bench.driver.opened >= before + 5, 1)
+
+
+def test_hosts_are_looked_for_every_five_seconds_in_the_end_and_ports_every_other() -> None:
+    host, port = patience_for(["tcp:10.0.0.7:502"]), patience_for(["serial:/dev/ttyUSB0"])
+    assert (host.absent_pause_s, host.long_absent_pause_s, host.absent_for_s) == (2, 5, 60)
+    assert (port.absent_pause_s, port.long_absent_pause_s) == (2, 2)
+    assert patience_for([]) == port
 
 
 async def test_device_that_was_never_there_falls_silent_too() -> None:

@@ -233,6 +233,9 @@ class Buffer(Protocol):
     async def held(self, stream: bytes, ranges: Sequence[tuple[int, int]], *, limit: int) -> list[PackName]:
         """Names of up to `limit` packs of these ranges that are still here. Raises StreamUnknown."""
 
+    async def head_of(self, stream: bytes) -> StreamHead | None:
+        """The last pack of this stream that was surely sealed, None before the first. Raises StreamUnknown."""
+
     async def settle(self, receipt: Receipt) -> int:
         """Take a verified receipt in; how many packs it released that were not before.
 

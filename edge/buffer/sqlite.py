@@ -200,6 +200,10 @@ class SqliteBuffer:
         """Names of up to `limit` packs of these ranges that are still here. Raises StreamUnknown."""
         return await self._run(partial(Store.held, name=stream, ranges=tuple(ranges), limit=limit))
 
+    async def head_of(self, stream: bytes) -> StreamHead | None:
+        """The last pack of this stream that was surely sealed, None before the first. Raises StreamUnknown."""
+        return await self._run(partial(Store.head_of, name=stream))
+
     async def settle(self, receipt: Receipt) -> int:
         """Take a verified receipt in; how many packs it released that were not before.
 

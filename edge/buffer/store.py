@@ -221,6 +221,10 @@ class Store:
         """Names of packs in these ranges that are here. Raises StreamUnknown."""
         return held_names(self._db, self._find(name), ranges, limit)
 
+    def head_of(self, name: bytes) -> StreamHead | None:
+        """The last pack of a stream as this file knows it, None before the first. Raises StreamUnknown."""
+        return self._find(name).head
+
     def settle(self, receipt: Receipt) -> int:
         """Unite a receipt with what is known; how many packs it released. Raises StreamUnknown, ReceiptBeyondHead."""
         stream = self._find(receipt.stream)

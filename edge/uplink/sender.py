@@ -19,7 +19,7 @@ from edge.buffer.ranges import gaps
 from edge.uplink.base import BrokerUnavailable, UplinkOptions
 from edge.uplink.lanes import LIVE_PACKS, Pace, Window, history_wait_s
 from edge.uplink.mqtt import Connection
-from wire.pack import Loss
+from wire.pack import Loss, StreamHead, unseal
 from wire.receipt import Receipt
 
 BURST = 8  # packs read from the buffer at a time
@@ -204,10 +204,11 @@ class Sender:
         stream, first, last = self._requests.popleft()
         try:
             names = await self._buffer.held(stream, [(first, last)], limit=room)
-            through = min(last, names[-1][1] if names else self._head_of(stream))
+            head = await self._buffer.head_of(stream)
+            through = min(last, names[-1][1] if names else 0 if head is None else head.last_seq)
             for pack in await self._buffer.fetch([name for name in names if name not in self._window.names]):
                 self._publish(link, pack, until_puback=True)
-            await self._declare_missing(stream, first, through, [seq for _, seq in names])
+            await self._declare_missing(stream, first, through, [seq for _, seq in names], head)
         except BaseException:
             self._requests.appendleft((stream, first, last))  # once more, from its beginning: repeats do no harm
             raise
@@ -215,12 +216,9 @@ class Sender:
             self._requests.appendleft((stream, through + 1, last))
         return 0.0
 
-    def _head_of(self, stream: bytes) -> int:
-        """The last seq that was surely sealed; 0 for a stream that isn't written any more."""
-        state = self._buffer.state()
-        return state.head_seq if state.stream == stream else 0
-
-    async def _declare_missing(self, stream: bytes, first: int, through: int, held: Sequence[int]) -> None:
+    async def _declare_missing(
+        self, stream: bytes, first: int, through: int, held: Sequence[int], head: StreamHead | None
+    ) -> None:
         """Say of every asked-for seq that is no longer here that it will never come."""
         for gap_first, gap_last in gaps([(seq, seq) for seq in held], first, through):
             if self._declarations_left == 0:
@@ -229,7 +227,16 @@ class Sender:
             self._declarations_left -= 1
             self._counts["asked_for_and_gone"] += gap_last - gap_first + 1
             log.warning("the cloud asks for packs that are gone: first=%d last=%d", gap_first, gap_last)
-            await self._buffer.declare(Loss(stream, gap_first, gap_last, None, "lost", GONE))
+            last_hash = await self._hash_of(stream, gap_last, head)
+            await self._buffer.declare(Loss(stream, gap_first, gap_last, last_hash, "lost", GONE))
+
+    async def _hash_of(self, stream: bytes, seq: int, head: StreamHead | None) -> bytes | None:
+        """The hash of a pack that is gone, so that the chain can be followed across: the next one names it."""
+        if head is not None and head.last_seq == seq:
+            return head.hash
+        for following in await self._buffer.fetch([(stream, seq + 1)]):
+            return unseal(following.envelope)[1].prev
+        return None
 
     async def _send_backfill(self, link: Connection) -> float | None:
         """One burst: on a slow machine receipts make room as fast as it is filled, and live packs must get between."""

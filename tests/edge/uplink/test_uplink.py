@@ -21,7 +21,7 @@ from tests.edge.buffer.material import reading, receipt, stamp
 from tests.edge.uplink.conftest import run_gateway
 from tests.edge.uplink.fake_cloud import FakeCloud
 from wire import topics
-from wire.envelope import ENVELOPE_MAX_BYTES
+from wire.envelope import ENVELOPE_MAX_BYTES, envelope_hash
 
 
 def all_of(count: int) -> Counter[Any]:
@@ -253,9 +253,38 @@ async def test_what_has_left_the_archive_is_declared_lost_when_it_is_asked_for(
         losses = cloud.packs[stream, 13][1].losses
         assert [(loss.first_seq, loss.last_seq, loss.kind) for loss in losses] == [(1, 4, "lost"), (7, 7, "lost")]
         assert {loss.reason for loss in losses} == {"was receipted and has left the archive"}
+        assert [loss.last_hash for loss in losses] == [cloud.packs[stream, seq][1].prev for seq in (5, 8)]
         assert [cloud.copies[stream, seq] for seq in range(1, 13)] == [1, 1, 1, 1, 2, 2, 1, 2, 2, 2, 2, 2]
         assert gateway.uplink.state().counts["asked_for_and_gone"] == 5
         assert gateway.buffer.state().unsent_packs == 0
+
+
+@pytest.mark.parametrize("gone", ["all", "tail", "head"])
+async def test_what_is_gone_of_a_stream_that_was_left_is_declared_too(
+    tmp_path: Path, broker: Any, cloud: FakeCloud, gone: str
+) -> None:
+    seqs = {"all": range(1, 7), "tail": range(4, 7), "head": range(1, 4)}[gone]
+    async with run_gateway(tmp_path, broker.port) as gateway:
+        await gateway.produce(6)
+        await gateway.all_released()
+        stream = gateway.buffer.state().stream
+    with sqlite3.connect(tmp_path / "buffer.db") as archive:
+        archive.execute("DELETE FROM pack WHERE seq BETWEEN ? AND ?", (seqs[0], seqs[-1]))
+        archive.execute("UPDATE stream SET kid = x'00'")  # as if another key had signed it: a new stream begins
+    archive.close()
+    async with run_gateway(tmp_path, broker.port) as gateway:
+        gateway.produced = 6
+        assert gateway.buffer.state().stream != stream
+        await gateway.produce(1)
+        await gateway.all_released()
+        cloud.send_again(stream, 1, 900, counter=1)
+        await gateway.until(lambda: gateway.buffer.state().pending_declarations == 1)
+        await gateway.produce(1)
+        await gateway.all_released()
+        (loss,) = cloud.packs[gateway.buffer.state().stream, 2][1].losses
+        assert (loss.stream, loss.first_seq, loss.last_seq) == (stream, seqs[0], seqs[-1])
+        assert loss.last_hash == envelope_hash(cloud.packs[stream, seqs[-1]][0])
+        assert gateway.uplink.state().counts["asked_for_and_gone"] == len(seqs)
 
 
 async def test_replayed_receipts_and_commands_do_no_harm(tmp_path: Path, broker: Any, cloud: FakeCloud) -> None:

@@ -209,7 +209,9 @@ class SqliteBuffer:
 
         Raises StreamUnknown, ReceiptBeyondHead.
         """
-        return await self._run(partial(Store.settle, receipt=receipt))
+        released = await self._run(partial(Store.settle, receipt=receipt))
+        self._changed.set()  # a change of key that the cloud needed no more has to be declared
+        return released
 
     async def use_command(self, counter: int) -> bool:
         """Whether a command counter is new; it is used up for good when this returns."""

@@ -173,7 +173,7 @@ class Store:
         if successor.kid == self._identity.kid:
             return []
         heads = self.seal(stamp)
-        self._keys.successor = successor
+        self._keys.begin(successor)
         try:
             if successor.kid != self._identity.kid:  # a stream that was still empty has begun with it
                 heads += self._change_key(successor, stamp)
@@ -187,19 +187,9 @@ class Store:
         return self._keys.arrived(self._streams)
 
     def finish_change(self) -> None:
-        """The successor is the only key there is. Declares changes lost that the cloud needed no more."""
-        successor = self._keys.successor or self._keys.identity
-        self._keys.identity, self._keys.successor = successor, None
-        superfluous = self._keys.superfluous(self._streams)
-        with transaction(self._db):
-            for stream, seq in superfluous:
-                loss = Loss(stream.name, seq, seq, None, "lost", "named a key that the cloud knew already")
-                insert_entry(self._db, loss)
-                self._unsent -= count_packs(self._db, stream, [(seq, seq)])
-                self._take_loss(loss)
-            add_to_tally(self._db, LOST_PACKS, len(superfluous))
-            self._keys.forget()
-        self._keys.changes = []
+        """The successor is the only key there is."""
+        self._keys.finish()
+        self._drop_superfluous_changes()
         self.state = self._look()
 
     def unsent(self, *, newest_first: bool, limit: int, exclude: Collection[PackName]) -> list[SealedPack]:
@@ -252,6 +242,7 @@ class Store:
             if stream.to_carry:
                 self._count_archive()
             released = amount.packs
+            self._drop_superfluous_changes()
         if changed or refused:
             self.state = self._look()
         return released
@@ -453,6 +444,19 @@ class Store:
         self._identity = successor
         log.info("a new key signs: stream=%s from_seq=%d", stream.name.hex(), change.first_seq)
         return self._move_head([pack])
+
+    def _drop_superfluous_changes(self) -> None:
+        """Declare lost the changes of key that the cloud needed no more, and so refuses for ever."""
+        for stream, seq in self._keys.superfluous(self._streams):
+            loss = Loss(stream.name, seq, seq, None, "lost", "named a key that the cloud knew already")
+            leaving = count_packs(self._db, stream, [(seq, seq)])
+            with transaction(self._db):
+                insert_entry(self._db, loss)
+                add_to_tally(self._db, LOST_PACKS, 1)
+                self._take_loss(loss)
+            self._unsent -= leaving
+        if self._keys.over(self._streams):
+            self._keys.forget()
 
     def _leave_if_change(self, stream: Stream, seq: int) -> None:
         """If the pack that will not arrive is the change of key, the next stream begins with it again."""

@@ -60,6 +60,15 @@ class Succession:
         """Whether the cloud surely knows the successor."""
         return any(_proves(stream, seq) for stream in streams for name, seq in self.changes if name == stream.name)
 
+    def begin(self, successor: Identity) -> None:
+        """A change to this key is under way."""
+        if self.successor is None or self.successor.kid != successor.kid:
+            self.successor, self.changes = successor, []
+
+    def finish(self) -> None:
+        """The successor is the only key there is."""
+        self.identity, self.successor = self.successor or self.identity, None
+
     def note(self, successor: Identity, change: PackName) -> None:
         """Remember a pack that names the successor; in the caller's transaction."""
         self.changes.append(change)
@@ -68,16 +77,26 @@ class Succession:
 
     def superfluous(self, streams: Sequence[Stream]) -> list[tuple[Stream, int]]:
         """Changes that will never be settled: the cloud had an earlier one, for it has later packs of the stream."""
+        if self.successor is not None:
+            return []
+        return [(stream, seq) for stream, seq in self._waiting(streams) if _proves(stream, seq)]
+
+    def over(self, streams: Sequence[Stream]) -> bool:
+        """Whether what is remembered serves nothing any more."""
+        return bool(self.changes) and self.successor is None and not self._waiting(streams)
+
+    def forget(self) -> None:
+        """The change is over; in the caller's transaction, or in one of its own."""
+        write_text(self._db, KEY_CHANGES, "{}")
+        self.changes = []
+
+    def _waiting(self, streams: Sequence[Stream]) -> list[tuple[Stream, int]]:
         return [
             (stream, seq)
             for stream in streams
             for name, seq in self.changes
-            if name == stream.name and contains(stream.unsent, seq) and _proves(stream, seq)
+            if name == stream.name and contains(stream.unsent, seq)
         ]
-
-    def forget(self) -> None:
-        """Nothing of the change need be known any more; in the caller's transaction."""
-        write_text(self._db, KEY_CHANGES, "{}")
 
 
 def _proves(stream: Stream, seq: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from edge.buffer.sqlite import SqliteBuffer
 from edge.buffer.store import Store
 from edge.clock import SystemClock
 from edge.enrol import LINK, PLACE
-from edge.keys import NEXT_NAME, PRIVATE_NAME, Identity, load_next, load_or_make, make_next
+from edge.keys import NEXT_NAME, PRIVATE_NAME, Identity, load_next, load_or_make, make_next, promote_next
 from edge.letterbox import CloudUnreachable, post
 from edge.rotation import follow, renew_if_due
 from tests.edge.buffer.material import everything, make, reading, receipt, seal_and_send, stamp
@@ -140,6 +141,53 @@ async def test_lost_buffer_begins_again_with_the_change_and_the_old_key_signs_no
         assert second.stream == declaring.stream
     async with _buffer(tmp_path) as buffer:
         assert (buffer.kid, buffer.state().stream) == (new.kid, first.stream)
+
+
+async def test_change_made_twice_is_over_although_the_program_ended_right_after_the_promotion(tmp_path: Path) -> None:
+    old = _who(tmp_path)
+    async with _buffer(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        await buffer.seal(stamp(1))
+        new = make_next(tmp_path, old)
+        await follow(tmp_path, old, buffer, CLOCK)
+        first = buffer.state().stream
+        change = (await everything(buffer))[1]
+        await buffer.settle(receipt(first, 0, refused=[(2, change.hash, CONFLICT)]))
+        await buffer.append([reading(2)])
+        await seal_and_send(buffer, stamp(3))
+        second = buffer.state().stream
+        assert second != first
+        await everything(buffer)
+        await buffer.settle(receipt(second, 0, (2, 2)))
+        assert await buffer.change_arrived()
+        promote_next(tmp_path, new)
+    async with _buffer(tmp_path) as buffer:
+        assert (buffer.kid, buffer.state().stream) == (new.kid, second)
+        await buffer.append([reading(4)])
+        await buffer.seal(stamp(5))
+        newest = max(pack.seq for pack in await everything(buffer) if pack.stream == second)
+        await buffer.settle(receipt(second, 0, (2, newest)))
+        async with asyncio.timeout(5):
+            await buffer.ripe()
+        await buffer.seal(stamp(6))
+        (last,) = await buffer.unsent(newest_first=True, limit=1)
+        assert [(loss.stream, loss.first_seq, loss.last_seq) for loss in unseal(last.envelope)[1].losses] == [
+            (second, 1, 1)
+        ]
+        assert (second, 1) not in {pack.name for pack in await everything(buffer)}
+        lost = buffer.state().lost_packs
+        await buffer.settle(receipt(second, last.seq))
+        assert buffer.state().lost_packs == lost == 1
+
+        third = make_next(tmp_path, new)  # and the next change is a change of its own
+        await follow(tmp_path, new, buffer, CLOCK)
+        assert buffer.kid == third.kid
+        await follow(tmp_path, new, buffer, CLOCK)
+        assert _who(tmp_path).kid == new.kid
+        await everything(buffer)
+        await buffer.settle(receipt(second, buffer.state().head_seq))
+        await follow(tmp_path, new, buffer, CLOCK)
+        assert _who(tmp_path).kid == third.kid
 
 
 async def test_promotion_waits_for_no_pack_but_the_change(tmp_path: Path) -> None:

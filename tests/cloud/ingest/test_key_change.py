@@ -162,6 +162,22 @@ def test_next_key_is_a_leaf(come: Come, engine: Engine):
     assert hashlib.sha256(payload).digest() in {leaf.hash for leaf in leaves if leaf is not None}
 
 
+def test_stream_that_begins_with_the_change_once_more_costs_that_pack_only(come: Come, engine: Engine, refusals):
+    """As a gateway does whose buffer broke before it knew that the change had arrived (ADR 0013)."""
+    come(OLD.seal(_pack(1)), OLD.seal(_pack(2, change=NEW)))
+    before = StreamHead(OLD.stream, 2, bytes(32))
+    again = OLD.seal(_pack(1, stream=LATER, change=NEW, predecessor=before))
+    loss = Loss(OLD.stream, 3, None, None, "lost", "buffer file was lost", to_ms=START_MS)
+    assert come(NEW.seal(_pack(2, stream=LATER, losses=[loss])), again, NEW.seal(_pack(3, stream=LATER))).accepted == 2
+    assert refusals() == ["superseded_key"]
+    over = Loss(LATER, 1, 1, None, "lost", "named a key that the cloud knew already")
+    assert come(NEW.seal(_pack(4, stream=LATER, losses=[over]))).accepted == 1
+    with reading(engine) as conn:
+        table = tables.settled
+        spans = conn.execute(select(table.c.first_seq, table.c.last_seq).where(table.c.stream == LATER)).all()
+    assert spans == [(1, 4)]
+
+
 def test_change_is_taken_once_though_it_comes_twice(come: Come, engine: Engine):
     change = OLD.seal(_pack(5, change=NEW))
     assert come(change, change).duplicates == 1

@@ -317,6 +317,23 @@ def test_renewal_brings_a_new_key_and_certificate_in_one_step(cloud: Cloud, fold
     assert _names(folder) == ENROLLED
 
 
+UNKNOWN_KEY = (  # PKCS #8 with the algorithm 1.2.3.4
+    b"-----BEGIN PRIVATE KEY-----\nMA4CAQAwBQYDKgMEBAIEAA==\n-----END PRIVATE KEY-----\n"
+)
+
+
+def test_link_key_of_an_unknown_kind_is_told_or_replaced(cloud: Cloud, folder: Path) -> None:
+    identity = load_or_make(folder, NAME)
+    enrol(cloud.code(), folder, identity)
+    (folder / NEXT_KEY).write_bytes(UNKNOWN_KEY)
+    with pytest.raises(EnrolError, match="the link key cannot be made"):
+        renew(folder, identity)
+    (folder / NEXT_KEY).unlink()
+    (folder / LINK).write_bytes(UNKNOWN_KEY)
+    enrol(cloud.code(), folder, identity)
+    assert expires_at(folder) is not None
+
+
 def test_renewal_that_is_not_the_pinned_clouds_changes_nothing(cloud: Cloud, folder: Path) -> None:
     enrol(cloud.code(), folder, _who(folder))
     before = (folder / LINK).read_bytes()

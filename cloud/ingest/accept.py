@@ -85,6 +85,14 @@ def examine(topic: str, envelope: bytes, *, keys: Sequence[GatewayKey], received
     return ended or Candidate(pack, envelope_hash(envelope), message.kid)
 
 
+def key_named_by(envelope: bytes) -> bytes | None:
+    """The id of the key that a letter says it is signed by, None where there is no letter."""
+    try:
+        return open_envelope(envelope).kid
+    except WireError:
+        return None
+
+
 def judge(candidate: Candidate, stored_hash: bytes | None) -> Accepted | Duplicate | Conflict:
     """Compare with the hash stored under the same identity, None when there is none."""
     if stored_hash is None:

@@ -84,10 +84,19 @@ def entry(conn: Connection, entry_id: int) -> Entry | None:
     return None if row is None else Entry(**row)
 
 
-def waiting_for_key(conn: Connection, topic: str, limit: int) -> list[Entry]:
-    """What came on a topic signed by a key nobody knew, oldest first."""
-    query = select(quarantine).where(quarantine.c.topic == topic, quarantine.c.reason == "unknown_key")
-    return [Entry(**row) for row in conn.execute(query.order_by(quarantine.c.id).limit(limit)).mappings()]
+def waiting_for_key(conn: Connection, topic: str, limit: int, max_bytes: int) -> list[Entry]:
+    """What came on a topic signed by a key nobody knew, oldest first: so many rows and bytes at most."""
+    query = select(quarantine.c.id, func.length(quarantine.c.raw)).where(
+        quarantine.c.topic == topic, quarantine.c.reason == "unknown_key"
+    )
+    ids: list[int] = []
+    for row_id, size_bytes in conn.execute(query.order_by(quarantine.c.id).limit(limit)):
+        max_bytes -= size_bytes
+        if max_bytes < 0:
+            break
+        ids.append(row_id)
+    found = (entry(conn, row_id) for row_id in ids)
+    return [one for one in found if one is not None]
 
 
 def release(conn: Connection, entry_ids: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
 Invariants: what `record` returned for is on the disk; a pack is stored once, whatever came how often; the first
 envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind; who follows a
-stream by seq is sent back to a pack that came after its seq was settled; what is derived from packs does not depend on
+stream by seq is sent back to a pack that came after its seq was settled; what lay in the quarantine leaves it only for the record,
+and in the same transaction; what is derived from packs does not depend on
 the order or the groups in which they came.
 """
 
@@ -29,6 +30,7 @@ from cloud.ingest.accept import (
     Verdict,
     examine,
     judge,
+    key_named_by,
 )
 from cloud.ingest.quarantine import Refused
 from cloud.ingest.settled import Range, Stream
@@ -37,10 +39,13 @@ from cloud.registry.keys import SignedPack, keys_of, keys_of_many, mark_simulate
 from cloud.telemetry import declared
 from cloud.telemetry import record as telemetry
 from cloud.telemetry.boots import Stored
+from wire.envelope import ENVELOPE_MAX_BYTES
 from wire.topics import TopicError, gateway_of, up_pack
 
 CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
-REPLAY_MAX = 1_000  # packs that came before their key, judged again at once
+#: Packs that came before their key and are judged again because of one key: in all, and in one transaction.
+REPLAY_MAX, REPLAY_MAX_BYTES = 1_000, 64 * ENVELOPE_MAX_BYTES
+REPLAY_GROUP = 100
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -68,47 +73,71 @@ class Unstorable(Rejected):
 def record(engine: Engine, arrivals: Sequence[Arrival]) -> Outcome:
     """Judge and store a group; returns after the commit.
 
-    Raises DatabaseUnavailable (nothing stored, try the same group again) or Unstorable (nothing stored, one of the
-    group is at fault).
+    A key that becomes known lets in what came before it, and that may hold the next key: so there is a list of what
+    is still to do, however long a row of keys is. Raises DatabaseUnavailable (try the same group again, what of it
+    was stored already is a duplicate then) or Unstorable (one of the group is at fault).
     """
-    examined = _examine(engine, arrivals)
-    changing = [isinstance(one, Candidate) and one.pack.key_change is not None for one in examined]
-    if any(changing) and len(arrivals) > 1:  # whom to believe must be settled before the next one is judged
-        alone = [record(engine, [one]) for one, changes in zip(arrivals, changing, strict=True) if changes]
-        others = [one for one, changes in zip(arrivals, changing, strict=True) if not changes]
-        return _sum(*alone, record(engine, others)) if others else _sum(*alone)
+    outcomes, work = [], [[_Item(one) for one in arrivals]]
+    while work:
+        group = work.pop()
+        examined = _examine(engine, [one.arrival for one in group])
+        changing = [isinstance(one, Candidate) and one.pack.key_change is not None for one in examined]
+        if any(changing) and len(group) > 1:  # whom to believe must be settled before the next one is judged
+            others = [one for one, changes in zip(group, changing, strict=True) if not changes]
+            work += [others] if others else []
+            work += [[one] for one, changes in zip(group, changing, strict=True) if changes][::-1]
+            continue
+        try:
+            outcome, with_new_key = _record(engine, group, examined)
+        except Unstorable:
+            if any(one.entry is None for one in group):
+                raise
+            work += [[one] for one in group] if len(group) > 1 else []  # the one at fault stays where it is
+            continue
+        outcomes.append(outcome)
+        for gateway in sorted(with_new_key):
+            work += _waiting(engine, gateway)
+    return _sum(*outcomes)
+
+
+class _Item(msgspec.Struct, frozen=True):
+    """What is to be judged. entry: its row in the quarantine, if it lies there and is judged again."""
+
+    arrival: Arrival
+    entry: int | None = None
+
+
+def _record(
+    engine: Engine, group: Sequence[_Item], examined: Sequence[Candidate | Quarantined]
+) -> tuple[Outcome, set[str]]:
+    """Store a group in one transaction; the gateways of which a new key is known now. Raises Unstorable."""
     try:
         with writing(engine) as conn:
             verdicts = _judge(conn, examined)
-            _store(conn, list(zip(arrivals, verdicts, strict=True)))
+            with_new_key = _store(conn, list(zip(group, verdicts, strict=True)))
     except (DBAPIError, OverflowError, UnicodeEncodeError) as error:
-        raise Unstorable(f"a group of {len(arrivals)} messages: {error}") from error
-    outcome = _outcome(verdicts)
-    if any(changing):
-        outcome = _sum(outcome, _replay(engine, {one.pack.gateway for one in examined if isinstance(one, Candidate)}))
-    return outcome
+        raise Unstorable(f"a group of {len(group)} messages: {error}") from error
+    news = [
+        verdict
+        for one, verdict in zip(group, verdicts, strict=True)
+        if one.entry is None or not isinstance(verdict, Quarantined)
+    ]
+    return _outcome(news), with_new_key
 
 
-def _replay(engine: Engine, gateways: Iterable[str]) -> Outcome:
-    """Judge again what came before the key that signed it was known; what is accepted now leaves the quarantine.
+def _waiting(engine: Engine, gateway: str) -> list[list[_Item]]:
+    """What came before the key that signed it was known, in groups; what is refused again stays in the quarantine.
 
     What this misses the gateways send again by themselves.
     """
-    outcome = _sum()
-    for gateway in sorted(gateways):
-        with reading(engine) as conn:
-            kept = quarantine.waiting_for_key(conn, up_pack(gateway), REPLAY_MAX)
-            keys = {gateway: keys_of(conn, gateway)}
-        again = [
-            (one, Arrival(one.topic, one.raw, one.received_ms))
-            for one in kept
-            if isinstance(examine(one.topic, one.raw, keys=keys[gateway], received_ms=one.received_ms), Candidate)
-        ]
-        if again:
-            outcome = _sum(outcome, record(engine, [arrival for _, arrival in again]))
-            with writing(engine) as conn:
-                quarantine.release(conn, [one.id for one, _ in again])
-    return outcome
+    with reading(engine) as conn:
+        kept = quarantine.waiting_for_key(conn, up_pack(gateway), REPLAY_MAX, REPLAY_MAX_BYTES)
+        keys = keys_of(conn, gateway)
+    kids = {one.kid for one in keys}
+    items = [
+        _Item(Arrival(one.topic, one.raw, one.received_ms), one.id) for one in kept if key_named_by(one.raw) in kids
+    ]
+    return [items[at : at + REPLAY_GROUP] for at in range(0, len(items), REPLAY_GROUP)]
 
 
 def refuse(engine: Engine, arrival: Arrival, why: str) -> Outcome:
@@ -158,22 +187,33 @@ def _stored_hashes(conn: Connection, identities: Iterable[Identity]) -> dict[Ide
     return found
 
 
-def _store(conn: Connection, judged: Sequence[tuple[Arrival, Verdict]]) -> None:
-    accepted = [(arrival, verdict.candidate) for arrival, verdict in judged if isinstance(verdict, Accepted)]
-    if accepted:
-        _store_packs(conn, accepted)
-    refused = [
-        _refused(arrival, verdict.reason, verdict.detail)
-        for arrival, verdict in judged
-        if isinstance(verdict, Quarantined)
-    ]
-    for arrival, verdict in judged:
-        if isinstance(verdict, Conflict) and not _store_conflict(conn, arrival, verdict.candidate):
-            refused.append(_refused(arrival, "conflict", f"more than {CONFLICTS_MAX} envelopes of one identity"))
+def _store(conn: Connection, judged: Sequence[tuple[_Item, Verdict]]) -> set[str]:
+    """Store what was judged; the gateways of which a new key is known now."""
+    accepted = [(one.arrival, verdict.candidate) for one, verdict in judged if isinstance(verdict, Accepted)]
+    with_new_key = _store_packs(conn, accepted) if accepted else set()
+    refused: list[Refused] = []
+    released: list[int] = []
+    for one, verdict in judged:
+        refusal = _refusal(conn, one.arrival, verdict)
+        if refusal is None and one.entry is not None:
+            released.append(one.entry)
+        elif refusal is not None and one.entry is None:
+            refused.append(refusal)
+    quarantine.release(conn, released)
     quarantine.keep(conn, refused)
+    return with_new_key
 
 
-def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]) -> None:
+def _refusal(conn: Connection, arrival: Arrival, verdict: Verdict) -> Refused | None:
+    """What goes into the quarantine, None for what found its place in the record."""
+    if isinstance(verdict, Quarantined):
+        return _refused(arrival, verdict.reason, verdict.detail)
+    if isinstance(verdict, Conflict) and not _store_conflict(conn, arrival, verdict.candidate):
+        return _refused(arrival, "conflict", f"more than {CONFLICTS_MAX} envelopes of one identity")
+    return None
+
+
+def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]) -> set[str]:
     leaves = [log.Leaf("pack", one.hash, _ref(one)) for _, one in accepted]
     first_leaf = log.append_many(conn, leaves)
     first_id = int(conn.scalar(select(func.coalesce(func.max(tables.pack.c.id), 0))) or 0) + 1
@@ -195,15 +235,17 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
         for at, (arrival, one) in enumerate(accepted)
     ]
     conn.execute(insert(tables.pack), rows)
-    note_packs(conn, [_signed(one) for _, one in accepted], max(arrival.received_ms for arrival, _ in accepted))
     stored = [Stored(first_id + at, one.pack, of.received_ms) for at, (of, one) in enumerate(accepted)]
     declared.record(conn, [(one.id, one.pack) for one in stored])
+    received_ms = max(arrival.received_ms for arrival, _ in accepted)
+    with_new_key = note_packs(conn, [_signed(one) for _, one in accepted], received_ms)
     telemetry.record(conn, stored)
     finding.keep(conn, chain.check(conn, [one.pack for one in stored]), accepted[0][0].received_ms)
     _settle(conn, [one for _, one in accepted])
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:
         mark_simulated(conn, simulated)
+    return with_new_key
 
 
 def _signed(one: Candidate) -> SignedPack:

@@ -159,13 +159,15 @@ class SignedPack(msgspec.Struct, frozen=True):
     change: KeyChange | None
 
 
-def note_packs(conn: Connection, packs: Iterable[SignedPack], now_ms: int) -> None:
-    """Take in what packs say about keys, in the transaction that records them."""
+def note_packs(conn: Connection, packs: Iterable[SignedPack], now_ms: int) -> set[str]:
+    """Take in what packs say about keys, in the transaction that records them; whose new key is known by it."""
+    with_new_key: set[str] = set()
     for one in packs:
-        if one.change is not None:
-            _change(conn, one, one.change, now_ms)
+        if one.change is not None and _change(conn, one, one.change, now_ms):
+            with_new_key.add(one.gateway)
         if one.predecessor is not None:
             _note_older(conn, one, one.predecessor)
+    return with_new_key
 
 
 def end_key(conn: Connection, gateway: str, kid: bytes, end: KeyEnd, now_ms: int) -> bool:
@@ -231,16 +233,19 @@ def streams_of(conn: Connection, gateway: str) -> set[bytes]:
     return set(conn.scalars(select(table.c.stream).where(table.c.gateway == gateway).distinct()))
 
 
-def _change(conn: Connection, pack: SignedPack, change: KeyChange, now_ms: int) -> None:
+def _change(conn: Connection, pack: SignedPack, change: KeyChange, now_ms: int) -> bool:
+    """Whether the registry has a key more now."""
     successor = cose.key_id(Ed25519PublicKey.from_public_bytes(change.public_key))
     older = frozenset(streams_of(conn, pack.gateway) - {pack.stream})
     end = KeyEnd("changed", pack.stream, change.first_seq, older, successor)
     if not end_key(conn, pack.gateway, pack.kid, end, now_ms):
         _log.warning("a second end of a key is not believed: gateway=%s kid=%s", pack.gateway, pack.kid.hex())
-        return
-    if all(key.public_key != change.public_key for key in keys_of(conn, pack.gateway)):
+        return False
+    is_new = all(key.public_key != change.public_key for key in keys_of(conn, pack.gateway))
+    if is_new:
         _insert_key(conn, pack.gateway, change.public_key, now_ms)
     _log.info("key changed: gateway=%s old=%s new=%s", pack.gateway, pack.kid.hex(), successor.hex())
+    return is_new
 
 
 def _note_older(conn: Connection, pack: SignedPack, predecessor: bytes) -> None:

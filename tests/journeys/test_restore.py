@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, select
 
 from cloud.clock import system_now_ms
 from cloud.config import IngestConfig
 from cloud.db import tables
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
-from cloud.ingest import command, finding
+from cloud.ingest import command, finding, quarantine
 from cloud.ingest.chain import linked_through
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import load_or_create
-from cloud.registry.keys import PublicHalf, add_gateway
+from cloud.registry.keys import PublicHalf, add_gateway, keys_of
 from cloud.telemetry import declared
 from cloud.telemetry.query import readings
 from edge.buffer.base import SealOptions
@@ -178,6 +179,30 @@ async def test_restored_cloud_gets_everything_back_once(cloud: Cloud, broker: An
         (asked,) = command.newest(conn, 10)
         assert asked.ranges == [(LATE + 1, DARK)]
         assert conn.scalars(select(tables.conflict.c.id)).all() == []
+
+
+async def test_two_key_changes_since_the_backup_come_back(cloud: Cloud, broker: Any, tmp_path: Path) -> None:
+    """What the third key signed comes before anybody here knows the second one."""
+    async with running_gateway(tmp_path, cloud, broker.port) as gateway:
+        with cloud.running():
+            await gateway.produce(EARLY)
+            await gateway.released()
+            cloud.back_up(tmp_path / "backup.db")
+            for number, first in enumerate((LATE, DARK), 2):
+                key = Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+                await gateway.buffer.change_key(identity(key=key), stamp(first))
+                await gateway.produce(first)
+                await gateway.released()
+            assert len(cloud.stored()) == 3 * PACKS
+        await gateway.produce(3 * PACKS)
+        cloud.restore(tmp_path / "backup.db")
+        with cloud.running():
+            await until(lambda: len(cloud.stored()) == 4 * PACKS)
+            await gateway.released()
+    assert cloud.stored() == Counter(range(4 * PACKS)), "0 lost, 0 doubled"
+    with cloud.opened() as engine, reading(engine) as conn:
+        assert len(keys_of(conn, "gw-1")) == 3
+        assert quarantine.total(conn) == 0
 
 
 async def test_what_no_archive_has_any_more_is_declared_and_shown(cloud: Cloud, broker: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -12,6 +13,7 @@ from sqlalchemy import Engine, func, select
 from cloud.db import tables
 from cloud.db.engine import reading, writing
 from cloud.enrol import revocation
+from cloud.ingest import quarantine
 from cloud.ingest.record import Arrival, Outcome, record
 from cloud.ledger import log
 from cloud.registry import keys
@@ -184,6 +186,57 @@ def test_change_is_taken_once_though_it_comes_twice(come: Come, engine: Engine):
     assert come(change).duplicates == 1
     with reading(engine) as conn:
         assert len(keys.keys_of(conn, OLD.name)) == 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_changes_in_the_wrong_order(come: Come, engine: Engine, refusals, together: bool):
+    envelopes = [THIRD.seal(_pack(6)), NEW.seal(_pack(5, change=THIRD)), OLD.seal(_pack(3, change=NEW))]
+    outcomes = [come(*envelopes)] if together else [come(one) for one in envelopes]
+    assert outcomes[-1].accepted == 3
+    assert (_stored(engine), refusals()) == ([3, 5, 6], [])
+    assert come(*envelopes).duplicates == 3
+
+
+def test_a_long_row_of_changes_in_the_wrong_order(come: Come, engine: Engine, refusals):
+    row = [OLD, *(Gateway(OLD.name, seed=seed) for seed in range(100, 130))]
+    changes = [before.seal(_pack(at, change=after)) for at, (before, after) in enumerate(itertools.pairwise(row), 1)]
+    assert come(*changes[:0:-1]).quarantined == len(changes) - 1
+    assert come(changes[0]).accepted == len(changes)
+    assert (len(_stored(engine)), refusals()) == (len(changes), [])
+
+
+def test_what_is_refused_when_judged_again_stays_in_quarantine(come: Come, engine: Engine, refusals):
+    """The next key's own end comes with what lay there, and cuts off what lay beside it."""
+    come(NEW.seal(_pack(9)), NEW.seal(_pack(5, change=THIRD)))
+    outcome = come(OLD.seal(_pack(3, change=NEW)))
+    assert (outcome.accepted, outcome.quarantined) == (2, 0)
+    assert (_stored(engine), refusals()) == ([3, 5], ["unknown_key"])
+    with reading(engine) as conn:
+        assert list(conn.scalars(select(tables.quarantine.c.times))) == [1]
+
+
+def test_only_a_new_key_has_the_quarantine_judged_again(come: Come, monkeypatch: pytest.MonkeyPatch):
+    come(THIRD.seal(_pack(9)))
+    change = OLD.seal(_pack(3, change=NEW))
+    looks: list[str] = []
+    look = quarantine.waiting_for_key
+    monkeypatch.setattr(
+        quarantine, "waiting_for_key", lambda conn, topic, *most: looks.append(topic) or look(conn, topic, *most)
+    )
+    come(change)
+    assert looks == [OLD.topic]
+    come(change)
+    come(change, change)
+    come(OLD.seal(_pack(3, change=THIRD)), OLD.seal(_pack(2, change=THIRD)))  # a conflict, and a second end
+    assert looks == [OLD.topic]
+
+
+def test_what_is_judged_again_is_bounded_by_rows_and_bytes(come: Come, engine: Engine):
+    come(*(NEW.seal(_pack(seq)) for seq in range(11, 21)))
+    size = len(NEW.seal(_pack(11)))
+    with reading(engine) as conn:
+        for rows, size_bytes, found in ((4, 10**9, 4), (100, 3 * size, 3), (100, size - 1, 0), (100, 10**9, 10)):
+            assert len(quarantine.waiting_for_key(conn, OLD.topic, rows, size_bytes)) == found
 
 
 # --- revocation -------------------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 Invariants: what `record` returned for is on the disk; a pack is stored once, whatever came how often; the first
 envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind; who follows a
-stream by seq is sent back to a pack that came after its seq was settled; what lay in the quarantine leaves it only for the record,
-and in the same transaction; what is derived from packs does not depend on
-the order or the groups in which they came.
+stream by seq is sent back to a pack that came after its seq was settled; what lay in the quarantine
+leaves it only for the record, in the same transaction; what is derived from packs does not depend on the order or the
+groups in which they came.
 """
 
 from __future__ import annotations

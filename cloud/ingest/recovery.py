@@ -50,17 +50,16 @@ _log = logging.getLogger(__name__)
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What one look at a gateway found. doubts: findings that may be new; answered: commands that are done with."""
+    """What one look at a gateway found.
+
+    due: what of the lacking may be asked for now; answered: commands that are done with; doubts: new findings.
+    """
 
     gateway: str
     lacking: Lacking
+    due: Lacking
     answered: list[Asked]
     doubts: list[Finding]
-
-    @property
-    def anything(self) -> bool:
-        """Whether there is something to write down or to ask for."""
-        return bool(self.lacking or self.answered or self.doubts)
 
 
 class Recovery:
@@ -72,18 +71,22 @@ class Recovery:
         self._now = now
         self._next_look_s: dict[str, float] = {}
         self._waiting: set[str] = set()
-        self._live: set[str] = set()
+        self._repeated: set[str] = set()
 
     def heard(self, heard: Iterable[Heard]) -> None:
         """Gateways said how they are: they are looked at, once in a while.
 
-        What the broker repeats was said before, perhaps long ago: the next live word is looked at without a pause.
+        What the broker repeats was said before, perhaps long ago: the first live word after it is looked at without
+        a pause, and only that one.
         """
         for one in heard:
             name = one.topic.split("/")[-3]
             self._waiting.add(name)
-            if not one.retained:
-                self._live.add(name)
+            if one.retained:
+                self._repeated.add(name)
+            elif name in self._repeated:
+                self._repeated.remove(name)
+                self._next_look_s.pop(name, None)
 
     def ask(self, publish: Publish, now_s: float | None = None) -> int:
         """Look at whoever is due and ask for what is missing; how many commands went out.
@@ -96,34 +99,37 @@ class Recovery:
             return 0
         with reading(self._engine) as conn:
             statuses = _statuses(conn, due)
-            needs = [look(conn, status) for status in statuses]
+            needs = [look(conn, status, now_ms=self._now()) for status in statuses]
+            asked = command.asked_since(conn, self._now() - AGAIN_MIN_MS) - sum(bool(one.answered) for one in needs)
         sent, missing = 0, set()
         for need in needs:
-            if need.anything:
+            if need.answered or need.doubts or (need.due and asked < ASKED_AT_ONCE):
                 with writing(self._engine) as conn:
                     letters = act(conn, self._key, need, now_ms=self._now())
                 sent += sum(publish(down_command(need.gateway), letter) for letter in letters)
             if need.lacking:
                 missing.add(need.gateway)
         for one in statuses:  # of the registry only: strangers' names must not pile up here
-            if one.online and one.gateway in self._live:  # who was away is looked at as soon as it is back
-                self._next_look_s[one.gateway] = now_s + (LOOK_MISSING_S if one.gateway in missing else LOOK_S)
+            self._next_look_s[one.gateway] = now_s + (LOOK_MISSING_S if one.gateway in missing else LOOK_S)
         self._waiting -= set(due) - missing
-        self._live -= set(due)
+        self._repeated -= set(due) - {one.gateway for one in statuses}
         return sent
 
 
-def look(conn: Connection, status: Status) -> Need:
+def look(conn: Connection, status: Status, *, now_ms: int) -> Need:
     """Hold what a gateway says against what is stored."""
     name = status.gateway
     lacking = _lacking(conn, status) if status.online else []
-    done = [one for one in command.unanswered(conn, name, UNANSWERED_MAX) if _has_come(conn, one)]
+    pending = command.unanswered(conn, name, UNANSWERED_MAX)
+    done = [one for one in pending if _has_come(conn, one)]
+    waiting = [one for one in pending if one not in done]
+    due = [(stream, ranges) for stream, ranges in lacking if _may_ask(waiting, stream, now_ms)]
     doubts = _doubts(conn, status)
     if lacking:
         (stream, ranges), *_ = lacking
         detail = f"has let go of packs that are not stored here, from {ranges[0][0]} of stream {stream.hex()} on"
         doubts.append(Finding(CLOUD_BEHIND, name, b"", 0, detail))
-    return Need(name, lacking, done, [one for one in doubts if not finding.is_known(conn, one)])
+    return Need(name, lacking, due, done, [one for one in doubts if not finding.is_known(conn, one)])
 
 
 def act(conn: Connection, key: CloudKey, need: Need, *, now_ms: int) -> list[bytes]:
@@ -137,7 +143,7 @@ def act(conn: Connection, key: CloudKey, need: Need, *, now_ms: int) -> list[byt
     if command.asked_since(conn, now_ms - AGAIN_MIN_MS) >= ASKED_AT_ONCE:
         return []
     letters: list[bytes] = []
-    for stream, ranges in need.lacking:
+    for stream, ranges in need.due:
         if _may_ask(command.unanswered(conn, need.gateway, UNANSWERED_MAX), stream, now_ms):
             letters.append(command.send_again(conn, key, need.gateway, stream, ranges, now_ms=now_ms))
             _log.warning(
@@ -195,7 +201,8 @@ def _heads_before(conn: Connection, gateway: str) -> list[tuple[bytes, int]]:
 
 
 def _has_come(conn: Connection, asked: Asked) -> bool:
-    return all(settled.is_settled(conn, asked.gateway, asked.stream, one) for one in asked.ranges)
+    """Whether nothing of it is missing. What lies between the ranges was there when they were asked for."""
+    return settled.is_settled(conn, asked.gateway, asked.stream, (asked.ranges[0][0], asked.ranges[-1][1]))
 
 
 def _doubts(conn: Connection, status: Status) -> list[Finding]:

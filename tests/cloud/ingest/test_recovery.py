@@ -44,10 +44,10 @@ class Field:
         self.recovery = Recovery(self.engine, self.key, lambda: self.now_ms)
         self.now_s = 0.0
 
-    def say(self, gateway: Gateway, **told: object) -> None:
+    def say(self, gateway: Gateway, *, retained: bool = False, **told: object) -> None:
         """A status arrives."""
         status = Status(gateway.name, **({"online": True, "stream": gateway.stream.hex()} | told))  # type: ignore[arg-type]
-        heard = Heard(up_status(gateway.name), encode(status), self.now_ms, retained=False)
+        heard = Heard(up_status(gateway.name), encode(status), self.now_ms, retained=retained)
         with writing(self.engine) as conn:
             assert gateway_state.record(conn, [heard]) == 0
         self.recovery.heard([heard])
@@ -284,3 +284,48 @@ def test_peace_costs_no_command(engine: Engine, gateway: Gateway, field: Field):
         assert field.look(AGAIN_MAX_MS) == []
     with reading(engine) as conn:
         assert conn.scalar(select(func.count()).select_from(tables.command)) == 0
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The transactions that recovery opens, in order: reading or writing."""
+    found: list[str] = []
+    for name in ("reading", "writing"):
+        original = getattr(recovery, name)
+        monkeypatch.setattr(recovery, name, lambda engine, o=original, n=name: found.append(n) or o(engine))
+    return found
+
+
+@pytest.mark.parametrize("retained", [False, True])
+def test_gateway_that_lacks_packs_is_looked_at_once_in_a_while(
+    gateway: Gateway, field: Field, opened: list[str], retained: bool
+):
+    field.say(gateway, head_seq=5, released_through=5, retained=retained)
+    for at in range(600):  # ingest turns in a minute
+        field.recovery.ask(field._publish, at / 10)
+    assert opened.count("reading") == 60 / recovery.LOOK_MISSING_S
+    assert opened.count("writing") == 1, "the command; after that nothing was due"
+
+
+def test_peace_is_looked_at_more_rarely_however_often_it_is_told(gateway: Gateway, field: Field, opened: list[str]):
+    for at in range(600):
+        field.say(gateway, head_seq=0)
+        field.recovery.ask(field._publish, at / 10)
+    assert opened == ["reading"] * round(60 / recovery.LOOK_S)
+
+
+def test_first_live_word_after_a_repeated_one_is_looked_at_at_once(gateway: Gateway, field: Field):
+    field.say(gateway, head_seq=0, retained=True)
+    field.recovery.ask(field._publish, 0.0)
+    field.say(gateway, head_seq=5, released_through=5)
+    assert field.recovery.ask(field._publish, 0.1) == 1
+
+
+def test_streams_that_wait_for_their_answer_open_nothing_for_writing(
+    engine: Engine, gateway: Gateway, field: Field, opened: list[str]
+):
+    field.say(gateway, head_seq=5, released_through=5)
+    assert field.look() == [SendAgain(gateway.stream, [(1, 5)])]
+    opened.clear()
+    assert field.look(1000) == []
+    assert opened == ["reading"]

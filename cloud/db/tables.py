@@ -328,13 +328,15 @@ key_end = Table(
     CheckConstraint("cause IN ('changed', 'revoked')", name="known_cause"),
 )
 
-#: The streams from before a key's end, in which it stays good.
+#: The streams from before a key's end, in which it stays good up to last_seq. linked: the end's stream went on from it.
 key_older_stream = Table(
     "key_older_stream",
     metadata,
     Column("gateway", Text, primary_key=True),
     Column("kid", LargeBinary, primary_key=True),
     Column("stream", LargeBinary, primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("linked", Boolean, nullable=False),
 )
 
 #: Record. Who took back a key or a link certificate, when and why. subject: the key's id, or the serial in hex.

@@ -123,9 +123,9 @@ def _refuse_after_end(pack: Pack, signers: Sequence[GatewayKey]) -> Quarantined 
     ends = [key.end for key in signers if key.end is not None]
     if len(ends) < len(signers):
         return None
-    reaches = [(pack.stream, pack.seq), *((one.stream, one.last_seq or INT64_MAX) for one in pack.losses)]
+    lost = [(one.stream, one.last_seq or INT64_MAX) for one in pack.losses]
     for end in ends:
-        if any(end.forbids(stream, seq) for stream, seq in reaches):
+        if end.forbids(pack.stream, pack.seq) or any(end.forbids_loss(stream, seq) for stream, seq in lost):
             reason = "superseded_key" if end.cause == "changed" else "revoked_key"
             what = f"seq {pack.seq} of stream {pack.stream.hex()}"
             return Quarantined(reason, f"{what}: its key ended at seq {end.first_seq} of stream {end.stream.hex()}")

@@ -1,8 +1,13 @@
 """Which gateways there are, and the public keys whose signature makes a pack theirs.
 
 Invariants: a key that ended signs nothing from its end on, in its stream and in any stream begun later; below it, and
-in the streams from before, it stays good, whenever a pack comes in; of two ends of one key the first one counts;
-every key and every revocation is a leaf of the ledger.
+in the streams from before, it stays good, whenever a pack comes in, but in none of them without an upper bound; of two
+ends of one key the first one counts, and a revocation only ever takes more away; every key and every revocation is a
+leaf of the ledger.
+
+The streams from before are those the end's stream went on from, as their successors name them, up to the last seq
+named there; and any other that was known when the key ended, up to the highest seq stored then. Whoever stole the key
+may have begun one: it ends there. After a revocation all count as such others.
 """
 
 from __future__ import annotations
@@ -10,12 +15,12 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from cloud.db import tables
 from cloud.errors import Rejected
@@ -27,6 +32,7 @@ from wire.topics import is_gateway_name
 _log = logging.getLogger(__name__)
 
 KEY_BYTES = 32  # a raw Ed25519 public key, RFC 8032 §5.1.5
+LINKED_MAX = 1_000  # streams before a key's end: a card is restored now and then, not a thousand times
 FILE_MAX_BYTES = 4096  # a public half is about 130 bytes
 
 
@@ -43,20 +49,29 @@ class PublicHalf(msgspec.Struct, frozen=True):
 
 
 class KeyEnd(msgspec.Struct, frozen=True):
-    """Where a key ends: at `first_seq` of `stream`. older: the streams from before, in which it stays good.
+    """Where a key ends: at `first_seq` of `stream`. older: the streams from before, and the last seq it signs there.
 
-    cause: changed (it named its successor itself) or revoked.
+    cause: changed (it named its successor itself) or revoked. linked: those of the older that the stream went on from.
     """
 
     cause: str
     stream: bytes
     first_seq: int
-    older: frozenset[bytes] = frozenset()
+    older: Mapping[bytes, int] = {}
     successor: bytes | None = None
+    linked: frozenset[bytes] = frozenset()
+
+    def last_seq(self, stream: bytes) -> int:
+        """The highest number of a stream that the key signs; 0 for none."""
+        return self.first_seq - 1 if stream == self.stream else self.older.get(stream, 0)
 
     def forbids(self, stream: bytes, seq: int) -> bool:
         """Whether the key may no longer sign this number."""
-        return seq >= self.first_seq if stream == self.stream else stream not in self.older
+        return seq > self.last_seq(stream)
+
+    def forbids_loss(self, stream: bytes, last_seq: int) -> bool:
+        """Whether the key may no longer declare lost up to this number. A stream from before is over: all of it."""
+        return last_seq >= self.first_seq if stream == self.stream else stream not in self.older
 
 
 class GatewayKey(msgspec.Struct, frozen=True):
@@ -166,7 +181,7 @@ def note_packs(conn: Connection, packs: Iterable[SignedPack], now_ms: int) -> se
         if one.change is not None and _change(conn, one, one.change, now_ms):
             with_new_key.add(one.gateway)
         if one.predecessor is not None:
-            _note_older(conn, one, one.predecessor)
+            _note_older(conn, one)
     return with_new_key
 
 
@@ -177,8 +192,8 @@ def end_key(conn: Connection, gateway: str, kid: bytes, end: KeyEnd, now_ms: int
     row = {"gateway": gateway, "kid": kid, "cause": end.cause, "stream": end.stream, "first_seq": end.first_seq}
     row |= {"successor": end.successor, "ended_ms": now_ms}
     conn.execute(insert(tables.key_end).values(row))
-    for stream in end.older:
-        _insert_older(conn, gateway, kid, stream)
+    for stream, last_seq in end.older.items():
+        _put_older(conn, gateway, kid, stream, last_seq, linked=stream in end.linked)
     return True
 
 
@@ -187,8 +202,9 @@ def revoke_key(
 ) -> None:
     """Take a key back, in the caller's write transaction; the revocation becomes a leaf.
 
-    from_place: stream and the first seq the key may no longer sign, in it and in every stream not known yet; None:
-    nothing that comes in from now on, whatever its number. Raises RegistryError for a key the gateway never had.
+    from_place: stream and the first seq the key may no longer sign; in other streams it signs nothing above what is
+    stored now. None: nothing that comes in from now on, whatever its number. Raises RegistryError for a key the
+    gateway never had, and for one that ended at or before that place.
     """
     table = tables.gateway_key
     here = (table.c.gateway == gateway, table.c.kid == kid)
@@ -220,24 +236,43 @@ def note_revocation(conn: Connection, one: Revocation) -> None:
 
 
 def _replace_end(conn: Connection, gateway: str, kid: bytes, end: KeyEnd, now_ms: int) -> None:
-    """A revocation stands in the place of a change: somebody may have made that one with a stolen key."""
+    """A revocation stands in the place of a change: somebody may have made that one with a stolen key.
+
+    It widens nothing: what the key could not sign before it cannot sign now.
+    """
+    before = _ends(conn, {gateway}).get((gateway, kid))
+    if before is not None and before.forbids(end.stream, end.first_seq):
+        raise RegistryError(
+            f"gateway {gateway}: key {kid.hex()} ended at seq {before.first_seq} of stream {before.stream.hex()}, "
+            f"which is no later than seq {end.first_seq} of stream {end.stream.hex()}"
+        )
     for table in (tables.key_end, tables.key_older_stream):
         conn.execute(delete(table).where(table.c.gateway == gateway, table.c.kid == kid))
-    older = frozenset(streams_of(conn, gateway) - {end.stream})
-    end_key(conn, gateway, kid, msgspec.structs.replace(end, older=older), now_ms)
+    older = {
+        stream: seq if before is None else min(seq, before.last_seq(stream))
+        for stream, seq in stored_through(conn, gateway).items()
+        if stream != end.stream
+    }
+    end_key(conn, gateway, kid, msgspec.structs.replace(end, older={k: v for k, v in older.items() if v > 0}), now_ms)
 
 
-def streams_of(conn: Connection, gateway: str) -> set[bytes]:
-    """Every stream of a gateway that something is known of."""
-    table = tables.settled
-    return set(conn.scalars(select(table.c.stream).where(table.c.gateway == gateway).distinct()))
+def stored_through(conn: Connection, gateway: str) -> dict[bytes, int]:
+    """The streams of a gateway that packs are stored of, each with its highest seq."""
+    known, pack = tables.settled, tables.pack
+    streams = conn.scalars(select(known.c.stream).where(known.c.gateway == gateway).distinct()).all()
+    highest = {
+        stream: conn.scalar(select(func.max(pack.c.seq)).where(pack.c.gateway == gateway, pack.c.stream == stream))
+        for stream in streams
+    }
+    return {stream: int(seq) for stream, seq in highest.items() if seq is not None}
 
 
 def _change(conn: Connection, pack: SignedPack, change: KeyChange, now_ms: int) -> bool:
     """Whether the registry has a key more now."""
     successor = cose.key_id(Ed25519PublicKey.from_public_bytes(change.public_key))
-    older = frozenset(streams_of(conn, pack.gateway) - {pack.stream})
-    end = KeyEnd("changed", pack.stream, change.first_seq, older, successor)
+    linked = _heads_before(conn, pack.gateway, pack.stream)
+    older = {stream: seq for stream, seq in stored_through(conn, pack.gateway).items() if stream != pack.stream}
+    end = KeyEnd("changed", pack.stream, change.first_seq, older | linked, successor, frozenset(linked))
     if not end_key(conn, pack.gateway, pack.kid, end, now_ms):
         _log.warning("a second end of a key is not believed: gateway=%s kid=%s", pack.gateway, pack.kid.hex())
         return False
@@ -248,15 +283,37 @@ def _change(conn: Connection, pack: SignedPack, change: KeyChange, now_ms: int) 
     return is_new
 
 
-def _note_older(conn: Connection, pack: SignedPack, predecessor: bytes) -> None:
-    """A stream that this one goes on from is older than the key's end, if this one is."""
+def _note_older(conn: Connection, pack: SignedPack) -> None:
+    """A stream that this one goes on from is older than the key's end, if this one is, and so are those before it."""
     end = _ends(conn, {pack.gateway}).get((pack.gateway, pack.kid))
-    if end is not None and predecessor != end.stream and predecessor not in end.older:
-        _insert_older(conn, pack.gateway, pack.kid, predecessor)
+    if end is None or end.cause != "changed" or (pack.stream != end.stream and pack.stream not in end.linked):
+        return
+    for stream, last_seq in _heads_before(conn, pack.gateway, pack.stream).items():
+        if stream != end.stream and stream not in end.linked:
+            _put_older(conn, pack.gateway, pack.kid, stream, last_seq, linked=True)
 
 
-def _insert_older(conn: Connection, gateway: str, kid: bytes, stream: bytes) -> None:
-    conn.execute(insert(tables.key_older_stream).values(gateway=gateway, kid=kid, stream=stream))
+def _heads_before(conn: Connection, gateway: str, stream: bytes) -> dict[bytes, int]:
+    """The streams that one went on from, directly or not, each with the last seq named by its successor."""
+    table = tables.succession
+    found: dict[bytes, int] = {}
+    at = stream
+    while len(found) < LINKED_MAX:
+        query = select(table.c.prior_stream, table.c.last_seq).where(table.c.gateway == gateway, table.c.stream == at)
+        row = conn.execute(query.limit(1)).one_or_none()
+        if row is None or row.prior_stream in found or row.prior_stream == stream:
+            break
+        found[row.prior_stream] = row.last_seq
+        at = row.prior_stream
+    return found
+
+
+def _put_older(conn: Connection, gateway: str, kid: bytes, stream: bytes, last_seq: int, *, linked: bool) -> None:
+    table = tables.key_older_stream
+    this = (table.c.gateway == gateway, table.c.kid == kid, table.c.stream == stream)
+    conn.execute(delete(table).where(*this))
+    row = {"gateway": gateway, "kid": kid, "stream": stream, "last_seq": last_seq, "linked": linked}
+    conn.execute(insert(table).values(row))
 
 
 def _ends(conn: Connection, gateways: set[str]) -> dict[tuple[str, bytes], KeyEnd]:
@@ -264,12 +321,20 @@ def _ends(conn: Connection, gateways: set[str]) -> dict[tuple[str, bytes], KeyEn
     rows = conn.execute(select(ends).where(ends.c.gateway.in_(gateways))).all()
     if not rows:
         return {}
-    streams: dict[tuple[str, bytes], set[bytes]] = {}
+    bounds: dict[tuple[str, bytes], dict[bytes, int]] = {}
+    linked: dict[tuple[str, bytes], set[bytes]] = {}
     for row in conn.execute(select(older).where(older.c.gateway.in_(gateways))):
-        streams.setdefault((row.gateway, row.kid), set()).add(row.stream)
+        bounds.setdefault((row.gateway, row.kid), {})[row.stream] = row.last_seq
+        if row.linked:
+            linked.setdefault((row.gateway, row.kid), set()).add(row.stream)
     return {
         (row.gateway, row.kid): KeyEnd(
-            row.cause, row.stream, row.first_seq, frozenset(streams.get((row.gateway, row.kid), ())), row.successor
+            row.cause,
+            row.stream,
+            row.first_seq,
+            bounds.get((row.gateway, row.kid), {}),
+            row.successor,
+            frozenset(linked.get((row.gateway, row.kid), ())),
         )
         for row in rows
     }

@@ -138,12 +138,45 @@ def test_stream_from_before_may_become_known_after_the_change(come: Come, refusa
 
 
 def test_ended_key_declares_nothing_lost_that_is_not_its_own(come: Come, engine: Engine, refusals):
-    come(OLD.seal(_pack(1, stream=EARLIER)))
+    come(OLD.seal(_pack(2, stream=EARLIER)))
     come(OLD.seal(_pack(5, change=NEW)))
     for stream, last in ((OLD.stream, 6), (OLD.stream, None), (LATER, 1)):
-        come(OLD.seal(_pack(2, stream=EARLIER, losses=[Loss(stream, 1, last, None, "lost", "a lie")])))
+        come(OLD.seal(_pack(1, stream=EARLIER, losses=[Loss(stream, 1, last, None, "lost", "a lie")])))
     assert refusals() == ["superseded_key"] * 3
     assert come(OLD.seal(_pack(4, losses=[Loss(OLD.stream, 1, 3, None, "lost", "true")]))).accepted == 1
+
+
+def test_second_stream_of_a_thief_ends_with_the_key(come: Come, engine: Engine, refusals):
+    """It was begun before the change, so that it is known; nothing went on from it."""
+    come(OLD.seal(_pack(4, stream=LATER)), OLD.seal(_pack(1, stream=LATER)))
+    come(OLD.seal(_pack(5, change=NEW)))
+    assert come(OLD.seal(_pack(3, stream=LATER))).accepted == 1, "below it may be an honest one that comes late"
+    come(OLD.seal(_pack(5, stream=LATER)), OLD.seal(_pack(2**20, stream=LATER)))
+    assert refusals() == ["superseded_key"] * 2
+
+
+def test_second_stream_of_a_thief_makes_no_stream_older(come: Come, refusals):
+    come(OLD.seal(_pack(9, stream=LATER)))
+    come(OLD.seal(_pack(5, change=NEW)))
+    come(OLD.seal(_pack(1, stream=LATER, predecessor=StreamHead(EARLIER, 2**40, bytes(32)))))
+    come(OLD.seal(_pack(1, stream=EARLIER)))
+    assert refusals() == ["superseded_key"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_streams_before_are_the_old_keys_up_to_the_seq_their_successor_names(come: Come, refusals, before: bool):
+    first = hashlib.sha256(b"the very first").digest()[:16]
+    heads = [
+        OLD.seal(_pack(1, predecessor=StreamHead(EARLIER, 9, bytes(32)))),
+        OLD.seal(_pack(1, stream=EARLIER, predecessor=StreamHead(first, 7, bytes(32)))),
+    ]
+    change = OLD.seal(_pack(5, change=NEW))
+    for one in [*heads, change] if before else [change, *heads]:
+        assert come(one).accepted == 1
+    come(OLD.seal(_pack(9, stream=EARLIER)), OLD.seal(_pack(7, stream=first)))
+    assert refusals() == []
+    come(OLD.seal(_pack(10, stream=EARLIER)), OLD.seal(_pack(8, stream=first)))
+    assert refusals() == ["superseded_key"] * 2
 
 
 def test_first_end_of_a_key_counts(come: Come, engine: Engine):
@@ -242,9 +275,22 @@ def test_what_is_judged_again_is_bounded_by_rows_and_bytes(come: Come, engine: E
 # --- revocation -------------------------------------------------------------------------------------------------------
 
 
-def _revoke(engine: Engine, *, from_seq: int | None, kid: bytes | None = OLD.kid, now_ms: int = START_MS + 100) -> None:
+def _revoke(
+    engine: Engine, *, from_seq: int | None, kid: bytes | None = OLD.kid, stream: bytes | None = None
+) -> list[str]:
+    """The keys that were taken back, a moment after the start."""
     with writing(engine) as conn:
-        revocation.revoke(conn, OLD.name, kid=kid, link=False, from_seq=from_seq, reason="stolen", now_ms=now_ms)
+        done = revocation.revoke(
+            conn,
+            OLD.name,
+            kid=kid,
+            link=False,
+            from_seq=from_seq,
+            stream=stream,
+            reason="stolen",
+            now_ms=START_MS + 100,
+        )
+    return done.keys
 
 
 def test_revocation_as_of_now_refuses_what_comes_later_and_keeps_what_came(come: Come, engine: Engine, refusals):
@@ -269,6 +315,54 @@ def test_revocation_counts_over_a_change_made_with_the_stolen_key(come: Come, en
     _revoke(engine, from_seq=4)
     come(OLD.seal(_pack(4)))
     assert refusals() == ["revoked_key"]
+
+
+def test_revocation_bounds_every_other_stream(come: Come, engine: Engine, refusals):
+    """Also one that the stolen key says went before: whoever has the key can say so."""
+    come(OLD.seal(_pack(5)), OLD.seal(_pack(4, stream=EARLIER)))
+    _revoke(engine, from_seq=6, stream=OLD.stream)
+    assert come(OLD.seal(_pack(3, stream=EARLIER))).accepted == 1
+    come(OLD.seal(_pack(1, predecessor=StreamHead(EARLIER, 2**40, bytes(32)))))
+    come(OLD.seal(_pack(5, stream=EARLIER)))
+    assert refusals() == ["revoked_key"]
+
+
+def test_revocation_of_all_keys_leaves_those_that_ended_before(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(5, change=NEW)), NEW.seal(_pack(9)))
+    assert _revoke(engine, from_seq=8, kid=None) == [NEW.kid.hex()]
+    come(OLD.seal(_pack(6)), NEW.seal(_pack(8)))
+    assert refusals() == ["superseded_key", "revoked_key"]
+    assert come(OLD.seal(_pack(4)), NEW.seal(_pack(7))).accepted == 2
+
+
+def test_revocation_widens_no_end(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(4, stream=EARLIER)))
+    come(OLD.seal(_pack(5, change=NEW)))
+    come(NEW.seal(_pack(9, stream=EARLIER)), NEW.seal(_pack(6)))
+    with pytest.raises(RegistryError, match="no later than"):
+        _revoke(engine, from_seq=7, stream=OLD.stream)
+    assert OLD.kid.hex() in _revoke(engine, from_seq=3, stream=EARLIER, kid=None)
+    come(OLD.seal(_pack(3, stream=EARLIER)), OLD.seal(_pack(6)))
+    assert refusals() == ["revoked_key"] * 2
+    assert come(OLD.seal(_pack(2, stream=EARLIER)), OLD.seal(_pack(4))).accepted == 2
+
+
+def test_revocation_by_number_needs_one_newest_stream(come: Come, engine: Engine, refusals):
+    come(OLD.seal(_pack(1, predecessor=StreamHead(EARLIER, 9, bytes(32)))), OLD.seal(_pack(2)))
+    come(OLD.seal(_pack(8, stream=EARLIER)))  # received last, and older
+    _revoke(engine, from_seq=5)
+    assert come(OLD.seal(_pack(4))).accepted == 1
+    come(OLD.seal(_pack(5)))
+    assert refusals() == ["revoked_key"]
+
+
+def test_revocation_by_number_asks_which_stream(come: Come, engine: Engine):
+    come(OLD.seal(_pack(1)), OLD.seal(_pack(4, stream=LATER)))
+    with pytest.raises(RegistryError, match=rf"--stream: .*{LATER.hex()} \(through 4\)"):
+        _revoke(engine, from_seq=3)
+    with pytest.raises(RegistryError, match=f"nothing is stored of stream {EARLIER.hex()}"):
+        _revoke(engine, from_seq=3, stream=EARLIER)
+    assert _revoke(engine, from_seq=3, stream=LATER) == [OLD.kid.hex()]
 
 
 def test_revocation_is_on_record_with_its_reason_and_is_a_leaf(come: Come, engine: Engine):

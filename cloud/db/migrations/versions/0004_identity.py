@@ -30,6 +30,8 @@ def upgrade() -> None:
         sa.Column("gateway", sa.Text(), nullable=False),
         sa.Column("kid", sa.LargeBinary(), nullable=False),
         sa.Column("stream", sa.LargeBinary(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("linked", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("gateway", "kid", "stream", name=op.f("pk_key_older_stream")),
     )
     op.create_table(

@@ -105,6 +105,9 @@ def revoke(
     from_seq: Annotated[
         int | None, typer.Option(min=1, help="From this number of its newest stream on; without it: as of now.")
     ] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="The stream --from-seq counts in, if there is no single newest one.")
+    ] = None,
     config: ConfigOption = None,
     data_dir: DataOption = None,
 ) -> None:
@@ -113,7 +116,9 @@ def revoke(
         settings = settings_of(config, data_dir)
         if key is not None and link:
             raise CloudError("give --key or --link, or neither for both")
-        kid = None if key is None else _kid(key)
+        if stream is not None and from_seq is None:
+            raise CloudError("--stream says where --from-seq counts: give both")
+        kid = None if key is None else _hex("--key", key)
         now_ms = system_now_ms()
         issuer = authority.load_or_create(settings.data_dir, now_ms)
         with database(settings) as engine, writing(engine) as conn:
@@ -123,14 +128,24 @@ def revoke(
             else:
                 registered_ms = open_clock(settings)()
                 withdrawn = revocation.revoke(
-                    conn, name, kid=kid, link=key is None, from_seq=from_seq, reason=reason, now_ms=registered_ms
+                    conn,
+                    name,
+                    kid=kid,
+                    link=key is None,
+                    from_seq=from_seq,
+                    stream=None if stream is None else _hex("--stream", stream),
+                    reason=reason,
+                    now_ms=registered_ms,
                 )
+            listed = links.has_listed(conn, name, now_ms)
             revoked = links.revocation_list(conn, issuer, now_ms)
+        where = withdrawn.stream
+        place = "as of now" if where is None else f"from seq {from_seq} of stream {where.hex()} on"
         for one in withdrawn.keys:
-            typer.echo(f"key {one}: revoked {'as of now' if from_seq is None else f'from seq {from_seq} on'}")
+            typer.echo(f"key {one}: revoked {place}")
         for one in withdrawn.certificates:
             typer.echo(f"link certificate {one}: revoked")
-        if withdrawn.certificates:
+        if listed:  # each time: the last one may have failed after all was on record
             _tell_broker(settings, revoked, name)
         if not withdrawn.keys and not withdrawn.certificates:
             raise CloudError(f"gateway {name}: there is nothing to revoke; see `coldproof cloud gateway show {name}`")
@@ -151,13 +166,17 @@ def disconnect(name: str, config: ConfigOption = None, data_dir: DataOption = No
 def _tell_broker(settings: CloudConfig, revoked: bytes, name: str) -> None:
     """Put the list of revoked certificates where the broker reads it."""
     folder = settings.enrol.broker_dir
-    if folder is None:
-        path = settings.data_dir / broker.REVOKED
+    path = (folder or settings.data_dir) / broker.REVOKED
+    try:
         broker.write_for_broker(path, revoked)
+    except OSError as error:
+        raise CloudError(
+            f"{path}: cannot be written ({error}). The revocation is on record, but the list is NOT in force: the "
+            "broker still lets these certificates in. Mend the folder and give the same command again"
+        ) from error
+    if folder is None:
         typer.echo(f"copy {path} to the broker's folder (or name that folder in [enrol] broker_dir), and")
     else:
-        path = folder / broker.REVOKED
-        broker.write_for_broker(path, revoked)
         typer.echo(f"written: {path}")
     typer.echo(f"reload the broker, then end the present connection: coldproof cloud gateway disconnect {name}")
 
@@ -188,8 +207,8 @@ def _duration_ms(text: str) -> int:
     return int(found[1]) * {"m": 60_000, "h": 3_600_000, "d": DAY_MS}[found[2]]
 
 
-def _kid(text: str) -> bytes:
+def _hex(option: str, text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError as error:
-        raise CloudError(f"--key {text!r}: not the id of a key; `coldproof cloud gateway show` lists them") from error
+        raise CloudError(f"{option} {text!r}: not an id in hex; `coldproof cloud gateway show` lists them") from error

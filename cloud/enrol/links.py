@@ -57,6 +57,13 @@ def revoke(conn: Connection, serial: str, now_ms: int) -> None:
     conn.execute(update(table).where(table.c.serial == serial, table.c.revoked_ms.is_(None)).values(revoked_ms=now_ms))
 
 
+def has_listed(conn: Connection, gateway: str, now_ms: int) -> bool:
+    """Whether a certificate of a gateway is on the broker's list."""
+    table = link_certificate
+    listed = (table.c.gateway == gateway, table.c.revoked_ms.is_not(None), table.c.expires_ms > now_ms)
+    return conn.scalar(select(table.c.serial).where(*listed).limit(1)) is not None
+
+
 def revocation_list(conn: Connection, authority: Authority, now_ms: int) -> bytes:
     """The list for the broker, as PEM: what is revoked and would otherwise still be good."""
     table = link_certificate

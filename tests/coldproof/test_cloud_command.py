@@ -155,7 +155,8 @@ def test_invitation_is_one_word_for_one_gateway(tmp_path: Path):
         (["invite", "gw-1", "--valid", "0h"], "as in 24h"),
         (["show", "gw-1"], "not in the registry"),
         (["revoke", "gw-1", "--reason", "x"], "not in the registry"),
-        (["revoke", "gw-1", "--reason", "x", "--key", "xyz"], "not the id of a key"),
+        (["revoke", "gw-1", "--reason", "x", "--key", "xyz"], "not an id in hex"),
+        (["revoke", "gw-1", "--reason", "x", "--stream", "00"], "give both"),
         (["revoke", "gw-1", "--reason", "x", "--key", "00", "--link"], "give --key or --link"),
         (["revoke", "gw-1", "--reason", "x", "--link"], "there is nothing to revoke"),
     ],
@@ -193,6 +194,25 @@ def test_keys_and_certificates_are_shown_and_revoked(tmp_path: Path):
     shown = _run(tmp_path, "gateway", "show", "gw-kho-01").splitlines()
     assert all("revoked 20" in line for line in shown)
     assert "nothing to revoke" in _run(tmp_path, "gateway", "revoke", "gw-kho-01", "--reason", "again", status=1)
+
+
+def test_list_that_could_not_be_written_is_written_by_the_next_revoke(tmp_path: Path):
+    _run(tmp_path, "gateway", "add", str(_public_half(tmp_path)))
+    data, now_ms = tmp_path / "data", system_now_ms()
+    engine, issuer = open_engine(sqlite_url(data / "cloud.db")), authority.load_or_create(data, now_ms)
+    with writing(engine) as conn:
+        key = authority.new_key().public_key()
+        made = authority.issue_client(issuer, "gw-kho-01", key, now_ms=now_ms, lifetime=timedelta(days=9))
+        links.keep(conn, "gw-kho-01", made, now_ms)
+    engine.dispose()
+    in_the_way = data / "revoked.pem"
+    in_the_way.mkdir()
+    again = ("gateway", "revoke", "gw-kho-01", "--reason", "stolen")
+    assert "NOT in force" in _run(tmp_path, *again, status=1)
+    in_the_way.rmdir()
+    assert "nothing to revoke" in _run(tmp_path, *again, status=1)
+    (listed,) = x509.load_pem_x509_crl(in_the_way.read_bytes())
+    assert listed.serial_number == made.serial_number
 
 
 def test_broker_that_is_not_there_is_told(tmp_path: Path):

@@ -34,13 +34,14 @@ from cryptography.x509.oid import NameOID
 
 from edge.durable import replace_file
 from edge.keys import CloudPublicHalf, Identity, KeyFileError, load_cloud_key
-from edge.letterbox import post
+from edge.letterbox import CloudRefused, post
 from wire import enrolment as wire
 from wire.enrolment import Code, Link
 from wire.envelope import WireError
 
 NEXT_KEY, LINK, TRUST, CLOUD, PLACE = "link-key.pem", "link.pem", "ca.pem", "cloud-public.json", "enrolment.json"
 RENEW_BEFORE = datetime.timedelta(days=30)
+REVOKED_LINK = "revoked_link"  # a refusal of the cloud
 FILE_MAX_BYTES = 16 * 1024
 
 Post = Callable[..., bytes]
@@ -67,12 +68,13 @@ def enrol(code: Code, folder: Path, identity: Identity, *, send: Post = post) ->
     if code.gateway != identity.gateway:
         raise EnrolError(f"the code is for gateway {code.gateway}, this one is {identity.gateway}")
     _refuse_another_cloud(code, folder)
-    key = _present_key(folder) or _next_key(folder)
-    nonce = secrets.token_bytes(wire.NONCE_BYTES)
-    letter = wire.seal_enrolment(
-        code, key=identity.key, simulated=identity.simulated, csr=_csr(key, identity.gateway), nonce=nonce
-    )
-    answer = send(code.url, letter, not_before_s=code.issued_s)
+
+    def ask(key: ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
+        csr, nonce = _csr(key, identity.gateway), secrets.token_bytes(wire.NONCE_BYTES)
+        letter = wire.seal_enrolment(code, key=identity.key, simulated=identity.simulated, csr=csr, nonce=nonce)
+        return letter, send(code.url, letter, not_before_s=code.issued_s)
+
+    key, letter, answer = _with_a_good_key(folder, ask, _present_key(folder))
     link = _believed(answer, letter, identity.gateway, code.fingerprint, key)
     place = Place(code.url, link.broker_host, link.broker_port, max(code.issued_s, link.issued_at_ms // 1000))
     _write(folder, link, key, place)
@@ -88,12 +90,16 @@ def renew(folder: Path, identity: Identity, *, send: Post = post) -> datetime.da
     if place is None:
         raise EnrolError(f"{folder}: this gateway was not enrolled with a code; its certificate comes from elsewhere")
     pinned = wire.fingerprint(load_cloud_key(CLOUD, folder))
-    key = _next_key(folder)
-    nonce = secrets.token_bytes(wire.NONCE_BYTES)
-    letter = wire.seal_renewal(identity.gateway, key=identity.key, csr=_csr(key, identity.gateway), nonce=nonce)
-    answer = send(place.cloud_url, letter, not_before_s=place.known_s)
+    url, known_s = place.cloud_url, place.known_s
+
+    def ask(key: ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
+        csr, nonce = _csr(key, identity.gateway), secrets.token_bytes(wire.NONCE_BYTES)
+        letter = wire.seal_renewal(identity.gateway, key=identity.key, csr=csr, nonce=nonce)
+        return letter, send(url, letter, not_before_s=known_s)
+
+    key, letter, answer = _with_a_good_key(folder, ask)
     link = _believed(answer, letter, identity.gateway, pinned, key)
-    known_s = max(place.known_s, link.issued_at_ms // 1000)
+    known_s = max(known_s, link.issued_at_ms // 1000)
     _write(folder, link, key, Place(place.cloud_url, link.broker_host, link.broker_port, known_s))
     return x509.load_der_x509_certificate(link.certificate).not_valid_after_utc
 
@@ -164,6 +170,33 @@ def _write(folder: Path, link: Link, key: ec.EllipticCurvePrivateKey, place: Pla
         raise EnrolError(
             f"{folder}: cannot be written ({error}); mend that and do it again with the same code"
         ) from error
+
+
+def _with_a_good_key(
+    folder: Path,
+    ask: Callable[[ec.EllipticCurvePrivateKey], tuple[bytes, bytes]],
+    present: ec.EllipticCurvePrivateKey | None = None,
+) -> tuple[ec.EllipticCurvePrivateKey, bytes, bytes]:
+    """Ask with the present key, else with the next one; the key that was answered, the letter and the answer.
+
+    A key whose certificate was revoked gets no other: it is given up, and the one after it is tried.
+    """
+    for key in (present, None):
+        try:
+            return (key, *ask(key)) if key is not None else _ask_with_next(folder, ask)
+        except CloudRefused as error:
+            if error.code != REVOKED_LINK:
+                raise
+            if key is None:
+                (folder / NEXT_KEY).unlink(missing_ok=True)
+    return _ask_with_next(folder, ask)
+
+
+def _ask_with_next(
+    folder: Path, ask: Callable[[ec.EllipticCurvePrivateKey], tuple[bytes, bytes]]
+) -> tuple[ec.EllipticCurvePrivateKey, bytes, bytes]:
+    key = _next_key(folder)
+    return (key, *ask(key))
 
 
 def _present_key(folder: Path) -> ec.EllipticCurvePrivateKey | None:

@@ -361,13 +361,14 @@ link_certificate = Table(
     metadata,
     Column("serial", Text, primary_key=True),
     Column("gateway", Text, nullable=False),
+    Column("link_key", LargeBinary, nullable=False),
     Column("certificate", LargeBinary, nullable=False),
     Column("issued_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),
 )
 
-Index("ix_link_certificate_gateway", link_certificate.c.gateway)
+Index("ix_link_certificate_key", link_certificate.c.gateway, link_certificate.c.link_key)
 
 #: Record. A one-time code, by the public half of the key that is in it: the code itself is kept nowhere.
 invitation = Table(

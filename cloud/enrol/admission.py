@@ -2,7 +2,8 @@
 
 Invariants: a code serves one gateway with one pair of keys, and only until it has run out; the same letter, sent
 again because the answer was lost, gets the same certificate; nothing is registered for who does not prove to know
-the code; a renewal needs a signing key that is still good; the secret of a code is on no disk of ours.
+the code; a renewal needs a signing key that is still good; a link key whose certificate was revoked gets no other one;
+the secret of a code is on no disk of ours.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from wire.enrolment import Enrolment, Renewal
 from wire.envelope import WireError
 
 RENEW_BEFORE = datetime.timedelta(days=30)  # as gateways do: a younger certificate is given out again instead
+
+CERTIFICATES_PER_DAY = 5  # of one gateway: what enrolling it again and again on one day takes
+DAY_MS = 86_400_000
 
 
 class EnrolmentRefused(Rejected):
@@ -88,26 +92,47 @@ def invite(conn: Connection, gateway: str, *, url: str, key: CloudKey, now_ms: i
     return wire.write_code(code)
 
 
-def answer(conn: Connection, office: Office, letter: bytes, *, now_ms: int, registered_ms: int) -> bytes:
-    """Answer a letter, in the caller's write transaction.
+class Letter(msgspec.Struct, frozen=True):
+    """A letter that was opened. link_key: whose holder asks for a certificate, which he has proven to be."""
+
+    body: bytes
+    message: Sign1
+    request: Enrolment | Renewal
+    link_key: ec.EllipticCurvePublicKey
+
+
+def open_letter(body: bytes) -> Letter:
+    """Open a letter; who wrote it is not known by that. Raises EnrolmentRefused."""
+    try:
+        message, request = wire.open_request(body)
+    except WireError as error:
+        status = 413 if error.reason == "too_large" else 400
+        raise EnrolmentRefused(status, error.reason, str(error)) from error
+    return Letter(body, message, request, _requested_key(request))
+
+
+def check(conn: Connection, letter: Letter, now_ms: int) -> None:
+    """Refuse whoever proves nothing, by reading alone: strangers must not hold others up. Raises EnrolmentRefused."""
+    if isinstance(letter.request, Enrolment):
+        _require_code(conn, letter.request, letter.link_key, now_ms)
+    else:
+        _require_good_key(conn, letter.message, letter.request, now_ms)
+
+
+def answer(conn: Connection, office: Office, letter: Letter, *, now_ms: int, registered_ms: int) -> bytes:
+    """Answer a letter, checked once more, in the caller's write transaction.
 
     now_ms: the real time, for codes and certificates; registered_ms: that of the registry, maybe simulated.
     Raises EnrolmentRefused, and then nothing may be kept.
     """
-    try:
-        message, request = wire.open_request(letter)
-    except WireError as error:
-        status = 413 if error.reason == "too_large" else 400
-        raise EnrolmentRefused(status, error.reason, str(error)) from error
-    link_key = _requested_key(request)
+    request = letter.request
+    check(conn, letter, now_ms)
     if isinstance(request, Enrolment):
-        certificate = _enrol(conn, office, request, link_key, now_ms=now_ms, registered_ms=registered_ms)
-    else:
-        _require_good_key(conn, message, request, now_ms)
-        certificate = _certificate(conn, office, request.gateway, link_key, now_ms)
+        _enrol(conn, request, letter.link_key, now_ms=now_ms, registered_ms=registered_ms)
+    certificate = _certificate(conn, office, request.gateway, letter.link_key, now_ms)
     link = wire.Link(
         gateway=request.gateway,
-        request=wire.letter_hash(letter),
+        request=wire.letter_hash(letter.body),
         certificate=certificate.certificate,
         authority=office.authority.certificate.public_bytes(Encoding.DER),
         broker_host=office.broker_host,
@@ -118,33 +143,28 @@ def answer(conn: Connection, office: Office, letter: bytes, *, now_ms: int, regi
     return wire.seal_link(link, key=office.key.private)
 
 
-def _enrol(
-    conn: Connection,
-    office: Office,
-    request: Enrolment,
-    link_key: ec.EllipticCurvePublicKey,
-    *,
-    now_ms: int,
-    registered_ms: int,
-) -> LinkCertificate:
-    table = invitation
-    row = conn.execute(select(table).where(table.c.code_id == request.code_id)).one_or_none()
+def _require_code(conn: Connection, request: Enrolment, link_key: ec.EllipticCurvePublicKey, now_ms: int) -> None:
+    row = conn.execute(select(invitation).where(invitation.c.code_id == request.code_id)).one_or_none()
     known = row is not None and row.gateway == request.gateway
     if row is None or not known or not wire.is_proven(request, Ed25519PublicKey.from_public_bytes(row.code_key)):
         raise EnrolmentRefused(403, "unknown_code", "this code was not given out by this cloud, for this gateway")
-    keys = request.public_key + ca.public_bytes(link_key)
-    if row.used_by is not None and row.used_by != keys:
+    if row.used_by is not None and row.used_by != request.public_key + ca.public_bytes(link_key):
         raise EnrolmentRefused(403, "used_code", "this code has been used already; ask for a new one")
     if row.expires_ms <= now_ms:
         raise EnrolmentRefused(403, "expired_code", "this code has run out; ask for a new one")
+
+
+def _enrol(
+    conn: Connection, request: Enrolment, link_key: ec.EllipticCurvePublicKey, *, now_ms: int, registered_ms: int
+) -> None:
     half = PublicHalf(request.gateway, base64.b64encode(request.public_key).decode(), request.simulated)
     try:
         add_gateway(conn, half, registered_ms)
     except RegistryError as error:
         raise EnrolmentRefused(409, "another_key", str(error)) from error
-    if row.used_by is None:
-        conn.execute(update(table).where(table.c.code_id == request.code_id).values(used_ms=now_ms, used_by=keys))
-    return _certificate(conn, office, request.gateway, link_key, now_ms)
+    keys = request.public_key + ca.public_bytes(link_key)
+    this = (invitation.c.code_id == request.code_id, invitation.c.used_by.is_(None))
+    conn.execute(update(invitation).where(*this).values(used_ms=now_ms, used_by=keys))
 
 
 def _require_good_key(conn: Connection, message: Sign1, request: Renewal, now_ms: int) -> None:
@@ -163,12 +183,17 @@ def _is_good(key: GatewayKey, now_ms: int) -> bool:
 def _certificate(
     conn: Connection, office: Office, gateway: str, link_key: ec.EllipticCurvePublicKey, now_ms: int
 ) -> LinkCertificate:
-    """The certificate of this very key while it has long to live, else a new one."""
+    """The certificate of this very key while it has long to live, else a new one; none for a key that lost one."""
     enough_ms = now_ms + round(RENEW_BEFORE.total_seconds() * 1000)
-    for one in links.of_gateway(conn, gateway):
-        made = x509.load_der_x509_certificate(one.certificate)
-        if one.revoked_ms is None and one.expires_ms > enough_ms and made.public_key() == link_key:
+    of_key = links.of_key(conn, gateway, ca.public_bytes(link_key))
+    if any(one.revoked_ms is not None for one in of_key):
+        raise EnrolmentRefused(403, "revoked_link", "the certificate of this link key was revoked; make another key")
+    for one in of_key:
+        if one.expires_ms > enough_ms:
             return one
+    if links.issued_since(conn, gateway, now_ms - DAY_MS) >= CERTIFICATES_PER_DAY:
+        detail = f"{gateway} got {CERTIFICATES_PER_DAY} certificates within a day, more than it can need; wait"
+        raise EnrolmentRefused(429, "too_many", detail)
     fresh = ca.issue_client(office.authority, gateway, link_key, now_ms=now_ms, lifetime=office.lifetime)
     return links.keep(conn, gateway, fresh, now_ms)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -17,10 +18,11 @@ from cloud.enrol.authority import Authority, Revoked
 
 
 class LinkCertificate(msgspec.Struct, frozen=True):
-    """A gateway's certificate. serial: in hex. certificate: DER."""
+    """A gateway's certificate. serial: in hex. link_key: as `authority.public_bytes` has it. certificate: DER."""
 
     serial: str
     gateway: str
+    link_key: bytes
     certificate: bytes
     issued_ms: int
     expires_ms: int
@@ -28,10 +30,14 @@ class LinkCertificate(msgspec.Struct, frozen=True):
 
 
 def keep(conn: Connection, gateway: str, certificate: x509.Certificate, now_ms: int) -> LinkCertificate:
-    """Put a fresh certificate on record, in the caller's write transaction."""
+    """Put a fresh certificate, of an elliptic key, on record, in the caller's write transaction."""
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TypeError(f"a link key is elliptic, not {type(key).__name__}")
     expires_ms = round(certificate.not_valid_after_utc.timestamp() * 1000)
     der = certificate.public_bytes(Encoding.DER)
-    kept = LinkCertificate(f"{certificate.serial_number:x}", gateway, der, now_ms, expires_ms, None)
+    serial = f"{certificate.serial_number:x}"
+    kept = LinkCertificate(serial, gateway, ca.public_bytes(key), der, now_ms, expires_ms, None)
     conn.execute(insert(link_certificate).values(msgspec.structs.asdict(kept)))
     return kept
 
@@ -41,6 +47,20 @@ def of_gateway(conn: Connection, gateway: str) -> list[LinkCertificate]:
     query = select(link_certificate).where(link_certificate.c.gateway == gateway)
     rows = conn.execute(query.order_by(link_certificate.c.issued_ms.desc()))
     return [LinkCertificate(**row) for row in rows.mappings()]
+
+
+def of_key(conn: Connection, gateway: str, link_key: bytes) -> list[LinkCertificate]:
+    """Every certificate that a gateway got for one key, newest first."""
+    table = link_certificate
+    query = select(table).where(table.c.gateway == gateway, table.c.link_key == link_key)
+    return [LinkCertificate(**row) for row in conn.execute(query.order_by(table.c.issued_ms.desc())).mappings()]
+
+
+def issued_since(conn: Connection, gateway: str, since_ms: int) -> int:
+    """How many certificates a gateway got since then."""
+    table = link_certificate
+    query = select(func.count()).select_from(table).where(table.c.gateway == gateway, table.c.issued_ms > since_ms)
+    return int(conn.scalar(query) or 0)
 
 
 def expiries(conn: Connection) -> dict[str, int]:

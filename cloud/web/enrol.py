@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from cloud.auth.attempts import Attempts
-from cloud.db.engine import writing
-from cloud.enrol.admission import EnrolmentRefused, answer, open_office
+from cloud.db.engine import reading, writing
+from cloud.enrol.admission import EnrolmentRefused, answer, check, open_letter, open_office
 from cloud.keys import load_or_create
 from cloud.web.page import Site
 from wire.enrolment import MEDIA_TYPE, PATH, REQUEST_MAX_BYTES
@@ -45,8 +45,11 @@ def _answer(site: Site, attempts: Attempts, letter: bytes, address: str) -> Resp
     now_ms = site.wall()
     office = open_office(site.config, load_or_create(site.config.data_dir), now_ms)
     try:
+        opened = open_letter(letter)
+        with reading(site.engine) as conn:
+            check(conn, opened, now_ms)
         with writing(site.engine) as conn:
-            body = answer(conn, office, letter, now_ms=now_ms, registered_ms=site.now())
+            body = answer(conn, office, opened, now_ms=now_ms, registered_ms=site.now())
     except EnrolmentRefused as error:
         return _refusal(error.status, error.code, str(error))
     attempts.succeeded(which, address)

@@ -334,6 +334,43 @@ def test_link_key_of_an_unknown_kind_is_told_or_replaced(cloud: Cloud, folder: P
     assert expires_at(folder) is not None
 
 
+def _refuse_keys(cloud: Cloud, revoked: set[bytes]) -> None:
+    """The cloud answers nobody whose link key's certificate was revoked."""
+
+    def meddle(answer: bytes, handler: BaseHTTPRequestHandler) -> bytes | None:
+        if _asked_with(cloud) not in revoked:
+            return answer
+        _say(403, json.dumps({"code": "revoked_link", "detail": "revoked"}).encode())(answer, handler)
+        return None
+
+    cloud.meddle = meddle
+
+
+def _asked_with(cloud: Cloud) -> bytes:
+    """The link key of the last letter."""
+    key = x509.load_der_x509_csr(cloud.asked[-1].csr).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("way", ["enrolment", "renewal"])
+def test_revoked_link_key_is_given_up(cloud: Cloud, folder: Path, way: str) -> None:
+    enrol(cloud.code(), folder, _who(folder))
+    revoked = {_asked_with(cloud)}
+    cloud.meddle = _say(503, b"")  # a certificate is issued and its answer lost: the next key is known there too
+    with pytest.raises(CloudUnreachable):
+        renew(folder, _who(folder))
+    revoked.add(_asked_with(cloud))
+    _refuse_keys(cloud, revoked)
+    if way == "enrolment":
+        enrol(cloud.code(), folder, _who(folder))
+    else:
+        renew(folder, _who(folder))
+    assert len(revoked | {_asked_with(cloud)}) == 3
+    link = (folder / LINK).read_bytes()
+    assert x509.load_pem_x509_certificate(link).public_key() == load_pem_private_key(link, None).public_key()
+    assert _names(folder) == ENROLLED
+
+
 def test_renewal_that_is_not_the_pinned_clouds_changes_nothing(cloud: Cloud, folder: Path) -> None:
     enrol(cloud.code(), folder, _who(folder))
     before = (folder / LINK).read_bytes()

@@ -76,8 +76,9 @@ def invite(engine: Engine, office: Office) -> Callable[..., Code]:
 @pytest.fixture
 def ask(engine: Engine, office: Office) -> Ask:
     def asked(letter: bytes, now_ms: int = NOW_MS) -> Link:
+        opened = admission.open_letter(letter)
         with writing(engine) as conn:
-            answer = admission.answer(conn, office, letter, now_ms=now_ms, registered_ms=now_ms)
+            answer = admission.answer(conn, office, opened, now_ms=now_ms, registered_ms=now_ms)
         pinned = wire.fingerprint(office.key.private.public_key())
         _, request = wire.open_request(letter)
         return wire.open_link(answer, request=letter, gateway=request.gateway, pinned=pinned)
@@ -256,6 +257,35 @@ def test_replayed_renewal_gives_nothing_new(engine: Engine, invite, ask: Ask):
     assert ask(letter).certificate == ask(letter).certificate
     with reading(engine) as conn:
         assert len(links.of_gateway(conn, NAME)) == 2
+
+
+@pytest.mark.parametrize("way", ["enrolment", "renewal"])
+def test_link_key_that_lost_its_certificate_gets_no_other_one(engine: Engine, invite, ask: Ask, way: str):
+    field, code = Field(), invite()
+    letter = field.letter(code)
+    ask(letter)
+    with writing(engine) as conn:
+        revocation.revoke_links(conn, NAME, reason="stolen", now_ms=NOW_MS + 1)
+    replayed = letter if way == "enrolment" else field.renewal()
+    assert _refused(ask, replayed, NOW_MS + HOUR_MS) == "revoked_link"
+    with reading(engine) as conn:
+        assert len(links.of_gateway(conn, NAME)) == 1
+    field.link_key = ec.generate_private_key(ec.SECP256R1())
+    assert ask(field.renewal(), NOW_MS + HOUR_MS)
+
+
+def test_certificates_of_a_day_are_bounded(engine: Engine, invite, ask: Ask):
+    field = Field()
+    ask(field.letter(invite()))
+    for _ in range(admission.CERTIFICATES_PER_DAY - 1):
+        field.link_key = ec.generate_private_key(ec.SECP256R1())
+        ask(field.renewal())
+    assert ask(field.renewal()), "the one it has is given out again"
+    field.link_key = ec.generate_private_key(ec.SECP256R1())
+    assert _refused(ask, field.renewal(), NOW_MS + DAY_MS - 1) == "too_many"
+    with reading(engine) as conn:
+        assert len(links.of_gateway(conn, NAME)) == admission.CERTIFICATES_PER_DAY
+    assert ask(field.renewal(), NOW_MS + DAY_MS)
 
 
 @pytest.mark.parametrize("who", ["stranger", "unknown gateway", "other gateway"])

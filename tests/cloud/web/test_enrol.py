@@ -77,6 +77,24 @@ async def test_huge_body_is_cut_off(app: FastAPI, size: int):
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
+async def test_who_proves_nothing_opens_nothing_for_writing(app: FastAPI, code: Code, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: Engine) -> None:
+        raise AssertionError("opened for writing")
+
+    monkeypatch.setattr("cloud.web.enrol.writing", refuse)
+    stranger = wire.new_code(
+        cloud_key=Ed25519PrivateKey.generate().public_key(), gateway="gw-new", url="http://cloud", issued_s=1
+    )
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    der = csr.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
+    renewal = wire.seal_renewal("gw-new", key=Ed25519PrivateKey.generate(), csr=der, nonce=os.urandom(16))
+    async with _visitor(app) as visitor:
+        codes = [
+            (await visitor.post(wire.PATH, content=one)).json()["code"] for one in (_letter(stranger), renewal, b"x")
+        ]
+    assert codes == ["unknown_code", "unknown_key", "malformed"]
+
+
 async def test_guessing_is_stopped(app: FastAPI, code: Code):
     async with _visitor(app) as visitor:
         guesses = [await visitor.post(wire.PATH, content=os.urandom(20)) for _ in range(MOST_WRONG_PER_ADDRESS)]

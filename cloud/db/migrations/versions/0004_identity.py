@@ -53,13 +53,14 @@ def upgrade() -> None:
         "link_certificate",
         sa.Column("serial", sa.Text(), nullable=False),
         sa.Column("gateway", sa.Text(), nullable=False),
+        sa.Column("link_key", sa.LargeBinary(), nullable=False),
         sa.Column("certificate", sa.LargeBinary(), nullable=False),
         sa.Column("issued_ms", sa.BigInteger(), nullable=False),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
         sa.Column("revoked_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("serial", name=op.f("pk_link_certificate")),
     )
-    op.create_index("ix_link_certificate_gateway", "link_certificate", ["gateway"], unique=False)
+    op.create_index("ix_link_certificate_key", "link_certificate", ["gateway", "link_key"], unique=False)
     op.create_table(
         "invitation",
         sa.Column("code_id", sa.LargeBinary(), nullable=False),

@@ -174,8 +174,9 @@ def config_text(plan: BrokerPlan) -> str:
 def access_list(workers: int) -> str:
     """The text of the access list: everybody their own topics, workers those of all gateways, a probe one counter."""
     lines = [
-        "# Everybody, by the name in the certificate.",
-        f"pattern write {ROOT}/%u/up/#",
+        "# Everybody, by the name in the certificate. Two topics: each could hold a retained message for ever.",
+        f"pattern write {ROOT}/%u/up/pack",
+        f"pattern write {ROOT}/%u/up/status",
         f"pattern read {ROOT}/%u/down/#",
     ]
     for number in range(1, workers + 1):
@@ -187,6 +188,7 @@ def access_list(workers: int) -> str:
             "topic read $SYS/broker/#",
             "",
             f"user {ca.probe_name(ca.worker_name(number))}",
+            f"topic write {ROOT}/{ca.probe_name(ca.worker_name(number))}/up/probe",
             "topic read $SYS/broker/publish/messages/dropped",
         ]
     return "\n".join(lines) + "\n"

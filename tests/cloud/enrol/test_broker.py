@@ -50,6 +50,16 @@ def test_gateway_and_worker_reach_each_other(connect: Connect, worker: Client):
     until(lambda: worker.heard == [(up_pack(A), b"pack")] and gateway.heard == [(down_receipt(A), b"receipt")])
 
 
+def test_gateway_leaves_no_retained_message_but_the_two_of_its_topics(connect: Connect, worker: Client):
+    gateway = connect(A)
+    others = [f"coldproof/v1/{A}/up/{at}" for at in ("1", "status/1", "pack/x", "probe", "")]
+    assert {gateway.publish(topic, b"x", retain=True) for topic in others} == {"Not authorized"}
+    assert {gateway.publish(topic, b"x", retain=True) for topic in (up_pack(A), up_status(A))} == {"Success"}
+    worker.subscribe("coldproof/v1/+/up/#")  # what is retained comes once more
+    until(lambda: len(worker.heard) >= 4)
+    assert {topic for topic, _ in worker.heard} == {up_pack(A), up_status(A)}
+
+
 def test_limits_are_told_at_the_door(connect: Connect):
     assert connect(A).said["MaximumPacketSize"] == broker.PACKET_MAX_BYTES
     assert connect(B).said["ReceiveMaximum"] == 200

@@ -66,12 +66,13 @@ class IngestConfig(msgspec.Struct, frozen=True):
 class EnrolConfig(msgspec.Struct, frozen=True):
     """What enrolled gateways are told and given. broker_host: where they find the broker; the host of public_url.
 
+    certificate_days: both sides renew 30 days before the end; a shorter life would be renewed for ever.
     broker_dir: the folder of `broker-config`, where the list of revoked certificates goes.
     """
 
     broker_host: Annotated[str, msgspec.Meta(pattern=wire.HOST_PATTERN)] | None = None
     broker_port: Port = 8883
-    certificate_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 730
+    certificate_days: Annotated[int, msgspec.Meta(ge=60, le=3_650)] = 730
     broker_dir: Path | None = None
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from cloud import config
+from cloud.enrol import admission
 from cloud.strict_toml import DocumentError
+from edge.enrol import RENEW_BEFORE
 
 FULL = """
 [cloud]
@@ -69,6 +72,14 @@ def test_empty_file_means_one_machine(tmp_path: Path):
 def test_gateways_are_led_to_a_host_and_nothing_else(tmp_path: Path):
     with pytest.raises(DocumentError, match="broker_host"):
         _load(tmp_path, FULL.replace("mqtt.example", "x\\n[evil]"))
+
+
+def test_certificate_lives_much_longer_than_it_takes_to_renew_it(tmp_path: Path):
+    assert _load(tmp_path, "[enrol]\ncertificate_days = 60\n").enrol.certificate_days == 60
+    assert timedelta(days=60) >= 2 * max(admission.RENEW_BEFORE, RENEW_BEFORE)
+    for days in (1, 30, 59):
+        with pytest.raises(DocumentError, match="certificate_days"):
+            _load(tmp_path, f"[enrol]\ncertificate_days = {days}\n")
 
 
 def test_defaults_need_no_file(tmp_path: Path):

@@ -6,8 +6,10 @@
     head_differs        a gateway says that its newest pack is another one than the record has under that number
     cloud_behind        a gateway has let go of packs, or was shown a log, that are not here: this cloud was restored
 
-The first three follow from signed packs alone and are the same whatever the order of arrival. The last two rest on an
-unsigned status: they are kept once per gateway, so that whoever lies there fills no table.
+The first three follow from signed packs alone and are the same whatever the order of arrival; of one kind the
+KEPT_MAX lowest seqs of a stream are kept. The last two rest on an unsigned status: they are kept once per gateway. So
+neither who lies nor who has a key fills a table. The log tells of a stream once per kind, and of STREAMS_LOGGED streams
+of a gateway.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from cloud.db.names import named, some
 from cloud.db.tables import finding
@@ -24,6 +26,10 @@ from cloud.db.tables import finding
 CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES = "chain_broken", "hash_differs", "two_copies"
 HEAD_DIFFERS, CLOUD_BEHIND = "head_differs", "cloud_behind"
 KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, HEAD_DIFFERS, CLOUD_BEHIND)
+KEPT_MAX = 256  # of one kind in one stream: what breaks so often is broken, and the first places say where
+STREAMS_LOGGED = 16
+
+Place = tuple[str, str, bytes]  # kind, gateway, stream
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def keep(conn: Connection, found: Sequence[Finding], now_ms: int) -> list[Finding]:
-    """Keep those that are new, in the caller's write transaction, and say so in the log; returns them."""
+    """Keep those that are new, in the caller's write transaction, and tell the log of a stream once; returns them."""
     by_name = {(one.kind, one.gateway, one.stream, one.seq): one for one in reversed(found)}
     where = (finding.c.gateway, finding.c.stream, finding.c.seq)
     known: set[tuple[str, str, bytes, int]] = set()
@@ -55,11 +61,39 @@ def keep(conn: Connection, found: Sequence[Finding], now_ms: int) -> list[Findin
             rows = conn.execute(select(*where).where(finding.c.kind == kind, named(these, *where)))
             known.update((kind, gateway, stream, seq) for gateway, stream, seq in rows)
     fresh = [by_name[name] for name in sorted(by_name) if name not in known]
-    if fresh:
-        conn.execute(insert(finding), [msgspec.structs.asdict(one) | {"found_ms": now_ms} for one in fresh])
-    for one in fresh:
-        _log.error("%s: gateway=%s stream=%s seq=%d %s", one.kind, one.gateway, one.stream.hex(), one.seq, one.detail)
+    if not fresh:
+        return []
+    first: dict[Place, Finding] = {}
+    for one in fresh:  # by seq
+        first.setdefault((one.kind, one.gateway, one.stream), one)
+    news = {place for place in first if not _is_told(conn, place)}
+    conn.execute(insert(finding), [msgspec.structs.asdict(one) | {"found_ms": now_ms} for one in fresh])
+    for place, one in first.items():
+        _bound(conn, place)
+        if place in news:
+            _log.error(
+                "%s: gateway=%s stream=%s seq=%d %s", one.kind, one.gateway, one.stream.hex(), one.seq, one.detail
+            )
     return fresh
+
+
+def _is_told(conn: Connection, place: Place) -> bool:
+    """Whether the log has said so of this stream, or of so many of its gateway that one more says nothing."""
+    kind, gateway, stream = place
+    here = (finding.c.kind == kind, finding.c.gateway == gateway)
+    if conn.scalar(select(finding.c.id).where(*here, finding.c.stream == stream).limit(1)) is not None:
+        return True
+    streams = select(finding.c.stream).where(*here).distinct().limit(STREAMS_LOGGED)
+    return len(conn.scalars(streams).all()) == STREAMS_LOGGED
+
+
+def _bound(conn: Connection, place: Place) -> None:
+    """Keep the lowest: which ones these are no order of arrival changes."""
+    kind, gateway, stream = place
+    here = (finding.c.kind == kind, finding.c.gateway == gateway, finding.c.stream == stream)
+    last = conn.scalar(select(finding.c.seq).where(*here).order_by(finding.c.seq).offset(KEPT_MAX - 1).limit(1))
+    if last is not None:
+        conn.execute(delete(finding).where(*here, finding.c.seq > last))
 
 
 def is_known(conn: Connection, one: Finding) -> bool:

@@ -153,3 +153,27 @@ def test_absurd_ranges_cost_nothing(engine: Engine, gateway: Gateway):
     with reading(engine) as conn:
         assert linked_through(conn, gateway.name, other) == 2**63 - 1
     assert _found(engine) == []
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_stream_that_breaks_at_every_pack_is_told_once_and_bounded(
+    engine: Engine, gateway: Gateway, caplog: pytest.LogCaptureFixture, backwards: bool
+):
+    seqs = list(range(1, finding.KEPT_MAX + 40))
+    packs = [gateway.seal(gateway.pack(seq, prev=b"x" * 32 if seq > 1 else None)) for seq in seqs]
+    for at in range(0, len(packs), 30):
+        _arrive(engine, gateway, *(packs[::-1] if backwards else packs)[at : at + 30])
+    with reading(engine) as conn:
+        kept = sorted(one.finding.seq for one in finding.newest(conn, 1000))
+    assert kept == list(range(2, finding.KEPT_MAX + 2))
+    assert [one.levelname for one in caplog.records if "chain_broken" in one.message] == ["ERROR"]
+
+
+def test_ever_new_broken_streams_do_not_fill_the_log(
+    engine: Engine, gateway: Gateway, caplog: pytest.LogCaptureFixture
+):
+    for at in range(finding.STREAMS_LOGGED + 9):
+        gateway.stream = bytes([at]) * 16
+        _arrive(engine, gateway, gateway.envelope(1), gateway.seal(gateway.pack(2, prev=b"x" * 32)))
+    assert len(_found(engine)) == finding.STREAMS_LOGGED + 9
+    assert len([one for one in caplog.records if "chain_broken" in one.message]) == finding.STREAMS_LOGGED

@@ -241,6 +241,7 @@ Index("ix_tail_boot", tail.c.boot_id, tail.c.from_monotonic_ms, tail.c.to_monoto
 Index("ix_tail_future", tail.c.series_id, sqlite_where=tail.c.future, postgresql_where=tail.c.future)
 
 #: observed_ms: corrected as far as it is known; believed_ms: as sent. clock: what the gateway said of its wall clock.
+#: place_*: where it stands in the order of a stream (telemetry/place.py); not where it came, when it was carried.
 scan = Table(
     "scan",
     metadata,
@@ -258,7 +259,11 @@ scan = Table(
     Column("monotonic_ms", BigInteger, nullable=False),
     Column("clock", Integer, nullable=False),
     Column("quality", Integer, nullable=False),
+    Column("place_stream", LargeBinary, nullable=False),
+    Column("place_seq", BigInteger, nullable=False),
+    Column("place_position", Integer, nullable=False),
 )
+Index("ix_scan_place", scan.c.gateway, scan.c.place_stream, scan.c.place_seq, scan.c.place_position)
 Index("ix_scan_channel_time", scan.c.gateway, scan.c.channel, scan.c.observed_ms)
 Index("ix_scan_boot", scan.c.gateway, scan.c.boot_id, scan.c.monotonic_ms)
 

@@ -1,43 +1,46 @@
 """What the meaning of a pallet's scan depends on: cartons scanned before it, and whether it was just scanned already.
 
-Both look at the same stream only, so that they don't depend on what other gateways have delivered by now.
+Both look at the same stream only, so that they don't depend on what other gateways have delivered by now: at the scans
+that stand in it, in whatever pack they came (cloud/telemetry/place.py).
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, select, tuple_
+from sqlalchemy import Connection, Row, Select, select, tuple_
 
 from cloud.db.cursor import advance, position, stream_part
 from cloud.db.tables import event, event_item, pack, scan
-from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id
+from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id_of
 from cloud.telemetry.declared import copies_of, is_among, left_out
 
 _AT_ONCE = 500  # values in one IN list
+_BEFORE_ALL = (0, -1)
+_SCAN_ORIGIN = re.compile(r"scan:(?P<gateway>[^/]+)/(?P<stream>[0-9a-f]+)/(?P<seq>\d+)/(?P<ordinal>\d+)")
 
 
 def origin_of(seen: SeenScan) -> str:
     """How an event names the scan it came from."""
-    return f"{_stream_origin(seen)}{seen.seq}/{seen.ordinal}"
+    return f"scan:{stream_part(seen.gateway, seen.stream)}/{seen.seq}/{seen.ordinal}"
 
 
 def open_cartons(conn: Connection, seen: SeenScan) -> dict[str, int]:
     """Lot URI → cartons scanned on this channel and stream since the last pallet was closed, before this scan."""
-    closed = _closed_at(conn, seen)
-    scans = conn.execute(_between(seen, closed)).all()
-    ids = [event_id(_named(seen, row.seq, row.ordinal)) for row in scans]
-    return dict(Counter(row.item for some in _some(ids) for row in conn.execute(_lots_of(some))))
+    closed = _closed_before(conn, seen)
+    rows = conn.execute(_line_of(seen).where(closed < _AT, _at(seen) > _AT)).all()
+    return dict(Counter(row.item for some in _some(map(_event_id, rows)) for row in conn.execute(_lots_of(some))))
 
 
 def close_pallet(conn: Connection, seen: SeenScan) -> None:
     """Note that this scan closed a pallet: the next one begins after it."""
-    advance(conn, "pallets", f"{_line(seen)}/seq", seen.seq)
-    advance(conn, "pallets", f"{_line(seen)}/ordinal", seen.ordinal)
+    advance(conn, "pallets", f"{_line(seen)}/seq", seen.place.seq)
+    advance(conn, "pallets", f"{_line(seen)}/position", seen.place.position)
 
 
 def counts_elsewhere(conn: Connection, seen: SeenScan) -> bool:
@@ -56,9 +59,7 @@ def counts_elsewhere(conn: Connection, seen: SeenScan) -> bool:
             scan.c.code == seen.code,
             scan.c.observed_ms == seen.observed_ms,
         )
-        ids = [
-            event_id(replace(seen, stream=row.stream, seq=row.seq, ordinal=row.ordinal)) for row in conn.execute(same)
-        ]
+        ids = [_event_id(row) for row in conn.execute(same)]
         if conn.scalar(select(event.c.id).where(event.c.event_id.in_(ids)).limit(1)) is not None:
             return True
     return False
@@ -75,7 +76,7 @@ def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bo
     for row in conn.execute(query):
         told = msgspec.json.decode(row.body, type=_Told)
         same = (told.biz_step, told.read_point.id) == (BIZ_STEPS[step.name], step.place)
-        if same and row.origin.startswith(_stream_origin(seen)):
+        if same and _stands_in(conn, row.origin, seen):
             return True
     return False
 
@@ -91,31 +92,62 @@ class _Told(msgspec.Struct, frozen=True, rename="camel"):
     read_point: _Place = _Place("")
 
 
-def _stream_origin(seen: SeenScan) -> str:
-    return f"scan:{stream_part(seen.gateway, seen.stream)}/"
+_AT = tuple_(scan.c.place_seq, scan.c.place_position)
+
+
+def _at(seen: SeenScan) -> tuple[int, int]:
+    return seen.place.seq, seen.place.position
 
 
 def _line(seen: SeenScan) -> str:
-    return f"{stream_part(seen.gateway, seen.stream)}/{seen.channel}"
+    return f"{stream_part(seen.gateway, seen.place.stream)}/{seen.channel}"
 
 
-def _closed_at(conn: Connection, seen: SeenScan) -> tuple[int, int]:
-    """(seq, ordinal) of the scan that closed the last pallet; before everything when there was none."""
-    seq = position(conn, "pallets", f"{_line(seen)}/seq")
-    ordinal = position(conn, "pallets", f"{_line(seen)}/ordinal")
-    return (0, -1) if seq is None or ordinal is None else (seq, ordinal)
-
-
-def _between(seen: SeenScan, closed: tuple[int, int]) -> Select[tuple[int, int]]:
-    """Identities after `closed` and before this scan; by way of the packs, whose index is on the stream's seqs."""
-    place = tuple_(pack.c.seq, scan.c.ordinal)
-    return (
-        select(pack.c.seq, scan.c.ordinal)
+def _stands_in(conn: Connection, origin: str, seen: SeenScan) -> bool:
+    """Whether the scan of an event stands in the same stream as this one."""
+    named = _SCAN_ORIGIN.fullmatch(origin)
+    if named is None or named["gateway"] != seen.gateway:
+        return False
+    theirs = (
+        select(scan.c.place_stream)
         .join_from(pack, scan, scan.c.pack_id == pack.c.id)
-        .where(pack.c.gateway == seen.gateway, pack.c.stream == seen.stream)
-        .where(pack.c.seq >= closed[0], pack.c.seq <= seen.seq, scan.c.channel == seen.channel)
-        .where(place > closed, place < (seen.seq, seen.ordinal))
+        .where(pack.c.gateway == seen.gateway, pack.c.stream == bytes.fromhex(named["stream"]))
+        .where(pack.c.seq == int(named["seq"]), scan.c.ordinal == int(named["ordinal"]))
     )
+    return conn.scalar(theirs) == seen.place.stream
+
+
+def _closed_before(conn: Connection, seen: SeenScan) -> tuple[int, int]:
+    """Where the last pallet before this scan was closed; before everything when there was none.
+
+    What is remembered is of the last pallet that was worked through, which is beyond a scan that came late.
+    """
+    seq = position(conn, "pallets", f"{_line(seen)}/seq")
+    at = position(conn, "pallets", f"{_line(seen)}/position")
+    if seq is not None and at is not None and (seq, at) < _at(seen):
+        return seq, at
+    before = _at(seen)
+    newest_first = _line_of(seen).order_by(scan.c.place_seq.desc(), scan.c.place_position.desc()).limit(_AT_ONCE)
+    while rows := conn.execute(newest_first.where(before > _AT)).all():
+        ids = [_event_id(row) for row in rows]
+        closing = select(event.c.event_id).where(event.c.event_id.in_(ids), event.c.type == "AggregationEvent")
+        closed = set(conn.scalars(closing))
+        for row, id_ in zip(rows, ids, strict=True):
+            if id_ in closed:
+                return row.place_seq, row.place_position
+        before = rows[-1].place_seq, rows[-1].place_position
+    return _BEFORE_ALL
+
+
+def _line_of(seen: SeenScan) -> Select[Any]:
+    """Scans of this channel that stand in this stream."""
+    return select(scan).where(
+        scan.c.gateway == seen.gateway, scan.c.place_stream == seen.place.stream, scan.c.channel == seen.channel
+    )
+
+
+def _event_id(row: Row[Any]) -> str:
+    return event_id_of(row.gateway, row.stream, row.seq, row.ordinal)
 
 
 def _lots_of(event_ids: list[str]) -> Select[tuple[str]]:
@@ -125,10 +157,6 @@ def _lots_of(event_ids: list[str]) -> Select[tuple[str]]:
         .join_from(event_item, event, event.c.id == event_item.c.event_id)
         .where(event.c.event_id.in_(event_ids), event.c.type == "ObjectEvent", event_item.c.role == "class")
     )
-
-
-def _named(seen: SeenScan, seq: int, ordinal: int) -> SeenScan:
-    return SeenScan(seen.gateway, seen.stream, seq, ordinal, 0, seen.channel, "", "", 0, 0)
 
 
 def _some(values: Iterable[str]) -> Iterable[list[str]]:

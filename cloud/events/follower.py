@@ -1,10 +1,11 @@
 """The follower that turns stored scans into events: pack after pack, once each, whatever stops it.
 
-Scans are worked through per (gateway, stream) by (seq, ordinal), and only up to where the stream is settled: a later
-scan waits for earlier packs, so that the events don't depend on the order in which packs arrived. A batch of packs, its
+Scans are worked through per (gateway, stream) in the order of their places (cloud/telemetry/place.py), and only up to
+where the stream is settled: a later scan waits for earlier packs, so that the events don't depend on the order in which
+packs arrived, nor on which scans a gateway under disk pressure moved into newer packs. A batch of packs, its
 events, findings and the cursor are one transaction: a kill repeats a batch or doesn't, and never halves it. A pack
-that was declared lost and came nevertheless sends the cursor back (ingest does it): what was worked through is known by
-its event or finding, and stays as it is.
+that was declared lost and came nevertheless, and one whose scans stand where we have been, send the cursor back (ingest
+does it): what was worked through is known by its event or finding, and stays as it is.
 
 Where a pallet begins is remembered per channel and stream as well. A pallet begun in one stream is not finished in
 another: streams have no order between them.
@@ -46,6 +47,7 @@ from cloud.events.rules import (
 )
 from cloud.registry import query as registry
 from cloud.telemetry.corrections import CLOCK_UNSET
+from cloud.telemetry.place import Place
 from standards.epcis.model import AggregationEvent, Event
 from standards.gs1 import digital_link
 from wire.observation import Quality
@@ -74,10 +76,14 @@ class _Stream:
 
 
 class _Position(NamedTuple):
-    """A scan of a stream; ordinal _END: the last one of its pack."""
+    """A scan of a stream, by the number and the position where it stands; position _END: the last one there.
+
+    A scan and its copies stand at the same place; the pack tells them apart.
+    """
 
     seq: int
-    ordinal: int
+    position: int
+    pack_id: int = 0
 
 
 _END = 2**31 - 1
@@ -117,12 +123,10 @@ class ScanFollower:
                     self._take(conn, seen)
                 processed += len(ready)
                 if len(ready) < len(batch):
-                    advance(conn, FOLLOWER, stream.part, max(done, batch[len(ready)].seq - 1))
+                    advance(conn, FOLLOWER, stream.part, max(done, batch[len(ready)].place.seq - 1))
                     break
-                after = (
-                    _Position(last, _END) if len(batch) < SCANS_AT_ONCE else _Position(batch[-1].seq, batch[-1].ordinal)
-                )
-                done = after.seq if after.ordinal == _END else after.seq - 1  # a pack is done when its last scan is
+                after = _Position(last, _END) if len(batch) < SCANS_AT_ONCE else _position(batch[-1])
+                done = after.seq if after.position == _END else after.seq - 1  # a seq is done when its last scan is
                 advance(conn, FOLLOWER, stream.part, done)
         return processed
 
@@ -170,17 +174,23 @@ class ScanFollower:
 def _waiting(conn: Connection) -> list[_Stream]:
     """Streams that are settled further than they are worked through, in a fixed order.
 
-    Never beyond the highest pack there is: a loss with unknown end settles all that follows, and yet a pack of the
-    declared part may turn up with a card that was thought dead.
+    Never beyond the highest pack or scan there is: a loss with unknown end settles all that follows, and yet a pack of
+    the declared part may turn up with a card that was thought dead.
     """
     done = positions(conn, FOLLOWER)
-    highest = select(func.max(pack.c.seq)).where(pack.c.gateway == settled.c.gateway, pack.c.stream == settled.c.stream)
+    packs = select(func.max(pack.c.seq)).where(pack.c.gateway == settled.c.gateway, pack.c.stream == settled.c.stream)
+    moved = select(func.max(scan.c.place_seq)).where(
+        scan.c.gateway == settled.c.gateway, scan.c.place_stream == settled.c.stream
+    )
     rows = conn.execute(
-        select(settled.c.gateway, settled.c.stream, settled.c.last_seq, highest.scalar_subquery().label("highest"))
+        select(settled, packs.scalar_subquery().label("highest_pack"), moved.scalar_subquery().label("highest_scan"))
         .where(settled.c.first_seq == 1)
         .order_by(settled.c.gateway, settled.c.stream)
     )
-    streams = [_Stream(row.gateway, row.stream, 0, min(row.last_seq, row.highest or 0)) for row in rows]
+    streams = [
+        _Stream(row.gateway, row.stream, 0, min(row.last_seq, max(row.highest_pack or 0, row.highest_scan or 0)))
+        for row in rows
+    ]
     streams = [_Stream(one.gateway, one.stream, done.get(one.part, 0), one.through) for one in streams]
     return [one for one in streams if one.done < one.through]
 
@@ -199,13 +209,18 @@ def _last_of_batch(conn: Connection, stream: _Stream, done: int) -> int:
     return stream.through if found is None else found
 
 
+def _position(seen: SeenScan) -> _Position:
+    return _Position(seen.place.seq, seen.place.position, seen.pack_id)
+
+
 def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> list[SeenScan]:
+    place = scan.c.place_seq, scan.c.place_position, scan.c.pack_id
     query = (
         select(scan, pack.c.received_ms)
-        .join_from(pack, scan, scan.c.pack_id == pack.c.id)
-        .where(pack.c.gateway == stream.gateway, pack.c.stream == stream.stream)
-        .where(pack.c.seq >= after.seq, pack.c.seq <= last, tuple_(pack.c.seq, scan.c.ordinal) > after)
-        .order_by(pack.c.seq, scan.c.ordinal)
+        .join_from(scan, pack, scan.c.pack_id == pack.c.id)
+        .where(scan.c.gateway == stream.gateway, scan.c.place_stream == stream.stream)
+        .where(scan.c.place_seq >= after.seq, scan.c.place_seq <= last, tuple_(*place) > after)
+        .order_by(*place)
         .limit(SCANS_AT_ONCE)
     )
     rows = conn.execute(query).all()
@@ -222,6 +237,7 @@ def _scans(conn: Connection, stream: _Stream, after: _Position, last: int) -> li
             symbology=row.symbology,
             observed_ms=row.observed_ms,
             quality=row.quality,
+            place=Place(row.place_stream, row.place_seq, row.place_position),
             clock=clock,
         )
         for row, clock in zip(rows, clocks, strict=True)

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cloud.instant import from_ms
+from cloud.telemetry.place import Place
 from standards.epcis.model import AggregationEvent, Event, Identified, ObjectEvent, QuantityElement
 from standards.gs1 import digital_link
 from standards.gs1.application_identifier import Gs1Error
@@ -70,6 +71,7 @@ SET = ScanClock()
 class SeenScan:
     """A stored scan. (gateway, stream, seq, ordinal) is its identity, pack_id where its row is.
 
+    place: where it stands in the order of a stream, which need not be the one it came in (telemetry/place.py).
     observed_ms: its corrected time, as far as it is known by now.
     """
 
@@ -83,6 +85,7 @@ class SeenScan:
     symbology: str
     observed_ms: int
     quality: int
+    place: Place
     clock: ScanClock = SET
 
 
@@ -119,8 +122,12 @@ class Step:
 
 def event_id(scan: SeenScan) -> str:
     """The id of the event a scan becomes: the same for ever, so that working it through again doubles nothing."""
-    identity = f"{scan.gateway}/{scan.stream.hex()}/{scan.seq}/{scan.ordinal}"
-    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, identity)}"
+    return event_id_of(scan.gateway, scan.stream, scan.seq, scan.ordinal)
+
+
+def event_id_of(gateway: str, stream: bytes, seq: int, ordinal: int) -> str:
+    """The same by the scan's identity."""
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'{gateway}/{stream.hex()}/{seq}/{ordinal}')}"
 
 
 def read_label(code: str, symbology: str) -> Carton | Pallet | Finding:

@@ -39,7 +39,9 @@ from cloud.registry.keys import SignedPack, keys_of, keys_of_many, mark_simulate
 from cloud.telemetry import declared
 from cloud.telemetry import record as telemetry
 from cloud.telemetry.boots import Stored
+from cloud.telemetry.place import places
 from wire.envelope import ENVELOPE_MAX_BYTES
+from wire.pack import Pack
 from wire.topics import TopicError, gateway_of, up_pack
 
 CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
@@ -255,7 +257,11 @@ def _signed(one: Candidate) -> SignedPack:
 
 
 def _settle(conn: Connection, accepted: Sequence[Candidate]) -> None:
-    """Settle what the packs say, and send followers back to those that had been declared lost and came nevertheless."""
+    """Settle what the packs say, and send followers back to what came where they have been already.
+
+    That is a pack that had been declared lost and came nevertheless, and scans of a pack that stand there
+    (telemetry/place.py), which is behind them when it was declared lost before, or came twice.
+    """
     news: dict[Stream, list[Range]] = {}
     for one in accepted:
         for stream, seqs in settled.settles(one.pack):
@@ -265,6 +271,17 @@ def _settle(conn: Connection, accepted: Sequence[Candidate]) -> None:
         gateway, stream_id, seq = one.identity
         if ((gateway, stream_id), (seq, seq)) in settled_before:
             send_back(conn, gateway, stream_id, seq)
+        for stands_in, first in _moved(one.pack).items():
+            send_back(conn, gateway, stands_in, first)
+
+
+def _moved(pack: Pack) -> dict[bytes, int]:
+    """The lowest number per stream at which scans of a pack stand that were carried into it."""
+    moved: dict[bytes, int] = {}
+    for place in places(pack) if pack.carried_from else ():
+        if (place.stream, place.seq) != (pack.stream, pack.seq):
+            moved[place.stream] = min(place.seq, moved.get(place.stream, place.seq))
+    return moved
 
 
 def _store_conflict(conn: Connection, arrival: Arrival, candidate: Candidate) -> bool:

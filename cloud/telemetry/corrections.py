@@ -163,11 +163,11 @@ def _shift_scans(conn: Connection, gateway: str, boot_id: bytes, stretch: Stretc
     )
     same = (scan.c.pack_id == scan_finding.c.pack_id) & (scan.c.ordinal == scan_finding.c.ordinal)
     waiting = (
-        select(scan.c.pack_id, scan.c.ordinal, scan.c.stream, scan.c.seq)
+        select(scan.c.pack_id, scan.c.ordinal, scan.c.place_stream, scan.c.place_seq)
         .join_from(scan, scan_finding, same)
         .where(*covered, scan_finding.c.reason.startswith(f"{CLOCK_UNSET}:"))
     )
     for row in conn.execute(waiting).all():
         found = scan_finding.c.pack_id == row.pack_id, scan_finding.c.ordinal == row.ordinal
         conn.execute(delete(scan_finding).where(*found))
-        send_back(conn, gateway, row.stream, row.seq)
+        send_back(conn, gateway, row.place_stream, row.place_seq)

@@ -3,8 +3,11 @@
 Two kinds of step, the second only when the first can't give more:
 
 thin    The oldest whole packs become one: of their readings what edge/buffer/keep.py keeps, in blocks marked thinned,
-        with the loss that declares the rest. Their scans move, all of them, into a pack of their own.
-lose    The oldest thinned packs are declared lost, readings and all; their losses are merged into the new pack.
+        with the loss that declares the rest, and all of their scans.
+lose    The oldest thinned packs are declared lost, readings and all; their losses and scans move into the new pack.
+
+The scans travel in the very pack that declares their old numbers: a receiver that has passed such a number has had its
+scans, and can take them in the order in which they were made.
 
 Rows and scans that move say in `carried_from` what pack they were in: should the cloud have that very pack after all
 (it was on its way, or its receipt was lost), it drops what was carried. A pack that names the stream before, a
@@ -55,14 +58,14 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step as planned: these packs leave, these cargoes are sealed in their place, in order.
+    """One step as planned: these packs leave, this cargo is sealed in their place.
 
     marks: packs that stay as they are, by what may be done to them next. left_out: readings left out for good. lost:
     packs with readings or scans that were declared lost. damaged: packs found damaged on the way.
     """
 
     gone: list[Opened] = []
-    cargoes: list[Cargo] = []
+    cargo: Cargo | None = None
     marks: dict[int, str] = {}
     left_out: int = 0
     lost: int = 0
@@ -102,7 +105,7 @@ def _whole_packs(
             marks[id_] = "stay"
             continue
         blocks += len(opened.pack.blocks)
-        entries += len(opened.pack.losses) + len(opened.pack.carried_from) + 2
+        entries += len(opened.pack.losses) + 2 * (len(opened.pack.carried_from) + 1)  # of rows, and of scans
         scan_bytes += sum(weight(scan) for scan in opened.pack.scans)
         if batch and (blocks > SERIES_MAX or entries > ENTRIES_MAX or scan_bytes > PACK_MAX_BYTES):
             return batch, marks, damaged, True
@@ -176,23 +179,22 @@ def _walls(block: Block) -> tuple[int, int]:
 
 def _thin(batch: Sequence[Opened], marks: dict[int, str], limits: Limits) -> Step:
     chosen = _choose(batch, limits)
-    readings, scans, losses = Carrier(), Carrier(), []
+    carrier, losses = Carrier(), []
     left_out = 0
     for opened, selection in zip(batch, chosen, strict=True):
-        readings.add_rows(opened.hash, opened.pack, [rows for rows, _ in selection])
-        scans.add_scans(opened.hash, opened.pack)
+        carrier.add_rows(opened.hash, opened.pack, [rows for rows, _ in selection])
         out = [row for _, rest in selection for row in rest]
         left_out += len(out)
         counts = Counter({block.channel: 0 for block in opened.pack.blocks})
         for block, (_, rest) in zip(opened.pack.blocks, selection, strict=True):
             counts[block.channel] += len(rest)
         losses += [*opened.pack.losses, _loss(opened, "thinned", THINNED, counts, [row.wall_ms for row in out])]
-    cargoes = [readings.cargo(merge_losses(losses))]
-    if scans.count:
-        cargoes.append(scans.cargo())
-    if _bytes(cargoes) > WORTH * _bytes([_as_cargo(opened.pack) for opened in batch]):
+    for opened in batch:
+        carrier.add_scans(opened.hash, opened.pack)
+    cargo = carrier.cargo(merge_losses(losses))
+    if _bytes(cargo) > WORTH * sum(_bytes(_as_cargo(opened.pack)) for opened in batch):
         return Step(marks={**marks, **{opened.id: "lose" for opened in batch}})
-    return Step(gone=list(batch), cargoes=cargoes, marks=marks, left_out=left_out)
+    return Step(gone=list(batch), cargo=cargo, marks=marks, left_out=left_out)
 
 
 Selection = list[tuple[list[int], list[Row]]]  # per block: indices of the rows kept, the rows left out
@@ -233,10 +235,8 @@ def _lose(batch: Sequence[Opened], marks: dict[int, str]) -> Step:
         lost += bool(counts)
         walls = [wall for block in opened.pack.blocks for wall in _walls(block)]
         losses += [*(_hardened(loss) for loss in opened.pack.losses), _loss(opened, "lost", LOST, counts, walls)]
-    cargoes = [Cargo(losses=merge_losses(losses))]
-    if scans.count:
-        cargoes.append(scans.cargo())
-    return Step(gone=list(batch), cargoes=cargoes, marks=marks, left_out=left_out, lost=lost)
+    cargo = scans.cargo(merge_losses(losses))
+    return Step(gone=list(batch), cargo=cargo, marks=marks, left_out=left_out, lost=lost)
 
 
 def _hardened(loss: Loss) -> Loss:
@@ -254,5 +254,5 @@ def _as_cargo(pack: Pack) -> Cargo:
     return Cargo(blocks=pack.blocks, scans=pack.scans, losses=pack.losses, carried_from=pack.carried_from)
 
 
-def _bytes(cargoes: Sequence[Cargo]) -> int:
-    return sum(len(msgspec.msgpack.encode(cargo)) for cargo in cargoes)
+def _bytes(cargo: Cargo) -> int:
+    return len(msgspec.msgpack.encode(cargo))

@@ -52,7 +52,7 @@ from edge.buffer.packs import (
 from edge.buffer.pressure import Step, plan
 from edge.buffer.ranges import Range, contains, gaps, size, subtract, unite
 from edge.buffer.reserve import Reserve
-from edge.buffer.seal import Cargo, Chain, Sealed, admit_entry, seal_all, seal_one
+from edge.buffer.seal import Cargo, Sealed, admit_entry, seal_all, seal_one
 from edge.buffer.space import FreeBytes, Space
 from edge.buffer.state import state_of
 from edge.buffer.stream import (
@@ -349,20 +349,15 @@ class Store:
             self._give_up(stream, seq)
         self._begin_with_change(stamp)
         try:
-            packs = self._sign_cargoes(step.cargoes, stamp)
+            packs = self._sign_cargo(step.cargo, stamp)
         except WireError as error:
             log.error("packs cannot be thinned together and stay: %s", error)
             step, packs = Step(marks={opened.id: "stay" for opened in step.gone}), []
         self._carry_out(step, packs, stamp)
         return True
 
-    def _sign_cargoes(self, cargoes: Sequence[Cargo], stamp: Stamp) -> list[Sealed]:
-        packs: list[Sealed] = []
-        chain = self._current.chain
-        for cargo in cargoes:
-            packs.append(seal_one(cargo, chain, stamp, identity=self._identity))
-            chain = Chain(chain.stream, packs[-1].seq, packs[-1].hash)
-        return packs
+    def _sign_cargo(self, cargo: Cargo | None, stamp: Stamp) -> list[Sealed]:
+        return [] if cargo is None else [seal_one(cargo, self._current.chain, stamp, identity=self._identity)]
 
     def _carry_out(self, step: Step, packs: list[Sealed], stamp: Stamp) -> None:
         """Replace the packs that give way by the fresh ones, in one transaction: never both, never neither."""
@@ -597,7 +592,7 @@ class Store:
         stream = carriage.stream
         begun = self._begin_with_change(stamp)
         try:
-            packs = self._sign_cargoes([] if carriage.cargo is None else [carriage.cargo], stamp)
+            packs = self._sign_cargo(carriage.cargo, stamp)
         except WireError as error:
             if len(carriage.packs) > 1:
                 alone = next_carriage(self._db, [stream], packs=1)

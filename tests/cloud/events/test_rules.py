@@ -19,6 +19,7 @@ from cloud.events.rules import (
     read_label,
 )
 from cloud.instant import from_ms
+from cloud.telemetry.place import Place
 from standards.epcis.json_form import parse_event, to_json
 from standards.epcis.model import AggregationEvent, Event, ObjectEvent, QuantityElement
 from standards.gs1 import digital_link
@@ -42,6 +43,7 @@ def seen(ordinal: int = 0, **changes: object) -> SeenScan:
         "symbology": "C1",
         "observed_ms": 1_760_000_000_123,
         "quality": 0,
+        "place": Place(bytes(16), 1, 0),
         **changes,
     }
     return SeenScan(**given_)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -17,7 +18,7 @@ from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
 from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
 from wire.observation import ClockState
-from wire.pack import Correction, Pack, StreamHead
+from wire.pack import CarriedFrom, Correction, Loss, Pack, StreamHead
 
 DAY_MS = 86_400_000
 RECEIVED_MS = START_MS + DAY_MS
@@ -25,7 +26,7 @@ CHANGED = ("tail", "scan", "correction", "boot")
 
 
 def packs(gateway: Gateway) -> list[Pack]:
-    """Readings and scans, one clock that was wrong and corrected, and a second stream that corrects again."""
+    """Readings, scans, one that moved, a clock that was wrong and corrected, a second stream that corrects again."""
     unset = ClockState.UNSYNCED
     rows = [reading(at_s=60 * at, mantissa=at, wrong_ms=-DAY_MS, clock=unset) for at in range(5)]
     first = [
@@ -33,6 +34,8 @@ def packs(gateway: Gateway) -> list[Pack]:
         gateway.pack(2, [reading(at_s=400, channel="room-2/air")], corrections=[_correction(7, 500_000)]),
         gateway.pack(3, [scan("B", at_s=500), scan("C", at_s=501)]),
     ]
+    moved = gateway.pack(5, [scan("D", at_s=600)], losses=[Loss(gateway.stream, 4, 4, bytes(32), "thinned", "full")])
+    first.append(msgspec.structs.replace(moved, carried_from=[CarriedFrom(gateway.stream, 4, bytes(32), 0, 1)]))
     head = StreamHead(gateway.stream, 3, bytes(32))
     gateway.stream = bytes(16)
     second = gateway.pack(1, [reading(at_s=700)], corrections=[_correction(DAY_MS, 130_000)], predecessor=head)
@@ -85,7 +88,7 @@ def _store_as_0001(conn: Connection, today: Connection, sent: list[Pack]) -> Non
         conn.execute(insert(sa.table(name, *(sa.column(each) for each in rows[0]))), rows)
     for name, left_out in (
         ("tail", {"boot_id", "from_monotonic_ms", "to_monotonic_ms", "future", "believed_from_ms", "believed_to_ms"}),
-        ("scan", {"boot_id", "monotonic_ms", "clock", "believed_ms"}),
+        ("scan", {"boot_id", "monotonic_ms", "clock", "believed_ms", "place_stream", "place_seq", "place_position"}),
     ):
         rows = []
         for row in today.execute(select(tables.metadata.tables[name])).mappings():

@@ -18,7 +18,7 @@ from edge.limits import Limit, Limits
 from tests.edge.buffer.history import CountingCloud, at_minute, minute_reading, minute_scan, pass_hours, relieve
 from tests.edge.buffer.material import BOOT, QUICK, everything, make, open_pack, receipt, stamp
 from wire.observation import Observation, Reading, Scan
-from wire.pack import Correction
+from wire.pack import Correction, Pack
 
 LIMITS = Limits([Limit("room-0/air", above=6.5)])
 SMALL = BufferOptions(commit_window_ms=1, max_bytes=MIN_MAX_BYTES, min_free_bytes=0)
@@ -122,6 +122,13 @@ async def test_every_seq_is_delivered_or_declared_and_counts_add_up(
     assert cloud.chain_breaks(state.stream) == []
 
 
+def _declares_its_origins(pack: Pack) -> bool:
+    """Whether scans travel with the losses of all numbers they ever had."""
+    gone = {seq for loss in pack.losses for seq in range(loss.first_seq, (loss.last_seq or 0) + 1)}
+    first_scan = pack.count - len(pack.scans)
+    return all(one.seq in gone for one in pack.carried_from if one.first_ordinal + one.count > first_scan)
+
+
 async def test_counts_add_up_exactly_through_thinning_and_loss(tmp_path: Path) -> None:
     async with make(tmp_path, limits=LIMITS) as buffer:
         await pass_hours(buffer, 12, scans=range(3, 700, 50))
@@ -137,6 +144,7 @@ async def test_counts_add_up_exactly_through_thinning_and_loss(tmp_path: Path) -
             assert (sealed - cloud.contents()).total() == state.thinned_readings
             assert cloud.seqs(state.stream) == Counter(range(1, state.head_seq + 1))
             assert cloud.chain_breaks(state.stream) == cloud.unlinked(state.stream) == []
+            assert all(_declares_its_origins(pack) for _, pack in cloud.packs.values())
         scans = [each for each in sealed if isinstance(each, Scan)]
         assert Counter(scans) == cloud.contents()
         assert {loss.kind for loss in cloud.losses()} == {"lost"}

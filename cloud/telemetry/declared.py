@@ -21,13 +21,15 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    exists,
     func,
     insert,
     select,
 )
 
 from cloud.db.names import named, some
-from cloud.db.tables import carried, declared_loss, pack, succession
+from cloud.db.tables import carried, declared_loss, pack, succession, tail
+from cloud.telemetry.boots import EARLIEST_MS, SLACK_MS
 from wire.pack import Pack
 
 THINNED, LOST = "thinned", "lost"
@@ -47,8 +49,8 @@ class DeclaredHash(NamedTuple):
 class DeclaredSpan(msgspec.Struct, frozen=True):
     """A declared loss in time, for one channel: readings left out by thinning, or lost.
 
-    left_out: how many of the channel, None where the gateway could not tell. The times are the gateway's own, or those
-    of the packs before and after.
+    left_out: how many of the channel, None where the gateway could not tell. The times are the gateway's own where the
+    packs before and after allow them, and else theirs.
     """
 
     kind: str
@@ -129,21 +131,18 @@ def spans(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int
     thinned (nothing was left out), and all of them when it was lost (nobody could count).
     """
     query = (
-        select(declared_loss, pack.c.sealed_ms)
+        select(declared_loss, pack.c.sealed_ms, pack.c.received_ms)
         .join_from(declared_loss, pack, pack.c.id == declared_loss.c.pack_id)
         .where(declared_loss.c.gateway == gateway)
-        .where((declared_loss.c.to_ms.is_(None)) | (declared_loss.c.to_ms >= from_ms))
-        .where((declared_loss.c.from_ms.is_(None)) | (declared_loss.c.from_ms < to_ms))
     )
     found: set[DeclaredSpan] = set()
     for row in conn.execute(query):
         counts = dict(_counts(row.counts))
         uncounted = row.kind == LOST and not counts
-        if not (counts.get(channel) or uncounted) or _is_withdrawn(conn, row):
+        if not (counts.get(channel) or uncounted):
             continue
-        start = row.from_ms if row.from_ms is not None else _sealed_before(conn, row)
-        end = row.to_ms if row.to_ms is not None else _sealed_after(conn, row)
-        if start < to_ms and end >= from_ms:
+        start, end = _times(conn, row)
+        if start < to_ms and end >= from_ms and not _is_withdrawn(conn, row):
             found.add(DeclaredSpan(row.kind, row.reason, start, max(start, end), counts.get(channel)))
     return sorted(found, key=lambda one: (one.from_ms, one.to_ms, one.kind, one.reason))
 
@@ -206,6 +205,61 @@ def _arrived(conn: Connection, row: Row[Any]) -> int:
         there.append(pack.c.seq <= row.last_seq)
     some = select(pack.c.seq).where(*there).limit(ARRIVED_MAX).subquery()
     return int(conn.scalar(select(func.count()).select_from(some)) or 0)
+
+
+class _Reach(NamedTuple):
+    """First and last corrected time of a pack's readings, and whether any of them was corrected."""
+
+    from_ms: int
+    to_ms: int
+    corrected: bool
+
+
+def _times(conn: Connection, row: Row[Any]) -> tuple[int, int]:
+    """From when to when a loss is. Its own times are those that the gateway believed, and nothing corrects them.
+
+    They hold where they can be and the clock around them was right; or the packs before and after say when it was.
+    """
+    before, after = _readings_before(conn, row), _readings_after(conn, row)
+    earliest, latest = EARLIEST_MS, row.received_ms + SLACK_MS
+    if any(one is not None and one.corrected for one in (before, after)):
+        earliest = earliest if before is None else before.from_ms - SLACK_MS
+        latest = latest if after is None else after.to_ms + SLACK_MS
+    if all(earliest <= at <= latest for at in (row.from_ms, row.to_ms) if at is not None):
+        start = row.from_ms if row.from_ms is not None else _sealed_before(conn, row)
+        return start, row.to_ms if row.to_ms is not None else _sealed_after(conn, row)
+    end = row.received_ms if after is None else after.from_ms
+    return end if before is None else min(before.to_ms, end), end
+
+
+def _readings_before(conn: Connection, row: Row[Any]) -> _Reach | None:
+    earlier = _with_readings(row).where(pack.c.seq < row.first_seq)
+    return _reach(conn, earlier.order_by(pack.c.seq.desc()))
+
+
+def _readings_after(conn: Connection, row: Row[Any]) -> _Reach | None:
+    if row.last_seq is None:
+        return None
+    return _reach(conn, _with_readings(row).where(pack.c.seq > row.last_seq).order_by(pack.c.seq))
+
+
+def _with_readings(row: Row[Any]) -> Select[tuple[int]]:
+    """Packs of the stream of a loss with readings of their own; carried and kept ones are older than their number."""
+    return (
+        select(pack.c.id)
+        .where(pack.c.gateway == row.gateway, pack.c.stream == row.stream, pack.c.id != row.pack_id)
+        .where(exists().where(tail.c.pack_id == pack.c.id), ~exists().where(carried.c.pack_id == pack.c.id))
+    )
+
+
+def _reach(conn: Connection, packs: Select[tuple[int]]) -> _Reach | None:
+    id_ = conn.scalar(packs.limit(1))
+    if id_ is None:
+        return None
+    columns = tail.c.from_ms, tail.c.to_ms, tail.c.believed_from_ms, tail.c.believed_to_ms
+    rows = conn.execute(select(*columns).where(tail.c.pack_id == id_)).all()
+    corrected = any((row.from_ms, row.to_ms) != (row.believed_from_ms, row.believed_to_ms) for row in rows)
+    return _Reach(min(row.from_ms for row in rows), max(row.to_ms for row in rows), corrected)
 
 
 def _sealed_before(conn: Connection, row: Row[Any]) -> int:

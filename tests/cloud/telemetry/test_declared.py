@@ -21,12 +21,14 @@ from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
 from cloud.telemetry import declared
 from cloud.telemetry.query import readings
-from tests.cloud.field import START_MS, Gateway, reading, scan
+from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
 from tests.cloud.site import carton, pallet, register
 from wire.envelope import envelope_hash
-from wire.pack import CarriedFrom, Loss, Pack, StreamHead
+from wire.observation import ClockState
+from wire.pack import CarriedFrom, Correction, Loss, Pack, StreamHead
 
 FAR_MS = START_MS + 10**9
+DAY_MS = 86_400_000
 OTHER = b"o" * 16
 
 
@@ -130,6 +132,36 @@ def test_loss_without_times_lies_between_the_packs_around_it(engine: Engine, gat
     (span,) = _spans(engine, gateway)
     assert (span.kind, span.left_out) == ("lost", None)
     assert (span.from_ms, span.to_ms) == (START_MS + 120_000, START_MS + 600_000), "where pack 2 and pack 1 were sealed"
+
+
+@pytest.mark.parametrize(
+    ("wrong_ms", "alone"),
+    [(-START_MS, False), (-DAY_MS, False), (DAY_MS, False), (-START_MS, True), (DAY_MS, True)],
+    ids=["1970", "yesterday", "tomorrow", "1970, nothing before", "tomorrow, nothing before"],
+)
+def test_loss_by_a_clock_that_was_wrong_lies_between_the_packs_around_it(
+    engine: Engine, gateway: Gateway, wrong_ms: int, alone: bool
+):
+    """The readings around it are corrected; its own times nobody can correct."""
+    unset = ClockState.UNSYNCED
+    rows = [reading(at_s=600 * at, mantissa=at, wrong_ms=wrong_ms, clock=unset) for at in range(4)]
+    believed_ms = START_MS + wrong_ms
+    loss = Loss(
+        gateway.stream, 2, 2, None, "lost", "full", [("room-1/air", 5)], believed_ms + 700_000, believed_ms + 800_000
+    )
+    if alone:
+        loss = msgspec.structs.replace(loss, first_seq=1)
+    corrected = Correction(BOOT, 0, 10**9, -wrong_ms, 20, "ntp")
+    packs = [
+        *([] if alone else [gateway.pack(1, rows[:2])]),
+        gateway.pack(3, rows[2:3]),
+        gateway.pack(4, rows[3:], losses=[loss], corrections=[corrected]),
+    ]
+    received_ms = START_MS + 3_600_000
+    record(engine, [Arrival(gateway.topic, gateway.seal(pack), received_ms) for pack in packs])
+    (span,) = _spans(engine, gateway)
+    assert span.from_ms == START_MS + (1_200_000 if alone else 600_000)
+    assert span.to_ms == START_MS + 1_200_000
 
 
 def test_scan_and_its_copy_become_one_event(engine: Engine, gateway: Gateway):

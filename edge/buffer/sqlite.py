@@ -1,5 +1,7 @@
 """SqliteBuffer: the buffer contract over one SQLite file, with one worker thread and group commit.
 
+Keeps "accepted survives kill" and "a scan commits at once". What happens to the file: edge/buffer/keeper.py.
+
 `append` waits until its group is committed with fsync. A group gathers what arrives within the commit window of
 its first observation, and while the commit before it is still under way; a scan ends the wait at once.
 """
@@ -7,10 +9,7 @@ its first observation, and while the commit before it is still under way; a scan
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
-import sqlite3
-import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,7 +19,6 @@ from typing import Self, TypeVar
 
 from edge.buffer.base import (
     BufferFailure,
-    BufferFull,
     BufferOptions,
     BufferState,
     BufferUnusable,
@@ -28,21 +26,16 @@ from edge.buffer.base import (
     SealedPack,
     SealOptions,
 )
-from edge.buffer.file import CorruptFile, DiskFailed, free_disk_bytes, judge, open_file, set_aside
+from edge.buffer.file import free_disk_bytes
+from edge.buffer.keeper import Keeper
 from edge.buffer.seal import admit
 from edge.buffer.space import FreeBytes
 from edge.buffer.store import Store
-from edge.buffer.wal import lost_commits, read_log
-from edge.durable import make_folder
 from edge.keys import Identity
 from edge.limits import Limits
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Correction, Loss, StreamHead
 from wire.receipt import Receipt
-
-OPEN_TRIES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # a disk that comes up late, or is read-only: then the service restarts
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -66,14 +59,18 @@ class SqliteBuffer:
         limits: in force on this gateway; what lies beyond them survives disk pressure longest.
         """
         self._path = path
-        self._identity = identity
         self._options = options or BufferOptions()
         self._seal_options = seal_options or SealOptions()
-        self._free_bytes = free_bytes
-        self._successor = successor
-        self._limits = limits
         self._after_s = self._seal_options.after_s
-        self._store: Store
+        self._keeper = Keeper(
+            path,
+            identity,
+            successor=successor,
+            options=self._options,
+            seal_options=self._seal_options,
+            free_bytes=free_bytes,
+            limits=limits,
+        )
         self._worker: ThreadPoolExecutor
         self._committer: asyncio.Task[None] | None = None
         self._group: list[Observation] = []
@@ -83,12 +80,11 @@ class SqliteBuffer:
         self._changed = asyncio.Event()  # something was committed: ripe() looks again
         self._open_since: float | None = None
         self._closing = False
-        self._disk_failed = False
 
     async def __aenter__(self) -> Self:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="buffer")
         try:
-            self._store = await asyncio.get_running_loop().run_in_executor(self._worker, self._open)
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._keeper.open)
         except BaseException:
             self._worker.shutdown(wait=False)
             raise
@@ -169,7 +165,7 @@ class SqliteBuffer:
 
     async def change_key(self, successor: Identity, stamp: Stamp) -> list[StreamHead]:
         """Let `successor` sign from here on; the heads of the packs this sealed, oldest first."""
-        self._successor = successor
+        self._keeper.successor = successor
         heads = await self._run(partial(Store.change_key, successor=successor, stamp=stamp))
         if not self._store.state.open_observations:
             self._open_since = None
@@ -181,7 +177,7 @@ class SqliteBuffer:
 
     async def finish_change(self) -> None:
         """The successor is the only key from now on."""
-        self._identity, self._successor = self._successor or self._identity, None
+        self._keeper.finish_change()
         await self._run(Store.finish_change)
         self._changed.set()
 
@@ -260,95 +256,11 @@ class SqliteBuffer:
     # -- the file, on the worker thread --
 
     async def _run(self, step: Callable[[Store], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._guarded, step)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._keeper.run, step)
 
-    def _guarded(self, step: Callable[[Store], T]) -> T:
-        if self._disk_failed:
-            self._reopen()
-        try:
-            return self._translated(step)
-        except CorruptFile as error:
-            self._store.abandon()
-            self._store = self._replace(str(error))
-        try:
-            return self._translated(step)
-        except CorruptFile as error:
-            raise BufferUnusable(f"{self._path}: corrupt again at once ({error}); check the disk") from error
-
-    def _translated(self, step: Callable[[Store], T]) -> T:
-        try:
-            return step(self._store)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            found = judge(error, self._path)
-            self._disk_failed = isinstance(found, DiskFailed)
-            raise found from error
-
-    def _reopen(self) -> None:
-        """After the disk failed: what the connection believes may be wrong, the file tells. Raises BufferFull."""
-        self._store.abandon()
-        try:
-            self._store = self._load_or_replace()
-        except BufferUnusable as error:  # as when it failed: whoever calls tries again
-            raise BufferFull(str(error)) from error
-        self._disk_failed = False
-        log.warning("buffer file is open again after the disk failed: file=%s", self._path)
-
-    def _open(self) -> Store:
-        """Open the file, with patience for a disk that takes nothing yet. Raises BufferUnusable."""
-        for pause_s in (*OPEN_TRIES_S, None):
-            try:
-                make_folder(self._path.parent)
-                return self._load_or_replace()
-            except (OSError, BufferFull) as error:
-                if pause_s is None:
-                    raise BufferUnusable(
-                        f"{error}; without a disk that takes writes the gateway cannot start"
-                    ) from error
-                log.error("buffer cannot be opened yet, trying again: pause_s=%s why=%s", pause_s, error)
-                time.sleep(pause_s)
-        raise AssertionError("unreachable")
-
-    def _load_or_replace(self) -> Store:
-        try:
-            return self._load()
-        except CorruptFile as error:
-            return self._replace(str(error))
-
-    def _replace(self, why: str) -> Store:
-        try:
-            target = set_aside(self._path)
-        except OSError as error:
-            raise BufferUnusable(f"{self._path}: corrupt ({why}) and cannot be renamed ({error})") from error
-        log.error("buffer file is corrupt and was set aside: file=%s now=%s why=%s", self._path, target.name, why)
-        try:
-            return self._load()
-        except CorruptFile as error:
-            raise BufferUnusable(f"{self._path}: a fresh file is corrupt at once ({error}); check the disk") from error
-
-    def _load(self) -> Store:
-        try:
-            claim = read_log(self._path)
-        except OSError as error:
-            raise DiskFailed(f"{self._path}: its log cannot be read ({error}); check the disk") from error
-        connection = open_file(self._path)
-        try:
-            return Store(
-                connection,
-                self._path,
-                identity=self._identity,
-                options=self._options,
-                seal_options=self._seal_options,
-                free_bytes=self._free_bytes,
-                successor=self._successor,
-                limits=self._limits,
-                log_damaged=lost_commits(connection, claim),
-            )
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            connection.close()
-            raise judge(error, self._path, opening=True) from error
-        except BaseException:
-            connection.close()
-            raise
+    @property
+    def _store(self) -> Store:
+        return self._keeper.store
 
 
 def _answer(waiting: list[asyncio.Future[None]], failure: BufferFailure | None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.buffer import sqlite as buffer_sqlite
+from edge.buffer import keeper as buffer_keeper
 from edge.buffer.base import BufferFull, BufferOptions, BufferUnusable, SealOptions
 from edge.buffer.file import CHECK_MAX_BYTES, translate
 from tests.edge.buffer.material import contents, everything, make, reading, stamp
@@ -56,12 +56,12 @@ def test_what_a_disk_may_answer_is_worth_another_try(code: int) -> None:
 async def test_a_start_waits_for_a_disk_and_gives_up_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buffer_sqlite, "OPEN_TRIES_S", (0.01, 0.01))
+    monkeypatch.setattr(buffer_keeper, "OPEN_TRIES_S", (0.01, 0.01))
     (tmp_path / "gone").write_text("a file where the folder should be")
     with pytest.raises(BufferUnusable, match="without a disk"):
         async with make(tmp_path / "gone"):
             pass
-    opened = buffer_sqlite.open_file
+    opened = buffer_keeper.open_file
     tries = iter([sqlite3.OperationalError("unable to open database file"), None])
 
     def late(path: Path) -> sqlite3.Connection:
@@ -71,7 +71,7 @@ async def test_a_start_waits_for_a_disk_and_gives_up_with_a_hint(
             raise translate(error, path)
         return opened(path)
 
-    monkeypatch.setattr(buffer_sqlite, "open_file", late)
+    monkeypatch.setattr(buffer_keeper, "open_file", late)
     async with make(tmp_path) as buffer:
         await buffer.append([reading(1)])
 

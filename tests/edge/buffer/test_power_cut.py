@@ -58,7 +58,7 @@ def hand_out_before_the_head_is_written(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def make_the_folder_without_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.buffer.sqlite.make_folder", lambda folder: Path(folder).mkdir(exist_ok=True))
+    monkeypatch.setattr("edge.buffer.keeper.make_folder", lambda folder: Path(folder).mkdir(exist_ok=True))
 
 
 @pytest.mark.parametrize(

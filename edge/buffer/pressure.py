@@ -1,4 +1,4 @@
-"""What gives way when unsent data reach the bound: plans of one step each, which the store carries out at once.
+"""What gives way when unsent data reach the bound: plans of one step each. relief.py carries each out at once.
 
 Two kinds of step, the second only when the first can't give more:
 

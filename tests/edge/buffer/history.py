@@ -35,9 +35,9 @@ async def relieve(buffer: SqliteBuffer, minute: float = 1e6) -> bool:
 
     def step(store: Store) -> bool:
         try:
-            return store._relieve(at_minute(minute))
+            return store._relief._relieve(at_minute(minute))
         finally:
-            store.state = store._look()
+            store._books.look()
 
     return await buffer._run(step)
 

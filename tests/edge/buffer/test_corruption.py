@@ -368,7 +368,7 @@ async def test_a_group_that_cannot_be_deleted_is_not_sealed_again_and_again(
         assert next(turns) < 5, "sealing never ends"
         insert_packs(*rows, **named)
 
-    monkeypatch.setattr("edge.buffer.store.insert_packs", insert)
+    monkeypatch.setattr("edge.buffer.sealing.insert_packs", insert)
     async with make(tmp_path) as buffer:
         await buffer.seal(stamp(9))
         await buffer.append([reading(10)])

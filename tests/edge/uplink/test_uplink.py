@@ -104,7 +104,7 @@ async def test_a_full_disk_is_waited_for_and_stops_nothing(
             await asyncio.sleep(0.2)
             assert cloud.order == []
         with monkeypatch.context() as patched:
-            patched.setattr("edge.buffer.store.save_settled", full)
+            patched.setattr("edge.buffer.settlement.save_settled", full)
             await gateway.until(lambda: gateway.uplink.state().counts.get("letters_unkept", 0) > 0)
             assert "full" in gateway.uplink.state().last_error
             assert gateway.buffer.state().unsent_packs == 1

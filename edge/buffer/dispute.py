@@ -20,8 +20,8 @@ from edge.buffer.key_change import begin_with_change
 from edge.buffer.packs import count_packs, insert_packs
 from edge.buffer.ranges import contains, size, subtract, unite
 from edge.buffer.sealing import seal_cargo
-from edge.buffer.stream import Stream, Turn, begin_stream, save_dispute, save_ranges
-from edge.buffer.turn import follow
+from edge.buffer.stream import Stream, save_dispute, save_ranges
+from edge.buffer.turn import Turn, begin_stream, follow
 from wire.envelope import WireError
 from wire.observation import Stamp
 from wire.pack import StreamHead

@@ -32,8 +32,7 @@ from edge.buffer.reserve import Reserve
 from edge.buffer.sealing import seal_leftovers, seal_open
 from edge.buffer.settlement import settle
 from edge.buffer.space import FreeBytes
-from edge.buffer.stream import must_turn
-from edge.buffer.turn import take_turn
+from edge.buffer.turn import must_turn, take_turn
 from edge.keys import Identity
 from edge.limits import Limits
 from wire.observation import Observation, Stamp

@@ -1,12 +1,10 @@
-"""Streams as the buffer file knows them, and the decision which one to write on after a start.
+"""Streams as the buffer file knows them: 16 random bytes and a chain of packs each. When one begins: turn.py.
 
-A stream is 16 random bytes and a chain of packs. A new one begins whenever going on in the old one could sign a
-seq twice, or would change the key under the chain.
+Keeps each range that the file remembers (RANGE_TABLES) the same in the stream and in its table.
 """
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,11 +12,9 @@ from itertools import islice
 import msgspec
 
 from edge.buffer.file import CorruptFile
-from edge.buffer.groups import insert_entry
-from edge.buffer.head import Head
 from edge.buffer.ranges import Range, Ranges, gaps, numbers, unite
 from edge.buffer.seal import Chain
-from wire.pack import STREAM_BYTES, Loss, StreamHead
+from wire.pack import StreamHead
 
 RANGE_TABLES = ("settled", "declared", "to_carry", "carried")  # each a field of Stream, each a table
 WANTED_MAX = 200  # four windows: enough to skip everything that is on its way
@@ -91,41 +87,6 @@ class Stream:
         return self.settled[0][1] if self.settled and self.settled[0][0] == 1 else 0
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """The decision to begin a new stream: after whom, declaring what, and why."""
-
-    predecessor: StreamHead | None
-    losses: tuple[Loss, ...]
-    why: str
-
-
-def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damaged: bool = False) -> Turn | None:
-    """Whether a new stream has to begin, given the file's streams (oldest first) and the head beside the file.
-
-    log_damaged: commits are missing that were on the disk, see edge/buffer/wal.py.
-    """
-    if not streams:
-        return Turn(None, (), "first start") if head is None else _after_lost_file(head)
-    current = streams[-1]
-    if head is not None:
-        chain = head.chain
-        known = {stream.name for stream in streams} | {s.predecessor.stream for s in streams if s.predecessor}
-        if chain.stream not in known:
-            return _after_lost_file(head)
-        if chain.stream == current.name and chain.last_seq > current.last_seq:
-            loss = _lost(chain, current.last_seq + 1, "buffer file was older than its head")
-            return Turn(chain, (loss,), "the file is older than the head beside it")
-        if chain.stream == current.name and chain.last_seq == current.last_seq and chain.hash != current.last_hash:
-            return Turn(chain, (), "the head beside the file names another pack at the same seq")
-    if log_damaged:
-        reason = "write-ahead log was damaged on the gateway's disk, with readings not yet sealed"
-        loss = Loss(current.name, current.last_seq + 1, None, None, "lost", reason)
-        return Turn(current.head, (loss,), "the write-ahead log beside the file is damaged")
-    if current.kid != kid:
-        return Turn(current.head, (), "the signing key is another one")
-    return None
-
-
 def load_streams(connection: sqlite3.Connection) -> list[Stream]:
     """Every stream of the file, oldest first. Raises CorruptFile."""
     streams: dict[int, Stream] = {}
@@ -154,19 +115,6 @@ def _sealed(streams: dict[int, Stream], id_: int, seq: int) -> Stream:
     if id_ not in streams or (id_ == max(streams) and seq > streams[id_].last_seq):
         raise CorruptFile(f"something is settled, declared or shelved of seq {seq} of stream {id_}, never sealed")
     return streams[id_]
-
-
-def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stream:
-    """Write a new stream, and the losses its first pack will declare; in the caller's transaction."""
-    name = secrets.token_bytes(STREAM_BYTES)
-    before = None if turn.predecessor is None else msgspec.msgpack.encode(turn.predecessor)
-    id_ = connection.execute(
-        "INSERT INTO stream (name, kid, predecessor) VALUES (?, ?, ?)", (name, kid, before)
-    ).lastrowid
-    assert id_ is not None
-    for loss in turn.losses:
-        insert_entry(connection, loss)
-    return Stream(id_, name, kid, predecessor=turn.predecessor)
 
 
 def save_ranges(connection: sqlite3.Connection, stream: Stream, table: str, wanted: Ranges) -> None:
@@ -210,24 +158,3 @@ def _predecessor(data: bytes) -> StreamHead:
         return msgspec.msgpack.decode(data, type=StreamHead)
     except msgspec.MsgspecError as error:
         raise CorruptFile(f"the predecessor of a stream no longer decodes: {error}") from error
-
-
-def _after_lost_file(head: Head) -> Turn:
-    """Lost is what was sealed and not released, and an unknown rest: what was open, or not yet handed out."""
-    chain = head.chain
-    reason = "buffer file was lost or set aside, with readings not yet sealed"
-    why = "the file that wrote the head is gone"
-    earlier = [
-        _lost(each.chain, each.released_through + 1, "buffer file was lost or set aside")
-        for each in head.earlier
-        if each.released_through < each.last_seq
-    ]
-    rest = Loss(chain.stream, chain.last_seq + 1, None, None, "lost", reason)
-    if head.released_through >= chain.last_seq:
-        return Turn(chain, (rest, *earlier), why)
-    known = _lost(chain, head.released_through + 1, "buffer file was lost or set aside")
-    return Turn(chain, (known, rest, *earlier), why)
-
-
-def _lost(head: StreamHead, first: int, reason: str) -> Loss:
-    return Loss(head.stream, first, head.last_seq, head.hash, "lost", reason)

@@ -1,19 +1,62 @@
-"""Beginning a new stream, durably, with the losses its first pack declares. Whether one must: edge/buffer/stream.py.
+"""Turning to a new stream: whether one must begin, and beginning it, with the losses its first pack declares.
 
-Keeps its half of "a seq is signed once": once a new stream is begun, nothing more is signed in the one before.
+Keeps "a seq is signed once" together with edge/buffer/handout.py: a new stream begins whenever going on in the old one
+could sign a seq twice, or would change the key under the chain. From there on nothing is signed in the old one.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
+import sqlite3
+
+import msgspec
 
 from edge.buffer.books import Books
 from edge.buffer.declaration import take_loss, unreceipted
 from edge.buffer.file import transaction
+from edge.buffer.groups import insert_entry
+from edge.buffer.head import Head
 from edge.buffer.meta import LOST_PACKS, add_to_tally
-from edge.buffer.stream import Stream, Turn, begin_stream
+from edge.buffer.stream import Stream
+from wire.pack import STREAM_BYTES, Loss, StreamHead
 
 log = logging.getLogger(__name__)
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """The decision to begin a new stream: after whom, declaring what, and why."""
+
+    predecessor: StreamHead | None
+    losses: tuple[Loss, ...]
+    why: str
+
+
+def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damaged: bool = False) -> Turn | None:
+    """Whether a new stream has to begin, given the file's streams (oldest first) and the head beside the file.
+
+    log_damaged: commits are missing that were on the disk, see edge/buffer/wal.py.
+    """
+    if not streams:
+        return Turn(None, (), "first start") if head is None else _after_lost_file(head)
+    current = streams[-1]
+    if head is not None:
+        chain = head.chain
+        known = {stream.name for stream in streams} | {s.predecessor.stream for s in streams if s.predecessor}
+        if chain.stream not in known:
+            return _after_lost_file(head)
+        if chain.stream == current.name and chain.last_seq > current.last_seq:
+            loss = _lost(chain, current.last_seq + 1, "buffer file was older than its head")
+            return Turn(chain, (loss,), "the file is older than the head beside it")
+        if chain.stream == current.name and chain.last_seq == current.last_seq and chain.hash != current.last_hash:
+            return Turn(chain, (), "the head beside the file names another pack at the same seq")
+    if log_damaged:
+        reason = "write-ahead log was damaged on the gateway's disk, with readings not yet sealed"
+        loss = Loss(current.name, current.last_seq + 1, None, None, "lost", reason)
+        return Turn(current.head, (loss,), "the write-ahead log beside the file is damaged")
+    if current.kid != kid:
+        return Turn(current.head, (), "the signing key is another one")
+    return None
 
 
 def take_turn(books: Books, turn: Turn) -> None:
@@ -40,3 +83,37 @@ def leave_if_change(books: Books, stream: Stream, seq: int) -> None:
     changes = books.keys.changes
     if stream is books.current and (stream.name, seq) in changes and not books.keys.arrived(books.streams):
         take_turn(books, Turn(stream.head, (), "the change of key will not arrive"))
+
+
+def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stream:
+    """Write a new stream, and the losses its first pack will declare; in the caller's transaction."""
+    name = secrets.token_bytes(STREAM_BYTES)
+    before = None if turn.predecessor is None else msgspec.msgpack.encode(turn.predecessor)
+    id_ = connection.execute(
+        "INSERT INTO stream (name, kid, predecessor) VALUES (?, ?, ?)", (name, kid, before)
+    ).lastrowid
+    assert id_ is not None
+    for loss in turn.losses:
+        insert_entry(connection, loss)
+    return Stream(id_, name, kid, predecessor=turn.predecessor)
+
+
+def _after_lost_file(head: Head) -> Turn:
+    """Lost is what was sealed and not released, and an unknown rest: what was open, or not yet handed out."""
+    chain = head.chain
+    reason = "buffer file was lost or set aside, with readings not yet sealed"
+    why = "the file that wrote the head is gone"
+    earlier = [
+        _lost(each.chain, each.released_through + 1, "buffer file was lost or set aside")
+        for each in head.earlier
+        if each.released_through < each.last_seq
+    ]
+    rest = Loss(chain.stream, chain.last_seq + 1, None, None, "lost", reason)
+    if head.released_through >= chain.last_seq:
+        return Turn(chain, (rest, *earlier), why)
+    known = _lost(chain, head.released_through + 1, "buffer file was lost or set aside")
+    return Turn(chain, (known, rest, *earlier), why)
+
+
+def _lost(head: StreamHead, first: int, reason: str) -> Loss:
+    return Loss(head.stream, first, head.last_seq, head.hash, "lost", reason)

@@ -2,8 +2,8 @@
 
 The modules around this one are the steps of a buffer, one room each; they share these books, and edge/buffer/store.py
 puts them together. Invariant: books and file say the same between two steps. A step writes in a transaction first, and
-enters the same into the books after the commit, so that one that failed leaves both as they were; `take_loss` and
-`Succession.note` alone enter theirs inside the transaction of their caller.
+enters the same into the books after the commit, so that one that failed leaves both as they were: what one function
+saves inside the transaction of its caller, another enters behind it.
 """
 
 from __future__ import annotations

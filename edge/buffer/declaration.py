@@ -40,10 +40,16 @@ def unreceipted(books: Books, loss: Loss) -> int:
     return 1 if last is None else last - loss.first_seq + 1
 
 
-def take_loss(books: Books, loss: Loss) -> None:
-    """The cloud may settle what a loss declares; in the caller's transaction."""
+def save_loss(books: Books, loss: Loss) -> None:
+    """Write that a loss is declared; in the caller's transaction, and `enter_loss` follows its commit."""
     for stream in books.streams:
         if stream.name == loss.stream and loss.last_seq is not None:
-            declared = unite(stream.declared, [(loss.first_seq, loss.last_seq)])
-            save_ranges(books.db, stream, "declared", declared)
-            stream.declared, stream.handed_out = declared, unite(stream.handed_out, declared)
+            save_ranges(books.db, stream, "declared", unite(stream.declared, [(loss.first_seq, loss.last_seq)]))
+
+
+def enter_loss(books: Books, loss: Loss) -> None:
+    """From here on the cloud may settle what a loss declares."""
+    for stream in books.streams:
+        if stream.name == loss.stream and loss.last_seq is not None:
+            stream.declared = unite(stream.declared, [(loss.first_seq, loss.last_seq)])
+            stream.handed_out = unite(stream.handed_out, stream.declared)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from edge.buffer.books import Books
-from edge.buffer.declaration import take_loss
+from edge.buffer.declaration import enter_loss, save_loss
 from edge.buffer.file import transaction
 from edge.buffer.groups import insert_entry
 from edge.buffer.meta import LOST_PACKS, add_to_tally
@@ -30,7 +30,8 @@ def name_successor(books: Books, successor: Identity, stamp: Stamp) -> list[Stre
     with transaction(books.db):
         insert_packs(books.db, stream, [pack], sealed_ms=stamp.observed_at_ms)
         books.db.execute("UPDATE stream SET kid = ? WHERE id = ?", (successor.kid, stream.id))
-        books.keys.note(successor, (stream.name, pack.seq))
+        books.keys.save(successor, (stream.name, pack.seq))
+    books.keys.note((stream.name, pack.seq))
     stream.kid = successor.kid
     books.identity = successor
     log.info("a new key signs: stream=%s from_seq=%d", stream.name.hex(), change.first_seq)
@@ -53,7 +54,8 @@ def drop_superfluous_changes(books: Books) -> None:
         with transaction(books.db):
             insert_entry(books.db, loss)
             add_to_tally(books.db, LOST_PACKS, 1)
-            take_loss(books, loss)
+            save_loss(books, loss)
+        enter_loss(books, loss)
         books.unsent -= leaving
     if books.keys.over(books.streams):
         books.keys.forget()

@@ -69,11 +69,14 @@ class Succession:
         """The successor is the only key there is."""
         self.identity, self.successor = self.successor or self.identity, None
 
-    def note(self, successor: Identity, change: PackName) -> None:
-        """Remember a pack that names the successor; in the caller's transaction."""
-        self.changes.append(change)
-        packs = [(name.hex(), seq) for name, seq in self.changes]
+    def save(self, successor: Identity, change: PackName) -> None:
+        """Write down a pack that names the successor; in the caller's transaction, and `note` follows its commit."""
+        packs = [(name.hex(), seq) for name, seq in [*self.changes, change]]
         write_text(self._db, KEY_CHANGES, msgspec.json.encode(Changes(successor.kid.hex(), packs)).decode())
+
+    def note(self, change: PackName) -> None:
+        """Remember what was written down: another pack that took this name instead would prove nothing."""
+        self.changes.append(change)
 
     def superfluous(self, streams: Sequence[Stream]) -> list[tuple[Stream, int]]:
         """Changes that will never be settled: the cloud had an earlier one, for it has later packs of the stream."""

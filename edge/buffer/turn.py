@@ -13,7 +13,7 @@ import sqlite3
 import msgspec
 
 from edge.buffer.books import Books
-from edge.buffer.declaration import take_loss, unreceipted
+from edge.buffer.declaration import enter_loss, save_loss, unreceipted
 from edge.buffer.file import transaction
 from edge.buffer.groups import insert_entry
 from edge.buffer.head import Head
@@ -61,12 +61,25 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damag
 
 def take_turn(books: Books, turn: Turn) -> None:
     """Begin the stream that was decided on."""
-    lost = sum(unreceipted(books, loss) for loss in turn.losses)
     with transaction(books.db):
-        stream = begin_stream(books.db, turn, books.keys.beginner(books.streams).kid)
-        for loss in turn.losses:
-            take_loss(books, loss)
-        add_to_tally(books.db, LOST_PACKS, lost)
+        stream = save_turn(books, turn)
+    enter_turn(books, stream, turn)
+
+
+def save_turn(books: Books, turn: Turn) -> Stream:
+    """Write the new stream and its losses; in the caller's transaction, and `enter_turn` follows its commit."""
+    lost = sum(unreceipted(books, loss) for loss in turn.losses)
+    stream = begin_stream(books.db, turn, books.keys.beginner(books.streams).kid)
+    for loss in turn.losses:
+        save_loss(books, loss)
+    add_to_tally(books.db, LOST_PACKS, lost)
+    return stream
+
+
+def enter_turn(books: Books, stream: Stream, turn: Turn) -> None:
+    """Go on in the stream that `save_turn` wrote."""
+    for loss in turn.losses:
+        enter_loss(books, loss)
     follow(books, stream, turn)
 
 

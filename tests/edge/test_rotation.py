@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import sqlite3
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from edge import clock as edge_clock
 from edge import rotation
-from edge.buffer.base import ReceiptBeyondHead
+from edge.buffer.base import BufferFull, ReceiptBeyondHead
 from edge.buffer.file import CorruptFile
 from edge.buffer.sqlite import SqliteBuffer
 from edge.buffer.store import Store
@@ -103,6 +104,37 @@ async def test_change_made_and_program_killed_before_it_was_known(tmp_path: Path
         assert await _signers(buffer) == [old.kid]
     assert (tmp_path / PRIVATE_NAME).exists()
     assert (tmp_path / NEXT_NAME).exists()
+
+
+async def test_change_that_a_full_disk_undid_is_proven_by_no_other_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    old = _who(tmp_path)
+    async with _buffer(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        await seal_and_send(buffer, stamp(1))
+        make_next(tmp_path, old)
+        with monkeypatch.context() as patched:
+            patched.setattr("edge.buffer.succession.write_text", full)
+            with pytest.raises(BufferFull):
+                await follow(tmp_path, old, buffer, CLOCK)
+        await buffer.append([reading(2)])
+        (head,) = await seal_and_send(buffer, stamp(3))  # takes the seq that the change would have had
+        assert await _signers(buffer) == [old.kid, old.kid]
+        await buffer.settle(receipt(head.stream, 2))
+        assert not await buffer.change_arrived()
+        await follow(tmp_path, old, buffer, CLOCK)
+        await follow(tmp_path, old, buffer, CLOCK)
+        assert _who(tmp_path).kid == old.kid
+        await everything(buffer)
+        await buffer.settle(receipt(head.stream, 3))
+        await follow(tmp_path, old, buffer, CLOCK)
+        assert _who(tmp_path).kid != old.kid
 
 
 async def test_lost_buffer_begins_again_with_the_change_and_the_old_key_signs_nothing_else(tmp_path: Path) -> None:

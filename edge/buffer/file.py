@@ -87,6 +87,8 @@ def judge(
     schema is quoted by SQLite in words that Python can't decode.
     """
     code = getattr(error, "sqlite_errorcode", None)
+    if code is None and isinstance(error, sqlite3.ProgrammingError):  # says nothing about the file
+        return DiskFailed(f"{path}: is not open ({error}); it is opened again")
     if code is None or code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}:
         return CorruptFile(f"the file contradicts itself: {error}")  # no code: text that is not UTF-8
     assert isinstance(error, sqlite3.Error)

@@ -84,8 +84,10 @@ class Keeper:
         try:
             return self._translated(step)
         except CorruptFile as error:
+            self._disk_failed = True  # until a fresh file is open: if the disk takes none now, the next call opens it
             self.store.abandon()
             self.store = self._replace(str(error))
+            self._disk_failed = False
         try:
             return self._translated(step)
         except CorruptFile as error:
@@ -118,8 +120,9 @@ class Keeper:
     def _replace(self, why: str) -> Store:
         try:
             target = set_aside(self._path)
-        except OSError as error:
-            raise BufferUnusable(f"{self._path}: corrupt ({why}) and cannot be renamed ({error})") from error
+        except OSError as error:  # of a disk that fails, or is read-only: whoever calls tries again
+            said = f"{self._path}: corrupt ({why}) and cannot be renamed ({error}); check the disk"
+            raise DiskFailed(said) from error
         log.error("buffer file is corrupt and was set aside: file=%s now=%s why=%s", self._path, target.name, why)
         try:
             return self._load()

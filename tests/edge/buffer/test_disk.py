@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -74,6 +75,60 @@ async def test_a_start_waits_for_a_disk_and_gives_up_with_a_hint(
     monkeypatch.setattr(buffer_keeper, "open_file", late)
     async with make(tmp_path) as buffer:
         await buffer.append([reading(1)])
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN])
+async def test_a_corrupt_file_on_a_disk_that_takes_no_fresh_one_is_set_aside_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fails(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("the disk fails, too")
+        error.sqlite_errorcode = code
+        raise translate(error, path)
+
+    async with make(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        before = buffer.state().stream
+        await buffer._run(lambda store: store._db.execute("DROP TABLE open_group"))
+        with monkeypatch.context() as patched:
+            patched.setattr(buffer_keeper, "open_file", fails)
+            for n in range(2, 6):
+                with pytest.raises(BufferFull):
+                    await buffer.append([reading(n)])
+        await buffer.append([reading(6)])
+        await buffer.seal(stamp(7))
+        state = buffer.state()
+        assert (state.set_aside, state.stream == before) == (("buffer.db.corrupt-1",), False)
+        assert contents(await everything(buffer)) == Counter([reading(6)])
+
+
+async def test_a_corrupt_file_that_cannot_be_renamed_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path) -> Path:
+        raise OSError(errno.EROFS, "read-only file system", str(path))
+
+    async with make(tmp_path) as buffer:
+        await buffer._run(lambda store: store._db.execute("DROP TABLE open_group"))
+        with monkeypatch.context() as patched:
+            patched.setattr(buffer_keeper, "set_aside", fails)
+            for n in range(3):
+                with pytest.raises(BufferFull, match="cannot be renamed"):
+                    await buffer.append([reading(n)])
+        await buffer.append([reading(4)])
+        assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+
+
+async def test_an_error_on_a_connection_that_is_closed_sets_no_file_aside(tmp_path: Path) -> None:
+    async with make(tmp_path) as buffer:
+        await buffer.append([reading(1)])
+        buffer._store.abandon()
+        with pytest.raises(BufferFull, match="opened again"):
+            await buffer.append([reading(2)])
+        await buffer.append([reading(3)])
+        await buffer.seal(stamp(4))
+        assert buffer.state().set_aside == ()
+        assert contents(await everything(buffer)) == Counter([reading(1), reading(3)])
 
 
 async def test_a_full_file_system_is_outlived(small_disk: Path) -> None:

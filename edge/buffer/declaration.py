@@ -11,9 +11,10 @@ from edge.buffer.books import Books
 from edge.buffer.file import transaction
 from edge.buffer.groups import insert_entry
 from edge.buffer.meta import LOST_PACKS, add_to_tally
-from edge.buffer.ranges import size, unite
+from edge.buffer.ranges import Range, size, unite
 from edge.buffer.seal import admit_entry
 from edge.buffer.stream import newly_done, save_ranges
+from wire.observation import INT64_MAX
 from wire.pack import Correction, Loss
 
 
@@ -41,15 +42,22 @@ def unreceipted(books: Books, loss: Loss) -> int:
 
 
 def save_loss(books: Books, loss: Loss) -> None:
-    """Write that a loss is declared; in the caller's transaction, and `enter_loss` follows its commit."""
+    """Write that a loss is declared; in the caller's transaction, and `enter_loss` follows its commit.
+
+    One without an end takes all that the stream might have had, so its stream must be one that is left.
+    """
     for stream in books.streams:
-        if stream.name == loss.stream and loss.last_seq is not None:
-            save_ranges(books.db, stream, "declared", unite(stream.declared, [(loss.first_seq, loss.last_seq)]))
+        if stream.name == loss.stream:
+            save_ranges(books.db, stream, "declared", unite(stream.declared, [_span(loss)]))
 
 
 def enter_loss(books: Books, loss: Loss) -> None:
     """From here on the cloud may settle what a loss declares."""
     for stream in books.streams:
-        if stream.name == loss.stream and loss.last_seq is not None:
-            stream.declared = unite(stream.declared, [(loss.first_seq, loss.last_seq)])
+        if stream.name == loss.stream:
+            stream.declared = unite(stream.declared, [_span(loss)])
             stream.handed_out = unite(stream.handed_out, stream.declared)
+
+
+def _span(loss: Loss) -> Range:
+    return loss.first_seq, INT64_MAX if loss.last_seq is None else loss.last_seq

@@ -18,7 +18,7 @@ from edge.buffer.base import PACK_MAX_BYTES
 from edge.buffer.carry import Carrier, merge_losses
 from edge.buffer.packs import held_names
 from edge.buffer.pressure import Opened, open_pack, weight
-from edge.buffer.ranges import Ranges, gaps, numbers, unite
+from edge.buffer.ranges import Ranges, contains, gaps, numbers, unite
 from edge.buffer.seal import Cargo
 from edge.buffer.stream import Stream
 from wire.observation import INT64_MAX
@@ -50,17 +50,22 @@ def doubtful(db: sqlite3.Connection, stream: Stream) -> Ranges:
     return unite([], [(seq, seq) for _, seq in names if seq not in stream.shelved])
 
 
-def corrections(db: sqlite3.Connection, stream: Stream, seqs: Ranges) -> list[Correction]:
-    """What the packs of these seqs correct, in order: carried over they must not outrank newer ones."""
+def corrections(db: sqlite3.Connection, streams: Sequence[Stream], seqs: Ranges) -> list[Correction]:
+    """What the packs of these seqs of the first stream correct, and all that was corrected after the first of them.
+
+    streams: those that follow it, too, oldest first. What is declared again outranks all of these streams, so whatever
+    is newer, trusted or not, is declared again behind it, in order, if it is still here.
+    """
     found: list[Correction] = []
-    for first, last in seqs:
+    for stream in streams:
         rows = db.execute(
-            "SELECT id, seq FROM pack WHERE stream_id = ? AND seq BETWEEN ? AND ? AND pressure = 'stay' ORDER BY seq",
-            (stream.id, first, last),
+            "SELECT id, seq FROM pack WHERE stream_id = ? AND pressure = 'stay' ORDER BY seq", (stream.id,)
         ).fetchall()
         for id_, seq in rows:
-            opened = open_pack(db, id_, stream, seq)
-            found += [] if opened is None else opened.pack.corrections
+            wanted = bool(found) or (stream is streams[0] and contains(seqs, seq))
+            if wanted and seq not in stream.shelved:
+                opened = open_pack(db, id_, stream, seq)
+                found += [] if opened is None else opened.pack.corrections
     return found
 
 

@@ -48,10 +48,11 @@ def dispute(books: Books, stream: Stream, why: str, conflicts: Sequence[int] = (
     to_carry = unite(stream.to_carry, [*more, *((seq, seq) for seq in conflicts)])
     fresh = subtract(to_carry, stream.to_carry)
     turn = Turn(stream.head, (), f"{why}: there is a copy of this buffer") if stream is books.current else None
+    following = books.streams[books.streams.index(stream) :]
     begun: Stream | None = None
     with transaction(books.db):
         save_dispute(books.db, stream, to_carry)
-        insert_entries_first(books.db, corrections(books.db, stream, fresh))
+        insert_entries_first(books.db, corrections(books.db, following, fresh))
         if turn is not None:
             others = [each for each in books.streams if each is not stream]
             begun = begin_stream(books.db, turn, books.keys.beginner(others).kid)

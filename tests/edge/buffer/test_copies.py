@@ -178,6 +178,39 @@ async def test_corrections_are_carried_over_before_newer_ones(tmp_path: Path) ->
     assert [pack.corrections for pack in packs if pack.stream != head.stream and pack.corrections] == [[old, new]]
 
 
+async def test_a_trusted_correction_is_not_outranked_by_an_older_one_that_is_carried_over(tmp_path: Path) -> None:
+    oldest, doubted, trusted, open_ = (Correction(BOOT, 0, 9, offset, 1, "ntp") for offset in (1, 2, 3, 4))
+    async with make(tmp_path) as buffer:
+        for n, entry in enumerate((oldest, doubted, trusted), start=1):
+            await buffer.declare(entry)
+            (head,) = await seal_and_send(buffer, stamp(n))
+        await buffer.settle(receipt(head.stream, 1, (3, 3)))
+    async with make(tmp_path) as buffer:
+        await buffer.declare(open_)
+        with pytest.raises(ReceiptBeyondHead):
+            await buffer.settle(receipt(head.stream, 9))
+        await buffer.seal(stamp(5))
+        packs = [open_pack(pack) for pack in await everything(buffer) if pack.stream != head.stream]
+    assert [pack.corrections for pack in packs if pack.corrections] == [[doubted, trusted, open_]]
+
+
+async def test_a_correction_carried_over_late_does_not_outrank_those_of_the_streams_between(tmp_path: Path) -> None:
+    old, new = (Correction(BOOT, 0, 9, offset, 1, "ntp") for offset in (1, 2))
+    async with make(tmp_path) as buffer:
+        await buffer.declare(old)
+        (first,) = await seal_and_send(buffer, stamp(1))
+        await buffer.settle(receipt(first.stream, 1))
+    async with make(tmp_path) as buffer:
+        with pytest.raises(ReceiptBeyondHead):
+            await buffer.settle(receipt(first.stream, 9))
+        await buffer.declare(new)
+        (second,) = await seal_and_send(buffer, stamp(2))
+        await buffer.settle(receipt(first.stream, 1, refused=[(1, first.hash, CONFLICT)]))
+        await buffer.seal(stamp(3))
+        packs = [open_pack(pack) for pack in await everything(buffer) if pack.stream != first.stream]
+    assert [pack.corrections for pack in packs if pack.seq > second.last_seq] == [[old, new]]
+
+
 async def test_two_copies_of_one_file_seal_the_same_pack_of_what_was_left_open(tmp_path: Path) -> None:
     async with make(tmp_path / "one") as buffer:
         await buffer.append([reading(1), scan(2)])

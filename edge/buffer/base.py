@@ -25,6 +25,7 @@ Invariants (each has a test of its name in tests/edge/buffer/):
                                     the limits in force, both sides of each gap stay. When all are thinned, the oldest
                                     are declared lost. Scans never give way. Every seq is delivered or declared, what
                                     is kept and what is counted as left out add up, the chain verifies across a loss.
+                                    What was damaged before it had a seq is declared lost, too, and a new stream begins.
 12. never_both_never_neither        The pack that declares a loss, and carries what was kept, is durable in the very
                                     transaction that deletes the originals. What moved says where it was before, so
                                     that it counts once should an original have arrived after all.

@@ -1,7 +1,8 @@
 """Open groups and waiting entries become sealed packs of the current stream. How a pack is made: edge/buffer/seal.py.
 
 Keeps "sealed exactly once" and "seqs are contiguous and chained": the transaction that stores fresh packs moves the
-stream's head and deletes what they were made of.
+stream's head and deletes what they were made of. And "nothing gives way in silence": when some of that was damaged, the
+same transaction declares it lost, in a new stream.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from edge.buffer.groups import Batch, drop_batch, last_stamp, next_batch
 from edge.buffer.key_change import begin_with_change
 from edge.buffer.packs import insert_packs
 from edge.buffer.seal import Cargo, Sealed, seal_all, seal_one
+from edge.buffer.stream import Stream
+from edge.buffer.turn import Turn, enter_turn, save_turn
 from wire.envelope import WireError
 from wire.observation import Stamp
-from wire.pack import StreamHead
+from wire.pack import Loss, StreamHead
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +59,25 @@ def _seal_batch(books: Books, batch: Batch, stamp: Stamp) -> list[StreamHead]:
         log.error("accepted observations cannot be sealed together, looking for the cause: %s", error)
         batch = next_batch(books.db, stamp, check=books.seal_options)
         packs = _sign_sound(books, batch, stamp)
+    turn = _after_damage(books.current, packs) if batch.damaged else None
+    begun: Stream | None = None
     with transaction(books.db):
         insert_packs(books.db, books.current, packs, sealed_ms=stamp.observed_at_ms)
         drop_batch(books.db, batch)
-    return heads + books.advance(packs)
+        if turn is not None:
+            begun = save_turn(books, turn)
+    heads += books.advance(packs)
+    if begun is not None and turn is not None:
+        enter_turn(books, begun, turn)
+    return heads
+
+
+def _after_damage(stream: Stream, packs: list[Sealed]) -> Turn:
+    """What was damaged never had a seq: its loss has no end, and is that of a stream that is left."""
+    head = StreamHead(stream.name, packs[-1].seq, packs[-1].hash) if packs else stream.head
+    sealed = 0 if head is None else head.last_seq
+    reason = "accepted readings were damaged on the gateway's disk before they were sealed"
+    return Turn(head, (Loss(stream.name, sealed + 1, None, None, "lost", reason),), reason)
 
 
 def _sign(books: Books, batch: Batch, stamp: Stamp) -> list[Sealed]:

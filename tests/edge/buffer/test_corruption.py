@@ -22,6 +22,7 @@ from edge.buffer.packs import insert_packs
 from edge.buffer.seal import pack_group
 from edge.buffer.store import HEAD_NAME
 from tests.edge.buffer.material import contents, everything, make, open_pack, reading, receipt, seal_and_send, stamp
+from wire.observation import INT64_MAX
 from wire.pack import Loss, StreamHead
 
 ONE_EACH = SealOptions(max_readings=1)
@@ -325,11 +326,38 @@ async def test_a_group_that_cannot_be_sealed_is_kept_aside_and_blocks_nothing(
     db.close()
     async with make(tmp_path) as buffer:
         await buffer.seal(stamp(9))
-        assert contents(await everything(buffer)) == Counter([reading(0), reading(2)])
+        first, declaring = packs = await everything(buffer)
+        assert contents(packs) == Counter([reading(0), reading(2)])
+        assert open_pack(declaring).predecessor == StreamHead(*first.name, first.hash)
+        (loss,) = open_pack(declaring).losses
+        assert (loss.stream, loss.first_seq, loss.last_seq, loss.kind) == (first.stream, 2, None, "lost")
+        assert loss.reason == "accepted readings were damaged on the gateway's disk before they were sealed"
+        await buffer.settle(receipt(first.stream, INT64_MAX))
+        assert buffer.state().disputed_streams == 0
+        assert buffer.state().lost_packs == 1
         assert buffer.state().open_observations == 0
         assert buffer.state().damaged_observations == 1
         assert buffer._store._db.execute("SELECT count, observations FROM damaged_group").fetchall() == [(1, bad)]
     assert "cannot be sealed" in caplog.text
+
+
+async def test_damaged_groups_and_nothing_else_are_declared_lost(tmp_path: Path) -> None:
+    """The newest among them: its clocks are unknown, so that it is sealed with what comes next, or with nothing."""
+    async with make(tmp_path) as buffer:
+        stream = buffer.state().stream
+        await buffer.append([reading(1)])
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    db.execute("UPDATE open_group SET observations = x'00'")
+    db.commit()
+    db.close()
+    async with make(tmp_path) as buffer:
+        await buffer.seal(stamp(9))
+        (pack,) = [open_pack(each) for each in await everything(buffer)]
+        assert [(loss.stream, loss.first_seq, loss.last_seq) for loss in pack.losses] == [(stream, 1, None)]
+        assert (pack.predecessor, pack.stream == stream) == (None, False)
+    async with make(tmp_path) as buffer:
+        assert buffer.state().stream == pack.stream
+        assert await buffer.seal(stamp(10)) == []
 
 
 def misplace_the_first_group(path: Path) -> None:

@@ -198,7 +198,7 @@ def _real(date: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
         return None
     try:
         datetime(*date, tzinfo=UTC)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of 20 digits fits no machine integer
         return None
     return date
 

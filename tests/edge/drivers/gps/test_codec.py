@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import xor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.drivers.gps.codec import LINE_MAX, Damaged, Decoder, FixTime, Gga, Rmc, encode_gga, encode_rmc
+from edge.drivers.gps.codec import LINE_MAX, Damaged, Decoder, FixTime, Gga, Rmc, Zda, encode_gga, encode_rmc
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "gps" / "sentences.json"
 CASES = json.loads(VECTORS.read_text())["cases"]
@@ -69,6 +71,13 @@ def test_the_tail_of_a_first_line_is_no_damage() -> None:
     assert Decoder().feed(b"112.5,A,,,,*00\r\n" + encode_rmc(START_MS)) == [
         Rmc(START_MS % 86_400_000, (2026, 9, 21), valid=True)
     ]
+
+
+@pytest.mark.parametrize("date", ["21,09," + "9" * 20, "9" * 20 + ",09,2026", "21,09,99999", "31,02,2026"])
+def test_a_date_that_the_calendar_lacks_is_none_however_long_it_is(date: str) -> None:
+    body = f"GPZDA,120000.00,{date},00,00"
+    checksum = reduce(xor, body.encode())
+    assert Decoder().feed(f"\r\n${body}*{checksum:02X}\r\n".encode()) == [Zda(43_200_000, None)]
 
 
 def test_endless_bytes_are_dropped_and_told() -> None:

@@ -41,7 +41,6 @@ from cloud.telemetry import record as telemetry
 from cloud.telemetry.boots import Stored
 from cloud.telemetry.place import places
 from wire.envelope import ENVELOPE_MAX_BYTES
-from wire.pack import Pack
 from wire.topics import TopicError, gateway_of, up_pack
 
 CONFLICTS_MAX = 16  # of one identity: more of them prove nothing new, and are kept in the quarantine's bounds
@@ -237,13 +236,15 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
         for at, (arrival, one) in enumerate(accepted)
     ]
     conn.execute(insert(tables.pack), rows)
-    stored = [Stored(first_id + at, one.pack, of.received_ms) for at, (of, one) in enumerate(accepted)]
+    stored = [
+        Stored(first_id + at, one.pack, of.received_ms, places(one.pack)) for at, (of, one) in enumerate(accepted)
+    ]
     declared.record(conn, [(one.id, one.pack) for one in stored])
     received_ms = max(arrival.received_ms for arrival, _ in accepted)
     with_new_key = note_packs(conn, [_signed(one) for _, one in accepted], received_ms)
     telemetry.record(conn, stored)
     finding.keep(conn, chain.check(conn, [one.pack for one in stored]), accepted[0][0].received_ms)
-    _settle(conn, [one for _, one in accepted])
+    _settle(conn, stored)
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:
         mark_simulated(conn, simulated)
@@ -256,30 +257,30 @@ def _signed(one: Candidate) -> SignedPack:
     return SignedPack(pack.gateway, one.kid, pack.stream, predecessor, pack.key_change)
 
 
-def _settle(conn: Connection, accepted: Sequence[Candidate]) -> None:
+def _settle(conn: Connection, stored: Sequence[Stored]) -> None:
     """Settle what the packs say, and send followers back to what came where they have been already.
 
     That is a pack that had been declared lost and came nevertheless, and scans of a pack that stand there
     (telemetry/place.py), which is behind them when it was declared lost before, or came twice.
     """
     news: dict[Stream, list[Range]] = {}
-    for one in accepted:
+    for one in stored:
         for stream, seqs in settled.settles(one.pack):
             news.setdefault(stream, []).append(seqs)
     settled_before = set(settled.settle(conn, news))
-    for one in accepted:
-        gateway, stream_id, seq = one.identity
+    for one in stored:
+        gateway, stream_id, seq = one.pack.gateway, one.pack.stream, one.pack.seq
         if ((gateway, stream_id), (seq, seq)) in settled_before:
             send_back(conn, gateway, stream_id, seq)
-        for stands_in, first in _moved(one.pack).items():
+        for stands_in, first in _moved(one).items():
             send_back(conn, gateway, stands_in, first)
 
 
-def _moved(pack: Pack) -> dict[bytes, int]:
+def _moved(one: Stored) -> dict[bytes, int]:
     """The lowest number per stream at which scans of a pack stand that were carried into it."""
     moved: dict[bytes, int] = {}
-    for place in places(pack) if pack.carried_from else ():
-        if (place.stream, place.seq) != (pack.stream, pack.seq):
+    for place in one.places if one.pack.carried_from else ():
+        if (place.stream, place.seq) != (one.pack.stream, one.pack.seq):
             moved[place.stream] = min(place.seq, moved.get(place.stream, place.seq))
     return moved
 

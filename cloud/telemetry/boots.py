@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from cloud.db.tables import boot, succession
 from cloud.telemetry.course import ancestors
+from cloud.telemetry.place import Place
 from wire.observation import ClockState
 from wire.pack import Pack
 
@@ -26,11 +27,12 @@ BootKey = tuple[str, bytes]  # gateway, boot id
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A pack, the id of its row, and when it was received."""
+    """A pack, the id of its row, when it was received, and where each of its scans stands."""
 
     id: int
     pack: Pack
     received_ms: int
+    places: Sequence[Place]
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from cloud.db.tables import scan, series, tail
 from cloud.telemetry import corrections
 from cloud.telemetry.boots import BootKey, Stored
 from cloud.telemetry.course import NOTHING, Course
-from cloud.telemetry.place import places
 from cloud.telemetry.wall import wall_times
 from wire.pack import Pack
 
@@ -94,7 +93,7 @@ def _tail_rows(
 def _scan_rows(one: Stored, corrected: Mapping[BootKey, Course]) -> Iterable[dict[str, object]]:
     pack = one.pack
     first = sum(len(block.values) for block in pack.blocks)
-    for ordinal, (seen, place) in enumerate(zip(pack.scans, places(pack), strict=True), start=first):
+    for ordinal, (seen, place) in enumerate(zip(pack.scans, one.places, strict=True), start=first):
         stamp = seen.stamp
         holds = corrected.get((pack.gateway, stamp.boot_id), NOTHING).at(stamp.monotonic_ms)
         yield {

@@ -3,10 +3,11 @@
     chain_broken        a pack names another hash for the pack before it than that one has, or than was declared
     hash_differs        a declared loss names another hash for its last pack than the pack that came has
     two_copies          a new stream goes on from a head that is not the pack in the record: its buffer was a copy
+    corrections_exceed  a boot has more clock corrections than count: those of this pack, or some, count for nothing
     head_differs        a gateway says that its newest pack is another one than the record has under that number
     cloud_behind        a gateway has let go of packs, or was shown a log, that are not here: this cloud was restored
 
-The first three follow from signed packs alone and are the same whatever the order of arrival; of one kind the
+The first four follow from signed packs alone and are the same whatever the order of arrival; of one kind the
 KEPT_MAX lowest seqs of a stream are kept. The last two rest on an unsigned status: they are kept once per gateway. So
 neither who lies nor who has a key fills a table. The log tells of a stream once per kind, and of STREAMS_LOGGED streams
 of a gateway.
@@ -24,8 +25,9 @@ from cloud.db.names import named, some
 from cloud.db.tables import finding
 
 CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES = "chain_broken", "hash_differs", "two_copies"
+CORRECTIONS_EXCEED = "corrections_exceed"
 HEAD_DIFFERS, CLOUD_BEHIND = "head_differs", "cloud_behind"
-KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, HEAD_DIFFERS, CLOUD_BEHIND)
+KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, CORRECTIONS_EXCEED, HEAD_DIFFERS, CLOUD_BEHIND)
 KEPT_MAX = 256  # of one kind in one stream: what breaks so often is broken, and the first places say where
 STREAMS_LOGGED = 16
 

@@ -39,6 +39,7 @@ from cloud.registry.keys import SignedPack, keys_of, keys_of_many, mark_simulate
 from cloud.telemetry import declared
 from cloud.telemetry import record as telemetry
 from cloud.telemetry.boots import Stored
+from cloud.telemetry.corrections import CORRECTIONS_MAX
 from cloud.telemetry.place import places
 from wire.envelope import ENVELOPE_MAX_BYTES
 from wire.topics import TopicError, gateway_of, up_pack
@@ -242,13 +243,19 @@ def _store_packs(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]
     declared.record(conn, [(one.id, one.pack) for one in stored])
     received_ms = max(arrival.received_ms for arrival, _ in accepted)
     with_new_key = note_packs(conn, [_signed(one) for _, one in accepted], received_ms)
-    telemetry.record(conn, stored)
-    finding.keep(conn, chain.check(conn, [one.pack for one in stored]), accepted[0][0].received_ms)
+    exceeding = telemetry.record(conn, stored)
+    doubts = [*chain.check(conn, [one.pack for one in stored]), *map(_too_many, sorted(exceeding))]
+    finding.keep(conn, doubts, accepted[0][0].received_ms)
     _settle(conn, stored)
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:
         mark_simulated(conn, simulated)
     return with_new_key
+
+
+def _too_many(name: Identity) -> finding.Finding:
+    detail = f"more than {CORRECTIONS_MAX} clock corrections of one boot: those of the lowest seqs count for nothing"
+    return finding.Finding(finding.CORRECTIONS_EXCEED, *name, detail)
 
 
 def _signed(one: Candidate) -> SignedPack:

@@ -7,7 +7,7 @@ And it began after the last moment that an earlier boot of the gateway saw with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -101,10 +101,10 @@ def _before(row: Row[Any], own: Row[Any], links: Mapping[bytes, bytes]) -> bool:
     return row.stream in ancestors(own.stream, links)
 
 
-def predecessors(conn: Connection, gateway: str) -> dict[bytes, bytes]:
-    """Stream → the one it goes on from."""
+def predecessors(conn: Connection, gateway: str, without: Container[int] = ()) -> dict[bytes, bytes]:
+    """Stream → the one it goes on from. without: ids of packs that don't count."""
     rows = conn.execute(select(succession).where(succession.c.gateway == gateway))
-    return {row.stream: row.prior_stream for row in rows}
+    return {row.stream: row.prior_stream for row in rows if row.pack_id not in without}
 
 
 def _both(one: tuple[int, int, int | None], other: tuple[int, int, int | None]) -> tuple[int, int, int | None]:

@@ -8,30 +8,44 @@ given to the scan follower again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from cloud.db.cursor import send_back
 from cloud.db.tables import correction, pack, scan, scan_finding, series, tail
 from cloud.telemetry.boots import BootKey, Stored, predecessors, record_boots
-from cloud.telemetry.course import Course, Stretch, TimeCorrection, Told, rank
+from cloud.telemetry.course import NOTHING, Course, Stretch, TimeCorrection, Told, changes, ranks
 from cloud.telemetry.wall import wall_times
 from wire.pack import Block
 
 FUTURE_MS = 300_000  # a clock that is right to five minutes is the least a gateway must have
 CLOCK_UNSET = "clock_unset"  # reason of a finding: this scan has no time that can be true
+#: Of one boot; a gateway's clock has 128 regimes, each mended by 16 corrections at most, and may be mended anew.
+CORRECTIONS_MAX = 4 * 128 * 16
 _KEYS_AT_ONCE = 400
 
+PackName = tuple[str, bytes, int]  # gateway, stream, seq
 
-def record(conn: Connection, stored: Sequence[Stored]) -> set[BootKey]:
-    """Keep what these packs say of clocks; the boots whose earlier rows must be looked at again (`reproject`).
 
-    Which streams they go on from must be stored before (declared.py).
+class Recorded(msgspec.Struct, frozen=True):
+    """before: what held until now in the boots whose earlier rows must be looked at again (`reproject`).
+
+    exceeding: the packs of which corrections count for nothing, because their boot has too many.
     """
+
+    before: Mapping[BootKey, Course]
+    exceeding: set[PackName]
+
+
+def record(conn: Connection, stored: Sequence[Stored]) -> Recorded:
+    """Keep what these packs say of clocks. Which streams they go on from must be stored before (declared.py)."""
     record_boots(conn, stored)
-    touched = _reordered(conn, stored)
+    told = {(one.pack.gateway, of.boot_id) for one in stored for of in one.pack.corrections}
+    touched = _reordered(conn, stored) | told
+    known = courses(conn, touched, without={one.id for one in stored})
     rows = [
         {
             "pack_id": one.id,
@@ -51,33 +65,40 @@ def record(conn: Connection, stored: Sequence[Stored]) -> set[BootKey]:
     ]
     if rows:
         conn.execute(insert(correction), rows)
-    return touched | {(str(row["gateway"]), bytes(row["boot_id"])) for row in rows}  # type: ignore[call-overload]
+    return Recorded({key: known.get(key, NOTHING) for key in touched}, _bound(conn, told))
 
 
-def courses(conn: Connection, keys: Iterable[BootKey]) -> dict[BootKey, Course]:
-    """What holds in each of these boots; boots that nobody corrected are left out."""
+def courses(conn: Connection, keys: Iterable[BootKey], without: Container[int] = ()) -> dict[BootKey, Course]:
+    """What holds in each of these boots; boots that nobody corrected are left out.
+
+    without: ids of packs whose word on which stream goes on from which does not count.
+    """
     wanted = sorted(set(keys))
     told: dict[BootKey, list[Told]] = {}
-    streams: dict[str, dict[bytes, bytes]] = {}
+    ranked: dict[str, dict[bytes, int]] = {}
     for at in range(0, len(wanted), _KEYS_AT_ONCE):
         some = wanted[at : at + _KEYS_AT_ONCE]
-        for row in conn.execute(select(correction).where(tuple_(correction.c.gateway, correction.c.boot_id).in_(some))):
-            if row.gateway not in streams:
-                streams[row.gateway] = predecessors(conn, row.gateway)
-            precedence = rank(row.stream, streams[row.gateway]), row.stream, row.seq, row.position
+        of_these = tuple_(correction.c.gateway, correction.c.boot_id).in_(some)
+        rows = conn.execute(select(correction).where(of_these)).all()
+        for gateway in {row.gateway for row in rows}:
+            links = predecessors(conn, gateway, without)
+            ranked[gateway] = ranks({row.stream for row in rows if row.gateway == gateway}, links)
+        for row in rows:
+            precedence = ranked[row.gateway][row.stream], row.stream, row.seq, row.position
             counts = TimeCorrection(row.offset_ms, row.uncertainty_ms, row.source)
             one = Told(precedence, row.from_monotonic_ms, row.to_monotonic_ms, counts)
             told.setdefault((row.gateway, row.boot_id), []).append(one)
     return {key: Course(ones) for key, ones in told.items()}
 
 
-def reproject(conn: Connection, touched: Iterable[BootKey]) -> None:
-    """Bring what is stored of these boots up to the corrections that count now; what is right already stays."""
-    for (gateway, boot_id), course in sorted(courses(conn, touched).items()):
-        for stretch in course.stretches:
-            _shift_tails(conn, gateway, boot_id, stretch)
-            _shift_scans(conn, gateway, boot_id, stretch)
-        _cut_tails(conn, gateway, boot_id, course)
+def reproject(conn: Connection, before: Mapping[BootKey, Course], now: Mapping[BootKey, Course]) -> None:
+    """Bring what is stored of boots up to what holds now, in the stretches where something else held before."""
+    for key in sorted(before):
+        course = now.get(key, NOTHING)
+        changed = changes(before[key], course)
+        if changed:
+            _reproject_tails(conn, *key, course, changed)
+            _reproject_scans(conn, *key, changed)
 
 
 def span(block: Block, course: Course, walls: Sequence[int]) -> tuple[int, int]:
@@ -99,6 +120,26 @@ def _reordered(conn: Connection, stored: Sequence[Stored]) -> set[BootKey]:
         return set()
     known = select(correction.c.gateway, correction.c.boot_id).where(correction.c.gateway.in_(sorted(gateways)))
     return {(row.gateway, row.boot_id) for row in conn.execute(known.distinct())}
+
+
+def _bound(conn: Connection, keys: Iterable[BootKey]) -> set[PackName]:
+    """Keep those of the highest seqs: which ones these are no order of arrival changes. The packs that lost some."""
+    c, wanted = correction.c, sorted(keys)
+    exceeding: set[PackName] = set()
+    for at in range(0, len(wanted), _KEYS_AT_ONCE):
+        of_these = tuple_(c.gateway, c.boot_id).in_(wanted[at : at + _KEYS_AT_ONCE])
+        boots = select(c.gateway, c.boot_id).where(of_these).group_by(c.gateway, c.boot_id)
+        for gateway, boot_id in conn.execute(boots.having(func.count() > CORRECTIONS_MAX)).all():
+            newest_first = (
+                select(c.pack_id, c.position, c.stream, c.seq)
+                .where(c.gateway == gateway, c.boot_id == boot_id)
+                .order_by(c.seq.desc(), c.stream.desc(), c.position.desc())
+            )
+            beyond = conn.execute(newest_first.offset(CORRECTIONS_MAX)).all()
+            one = delete(correction).where(c.pack_id == bindparam("of"), c.position == bindparam("at"))
+            conn.execute(one, [{"of": row.pack_id, "at": row.position} for row in beyond])
+            exceeding |= {(gateway, row.stream, row.seq) for row in beyond}
+    return exceeding
 
 
 def _of_boot(gateway: str, boot_id: bytes) -> tuple[object, ...]:
@@ -128,25 +169,48 @@ def _shift_tails(conn: Connection, gateway: str, boot_id: bytes, stretch: Stretc
     )
 
 
-def _cut_tails(conn: Connection, gateway: str, boot_id: bytes, course: Course) -> None:
-    """Blocks that an edge of a stretch cuts: row by row."""
-    edges = {stretch.from_monotonic_ms for stretch in course.stretches}
-    edges |= {stretch.to_monotonic_ms + 1 for stretch in course.stretches}
-    for edge in sorted(edges):
-        cut = (
-            select(tail.c.pack_id, tail.c.first_ordinal, tail.c.body, pack.c.received_ms)
-            .join_from(tail, pack, pack.c.id == tail.c.pack_id)
-            .where(*_of_boot(gateway, boot_id))  # type: ignore[arg-type]
-            .where(tail.c.from_monotonic_ms < edge, tail.c.to_monotonic_ms >= edge)
-        )
-        for row in conn.execute(cut).all():
-            block = msgspec.msgpack.decode(row.body, type=Block)
-            from_ms, to_ms = span(block, course, wall_times(block))
-            conn.execute(
-                update(tail)
-                .where(tail.c.pack_id == row.pack_id, tail.c.first_ordinal == row.first_ordinal)
-                .values(from_ms=from_ms, to_ms=to_ms, future=to_ms > row.received_ms + FUTURE_MS)
-            )
+def _reproject_tails(
+    conn: Connection, gateway: str, boot_id: bytes, course: Course, changed: Sequence[Stretch]
+) -> None:
+    """What lies inside a changed stretch by one statement for each that holds any; what an edge cuts row by row."""
+    begins = [stretch.from_monotonic_ms for stretch in changed]
+    edges = sorted({*begins, *(stretch.to_monotonic_ms + 1 for stretch in changed)})
+    around = (
+        select(tail.c.pack_id, tail.c.first_ordinal, tail.c.from_monotonic_ms, tail.c.to_monotonic_ms)
+        .where(*_of_boot(gateway, boot_id))  # type: ignore[arg-type]
+        .where(tail.c.from_monotonic_ms < edges[-1], tail.c.to_monotonic_ms >= edges[0])
+    )
+    cut, inside = [], set()
+    for pack_id, first_ordinal, from_monotonic_ms, to_monotonic_ms in conn.execute(around):
+        if edges[bisect_right(edges, from_monotonic_ms)] <= to_monotonic_ms:  # it begins below the last edge
+            cut.append((pack_id, first_ordinal))
+        else:
+            inside.add(bisect_right(begins, from_monotonic_ms) - 1)
+    for at in sorted(inside):
+        _shift_tails(conn, gateway, boot_id, changed[at])
+    for pack_id, first_ordinal in cut:
+        _measure_again(conn, pack_id, first_ordinal, course)
+
+
+def _measure_again(conn: Connection, pack_id: int, first_ordinal: int, course: Course) -> None:
+    here = (tail.c.pack_id == pack_id, tail.c.first_ordinal == first_ordinal)
+    stored = select(tail.c.body, pack.c.received_ms).join_from(tail, pack, pack.c.id == tail.c.pack_id)
+    body, received_ms = conn.execute(stored.where(*here)).one()
+    block = msgspec.msgpack.decode(body, type=Block)
+    from_ms, to_ms = span(block, course, wall_times(block))
+    future = to_ms > received_ms + FUTURE_MS
+    conn.execute(update(tail).where(*here).values(from_ms=from_ms, to_ms=to_ms, future=future))
+
+
+def _reproject_scans(conn: Connection, gateway: str, boot_id: bytes, changed: Sequence[Stretch]) -> None:
+    begins = [stretch.from_monotonic_ms for stretch in changed]
+    seen = select(scan.c.monotonic_ms).where(
+        scan.c.gateway == gateway,
+        scan.c.boot_id == boot_id,
+        scan.c.monotonic_ms.between(begins[0], changed[-1].to_monotonic_ms),
+    )
+    for at in sorted({bisect_right(begins, monotonic_ms) - 1 for monotonic_ms in conn.scalars(seen)}):
+        _shift_scans(conn, gateway, boot_id, changed[at])
 
 
 def _shift_scans(conn: Connection, gateway: str, boot_id: bytes, stretch: Stretch) -> None:

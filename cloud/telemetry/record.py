@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, tuple_
 from cloud.db.tables import scan, series, tail
 from cloud.telemetry import corrections
 from cloud.telemetry.boots import BootKey, Stored
+from cloud.telemetry.corrections import PackName
 from cloud.telemetry.course import NOTHING, Course
 from cloud.telemetry.wall import wall_times
 from wire.pack import Pack
@@ -23,10 +24,13 @@ KEYS_PER_QUERY = 500  # well below SQLite's limit of 32,766 bound values
 SeriesKey = tuple[str, str, str]  # gateway, channel, unit
 
 
-def record(conn: Connection, packs: Sequence[Stored]) -> None:
-    """Store readings, scans and corrections of packs in the caller's transaction."""
-    touched = corrections.record(conn, packs)
-    corrected = corrections.courses(conn, {key for one in packs for key in _boots(one.pack)})
+def record(conn: Connection, packs: Sequence[Stored]) -> set[PackName]:
+    """Store readings, scans and corrections of packs in the caller's transaction.
+
+    Returns the packs of which corrections count for nothing, because their boot has more than CORRECTIONS_MAX.
+    """
+    told = corrections.record(conn, packs)
+    corrected = corrections.courses(conn, told.before.keys() | {key for one in packs for key in _boots(one.pack)})
     keys = {(one.pack.gateway, block.channel, block.unit) for one in packs for block in one.pack.blocks}
     ids = _series_ids(conn, keys)
     tails = [row for one in packs for row in _tail_rows(one, ids, corrected)]
@@ -35,8 +39,8 @@ def record(conn: Connection, packs: Sequence[Stored]) -> None:
     scans = [row for one in packs for row in _scan_rows(one, corrected)]
     if scans:
         conn.execute(insert(scan), scans)
-    if touched:
-        corrections.reproject(conn, touched)
+    corrections.reproject(conn, told.before, corrected)
+    return told.exceeding
 
 
 def _boots(pack: Pack) -> set[BootKey]:

@@ -6,6 +6,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from time import process_time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,14 +17,15 @@ from cloud.db.engine import open_engine, sqlite_url, writing
 from cloud.db.engine import reading as look
 from cloud.db.tables import scan as scan_table
 from cloud.db.tables import tail
+from cloud.ingest import finding
 from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
-from cloud.telemetry import query
+from cloud.telemetry import corrections, query
 from cloud.telemetry.boots import EARLIEST_MS, Bounds, bounds
 from cloud.telemetry.query import ReadingRow
 from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
 from wire.observation import ClockState, Observation, Stamp
-from wire.pack import Correction, Pack, StreamHead
+from wire.pack import ENTRIES_MAX, Correction, Pack, StreamHead
 
 AIR = "room-1/air"
 EVER = 2**62
@@ -213,6 +215,43 @@ def test_the_future_is_judged_by_the_receipt_and_after_correction(engine: Engine
     assert not any(row.from_future or row.late for row in rows(engine, gateway))
     with look(engine) as conn:
         assert query.future_series(conn) == []
+
+
+@pytest.mark.parametrize("order", ["123456", "654321", "416253", "352614"])
+def test_of_too_many_corrections_of_a_boot_the_last_ones_count_whatever_the_order(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, order: str
+):
+    """Rows that lose their correction stand where they were believed again, and their packs are found."""
+    monkeypatch.setattr(corrections, "CORRECTIONS_MAX", 3)
+    several = [correction(1000 * at, 60_000 * at, 60_000 * at + 999) for at in range(6)]
+    observed = [[*minutes(at, 1), scan("A", at_s=60 * at)] for at in range(6)]
+    told = [[one] for one in several]
+    told[0].append(correction(7, 0, 999))
+    for seq in map(int, order):
+        store(engine, gateway, gateway.pack(seq, observed[seq - 1], corrections=told[seq - 1]))
+    expected = [0, 0, 0, 3000, 4000, 5000]
+    assert [row.observed_ms - row.believed_ms for row in rows(engine, gateway)] == expected
+    with look(engine) as conn:
+        t, c = tail.c, scan_table.c
+        assert list(conn.scalars(select(t.from_ms - t.believed_from_ms).order_by(t.from_monotonic_ms))) == expected
+        assert list(conn.scalars(select(c.observed_ms - c.believed_ms).order_by(c.monotonic_ms))) == expected
+        doubts = finding.newest(conn, 100)
+    exceeding = {one.finding.seq for one in doubts if one.finding.kind == finding.CORRECTIONS_EXCEED}
+    assert exceeding == {1, 2, 3}
+
+
+def test_what_a_boot_was_told_before_costs_later_packs_little(engine: Engine, gateway: Gateway):
+    """Ingest does this while nobody else can write."""
+    boot_blocks = [reading(at_s=at / 10, mantissa=at) for at in range(5000)]  # one block, cut by every edge
+    store(engine, gateway, gateway.pack(1, boot_blocks))
+    count = 1 + corrections.CORRECTIONS_MAX // ENTRIES_MAX
+    for seq in range(2, 2 + count):
+        several = [correction(seq, 60 * at, 60 * at + 29) for at in range(ENTRIES_MAX * seq, ENTRIES_MAX * (seq + 1))]
+        store(engine, gateway, gateway.pack(seq, corrections=several))
+    began_s = process_time()
+    for seq in range(2 + count, 5 + count):
+        store(engine, gateway, gateway.pack(seq, minutes(seq, 1), corrections=[correction(seq, seq, seq)]))
+    assert process_time() - began_s < 9  # a third of a second each; it was quadratic
 
 
 def test_what_comes_long_after_it_was_observed_is_late(engine: Engine, gateway: Gateway):

@@ -142,6 +142,7 @@ def _stay(conn: Connection, presence: Presence, product: Product | None, source:
         custody=place.custody,
         series=series,
         coverage=_coverage(measured, presence.from_ms, until_ms),
+        spoken_for=_coverage(measured, presence.from_ms, until_ms, thinned=False),
     )
     return Stay(
         place=place.gln,
@@ -167,11 +168,14 @@ def _measured(
     return [measure(source, one, stay, judged, is_open=presence.to_ms is None) for one in ordered]
 
 
-def _coverage(measured: Sequence[Measured], from_ms: int, until_ms: int) -> dict[str, float]:
-    """Measurement → share of the stay covered by any of its series: a replaced probe hands over to the next."""
+def _coverage(measured: Sequence[Measured], from_ms: int, until_ms: int, *, thinned: bool = True) -> dict[str, float]:
+    """Measurement → share of the stay covered by any of its series: a replaced probe hands over to the next.
+
+    thinned: whether what was thinned between readings counts.
+    """
     spans: dict[str, list[tuple[int, int]]] = {}
     for one in measured:
-        spans.setdefault(one.evidence.measurement, []).extend(one.covered)
+        spans.setdefault(one.evidence.measurement, []).extend(one.covered if thinned else one.spoken_for)
     return {measurement: share(covered, from_ms, until_ms) for measurement, covered in spans.items()}
 
 

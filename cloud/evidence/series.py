@@ -32,10 +32,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A series' evidence, and the spans it covers, from which the coverage of a whole stay is made."""
+    """A series' evidence, and the spans it covers, from which the coverage of a whole stay is made.
+
+    spoken_for: those that readings speak for, without what was thinned between them.
+    """
 
     evidence: SeriesEvidence
     covered: list[Span]
+    spoken_for: list[Span]
 
 
 def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, *, is_open: bool) -> Measured:
@@ -49,10 +53,12 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
     rows = [row for row in around if row.observed_ms < window.until_ms]
     unit = UNITS.get(binding.measurement, rows[0].unit if rows else "")
     trusted, clocks = judge_times(source, binding.gateway, rows, window.from_ms)
+    after = [row for row in around if row.observed_ms >= window.until_ms]
+    kept = [*trusted, *judge_times(source, binding.gateway, after, window.until_ms)[0]]
     course = replace(
         _course(trusted, window, unit),
-        started_ms=[after.observed_ms for before, after in pairwise(trusted) if before.boot_id != after.boot_id],
-        thinned=thinned_holes([row for row in around if not row.from_future], window, told, unit),
+        started_ms=[row.observed_ms for before, row in pairwise(trusted) if before.boot_id != row.boot_id],
+        thinned=thinned_holes(kept, window, told, unit),
         declared=[Declared(one.kind, one.from_ms, one.to_ms, one.left_out, one.reason) for one in told],
     )
     found = summarise(course, window)
@@ -83,12 +89,14 @@ def measure(source: ReadingsOnce, binding: Binding, stay: Span, judged: Judged, 
         late=clocks.late,
         declared=list(course.declared),
     )
-    return Measured(evidence, found.covered)
+    spoken_for = summarise(replace(course, thinned=()), window).covered if course.thinned else found.covered
+    return Measured(evidence, found.covered, spoken_for)
 
 
 def thinned_holes(around: Sequence[ReadingRow], window: Window, told: Sequence[DeclaredSpan], unit: str) -> list[Span]:
     """The times between kept readings that were left out by thinning, cut to the window; `around` reaches beyond it.
 
+    around: readings whose time may be relied on, in order of time: no other can say what was left out beside it.
     Both ends must have been kept in one pack, one boot, with a number, and nothing between them that tells of a silent
     or failing device. When all of them together are longer than the readings left out can fill, some are silences that
     thinning left untouched; which ones cannot be told, so none counts.

@@ -57,11 +57,13 @@ def stay_verdict(
     custody: bool,
     series: Sequence[SeriesEvidence],
     coverage: Mapping[str, float],
+    spoken_for: Mapping[str, float],
 ) -> Verdict:
     """The verdict on one stay.
 
     profile: the limits in force at the start of the stay, None when there are none.
     coverage: measurement → the share of the stay covered by any of its series (a replaced probe hands over).
+    spoken_for: the same without what was thinned between readings: a stay without a reading can rest on that only.
     """
     if not custody:
         return NOT_ASSESSED, [Reason("no_custody")]
@@ -71,7 +73,8 @@ def stay_verdict(
     series = [one for one in series if one.measurement in asked]  # what no rule speaks of is shown, not judged
     reasons = [reason for one in series for reason in _excursion_reasons(one)]
     for measurement in asked:
-        reasons += _missing(profile, measurement, series, coverage.get(measurement, 0.0))
+        shares = coverage.get(measurement, 0.0), spoken_for.get(measurement, 0.0)
+        reasons += _missing(profile, measurement, series, *shares)
     reasons += [reason for one in series for reason in _remarks(one)]
     reasons.sort(key=lambda reason: _SEVERITY.index(_weight(reason)))  # stable: what decides comes first
     return (_weight(reasons[0]) if reasons else PASS), reasons
@@ -101,12 +104,14 @@ def _at_place(reason: Reason, place: str) -> Reason:
     return msgspec.structs.replace(reason, params={**reason.params, "place": place})
 
 
-def _missing(profile: Profile, measurement: str, series: Sequence[SeriesEvidence], coverage: float) -> list[Reason]:
+def _missing(
+    profile: Profile, measurement: str, series: Sequence[SeriesEvidence], coverage: float, spoken_for: float
+) -> list[Reason]:
     measured = [one for one in series if one.measurement == measurement]
     if not measured:
         return [Reason("no_sensor", {"measurement": measurement})]
     unread = not any(one.count for one in measured)
-    if unread and coverage >= profile.min_coverage:
+    if unread and spoken_for >= profile.min_coverage:
         return [Reason("between_readings", {"measurement": measurement})]
     if unread:
         return [Reason("no_readings", {"measurement": measurement})]

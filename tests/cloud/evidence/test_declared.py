@@ -12,10 +12,10 @@ from cloud.evidence import versions
 from cloud.evidence.model import Declared, Gap, LotEvidence, SeriesEvidence
 from cloud.ingest.record import Arrival, record
 from tests.cloud.evidence.test_lot import codes, evidence_of, room
-from tests.cloud.field import Gateway, reading
+from tests.cloud.field import BOOT, Gateway, reading
 from tests.cloud.journey import LATER, NOW_MS, STORED, Shape, at, calm, travel
 from wire.envelope import envelope_hash
-from wire.observation import Quality, Reading
+from wire.observation import ClockState, Quality, Reading, Stamp
 from wire.pack import CarriedFrom, Loss, Pack, build_blocks
 
 CHANNEL = "room-1/air"
@@ -134,6 +134,37 @@ def test_thinned_span_that_crosses_the_edges_of_a_stay_covers_them(engine: Engin
     _arrive(engine, store, store.seal(_thinned(store, kept, left_out=97, original=original)))
     series = room(evidence_of(engine))
     assert (series.gaps, series.coverage, series.count) == ([], 1.0, 1)
+
+
+def test_readings_that_cannot_be_from_their_time_cover_nothing_between_them(engine: Engine) -> None:
+    """A boot that nobody set, and that began after the stay: what it kept of itself speaks for no time of the stay."""
+    store, _ = travel(engine, _but(*range(LATER)))
+    boot, unset = b"u" * 16, ClockState.UNSYNCED
+
+    def by_wrong_clock(minute: int) -> Reading:
+        stamp = Stamp(at(minute), 60_000 * minute, boot, unset)
+        return Reading(CHANNEL, "CEL", -1850, -2, stamp)
+
+    kept = [by_wrong_clock(minute) for minute in (1, 100)]
+    original = store.envelope(2, [by_wrong_clock(minute) for minute in range(1, 101)])
+    thinned = _thinned(store, kept, left_out=98, original=original)
+    thinned = msgspec.structs.replace(thinned, sealed=Stamp(at(101), 60_000 * 101, boot, unset))
+    known = store.pack(5, [reading(channel="other/air")], sealed=Stamp(at(300), 60_000 * 300, BOOT, ClockState.SYNCED))
+    record(engine, [Arrival(store.topic, store.seal(one), at(500)) for one in (thinned, known)])
+    evidence = evidence_of(engine)
+    series = room(evidence)
+    assert (series.count, series.coverage) == (0, 0.0)
+    assert (evidence.verdict, codes(evidence)[0]) == ("insufficient_data", "no_readings")
+
+
+def test_stay_between_two_kept_readings_is_covered_and_has_none_of_its_own(engine: Engine) -> None:
+    store, _ = travel(engine, _but(*range(LATER)))
+    kept = _without((1, 100))
+    original = store.envelope(2, _without(range(1, 101)))
+    _arrive(engine, store, store.seal(_thinned(store, kept, left_out=98, original=original)))
+    evidence = evidence_of(engine)
+    assert (room(evidence).count, room(evidence).coverage) == (0, 1.0)
+    assert (evidence.verdict, codes(evidence)[0]) == ("insufficient_data", "no_readings")
 
 
 def _lose(engine: Engine, counts: list[tuple[str, int]]) -> Gateway:

@@ -42,10 +42,19 @@ def series(
 
 
 def judge(
-    *found: SeriesEvidence, coverage: float = 1.0, profile: Profile | None = PROFILE, custody: bool = True
+    *found: SeriesEvidence,
+    coverage: float = 1.0,
+    spoken_for: float | None = None,
+    profile: Profile | None = PROFILE,
+    custody: bool = True,
 ) -> tuple[str, list[str]]:
     verdict, reasons = stay_verdict(
-        profile, kind="storage", custody=custody, series=found, coverage={"Temperature": coverage}
+        profile,
+        kind="storage",
+        custody=custody,
+        series=found,
+        coverage={"Temperature": coverage},
+        spoken_for={"Temperature": coverage if spoken_for is None else spoken_for},
     )
     return verdict, [reason.code for reason in reasons]
 
@@ -73,6 +82,10 @@ def judge(
 )
 def test_stay_verdicts(found: list[SeriesEvidence], coverage: float, expected: tuple[str, list[str]]) -> None:
     assert judge(*found, coverage=coverage) == expected
+
+
+def test_what_was_thinned_stands_for_no_reading() -> None:
+    assert judge(series(count=0), coverage=1.0, spoken_for=0.1) == ("insufficient_data", ["no_readings"])
 
 
 def test_without_limits_nothing_can_be_judged() -> None:

@@ -14,7 +14,7 @@ from cloud.events.query import CapturedEvent
 from cloud.events.rules import SET, ScanClock
 from cloud.instant import to_ms
 from cloud.telemetry.boots import BootKey, Bounds, bounds
-from cloud.telemetry.corrections import courses
+from cloud.telemetry.corrections import FUTURE_MS, courses
 from wire.observation import ClockState
 
 _AT_ONCE = 300
@@ -22,32 +22,35 @@ MOVED_MS = 1000  # corrected times are right to a second
 
 
 class EventClock(msgspec.Struct, frozen=True):
-    """unset: nobody ever set the clock of the event's scan. moved_ms: what a correction after its capture adds."""
+    """unset: nobody ever set the clock of the event's scan. moved_ms: what a correction after its capture adds.
+
+    future: its scan claims to be from after its receipt (captured before such scans were held back).
+    """
 
     event_id: str
     unset: bool
     moved_ms: int
+    future: bool
 
 
 def scan_clocks(conn: Connection, rows: Sequence[Row[Any]]) -> list[ScanClock]:
     """What is known of the times of these rows of `scan`, which carry the `received_ms` of their packs."""
     doubtful = {(row.gateway, row.boot_id) for row in rows if row.clock == ClockState.UNSYNCED}
-    if not doubtful:
-        return [SET] * len(rows)
     corrected = courses(conn, doubtful)
     around: dict[BootKey, Bounds] = {}
     found = []
     for row in rows:
         key = row.gateway, row.boot_id
+        future = row.observed_ms > row.received_ms + FUTURE_MS
         course = corrected.get(key)
         if row.clock != ClockState.UNSYNCED or (course is not None and course.at(row.monotonic_ms) is not None):
-            found.append(SET)
+            found.append(ScanClock(future=True, received_ms=row.received_ms) if future else SET)
             continue
         if key not in around:
             around[key] = bounds(conn, *key)
         possible = around[key].allow(row.observed_ms, row.monotonic_ms)
         near = around[key].agree(row.observed_ms, row.monotonic_ms)
-        found.append(ScanClock(unset=True, possible=possible, near=near, received_ms=row.received_ms))
+        found.append(ScanClock(unset=True, future=future, possible=possible, near=near, received_ms=row.received_ms))
     return found
 
 
@@ -72,8 +75,8 @@ def event_clocks(conn: Connection, captured: Sequence[CapturedEvent]) -> list[Ev
         for row, clock in zip(rows, scan_clocks(conn, rows), strict=True):
             event = scans[row.gateway, row.stream, row.seq, row.ordinal]
             moved_ms = row.observed_ms - to_ms(event.event.event_time)
-            if clock.unset or abs(moved_ms) > MOVED_MS:
-                found.append(EventClock(event.event_id, clock.unset, moved_ms))
+            if clock.unset or clock.future or abs(moved_ms) > MOVED_MS:
+                found.append(EventClock(event.event_id, clock.unset, moved_ms, clock.future))
     return found
 
 

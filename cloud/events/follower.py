@@ -11,10 +11,11 @@ Where a pallet begins is remembered per channel and stream as well. A pallet beg
 another: streams have no order between them.
 
 An event gets the corrected time of its scan. A scan whose clock nobody had set waits CORRECTION_WAIT_MS after its
-receipt for a correction, and what follows it in the stream waits with it, unless it says about the time of its receipt.
-After that it becomes an event at the time it says, which evidence remarks, or, where it cannot have been then, a
-finding `clock_unset`: a correction that comes later still makes that one an event (cloud/telemetry/corrections.py). An
-event that was captured is never edited: a correction that comes after it is remarked in the evidence.
+receipt for a correction, and what follows it in the stream waits with it, unless it says about the time of its receipt;
+so does one that claims to be from after its receipt. After that it becomes an event at the time it says, which evidence
+remarks, or, where it cannot have been then, a finding: `clock_unset`, or `from_future`, also when that time has come. A
+correction that comes later still makes that one an event (cloud/telemetry/corrections.py). An event that was captured
+is never edited: a correction that comes after it is remarked in the evidence.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from cloud.events.rules import (
     read_label,
 )
 from cloud.registry import query as registry
-from cloud.telemetry.corrections import CLOCK_UNSET
+from cloud.telemetry.corrections import CLOCK_UNSET, FROM_FUTURE
 from cloud.telemetry.place import Place
 from standards.epcis.model import AggregationEvent, Event
 from standards.gs1 import digital_link
@@ -131,7 +132,9 @@ class ScanFollower:
         return processed
 
     def _has_its_time(self, seen: SeenScan) -> bool:
-        return not seen.clock.unset or seen.clock.near or self._now() - seen.clock.received_ms >= CORRECTION_WAIT_MS
+        clock = seen.clock
+        wrong = clock.future or (clock.unset and not clock.near)
+        return not wrong or self._now() - clock.received_ms >= CORRECTION_WAIT_MS
 
     def _take(self, conn: Connection, seen: SeenScan) -> None:
         known = kind_of(conn, event_id(seen))
@@ -151,6 +154,8 @@ class ScanFollower:
             return Finding("test_scan", "made to try the installation")
         if seen.clock.unset and not seen.clock.possible:
             return Finding(CLOCK_UNSET, f"nobody had set the clock of {seen.gateway}, which said {seen.observed_ms} ms")
+        if seen.clock.future:
+            return Finding(FROM_FUTURE, f"{seen.gateway} said {seen.observed_ms} ms, after its receipt")
         point = registry.read_point(conn, seen.gateway, seen.channel)
         if point is None:
             return Finding("unknown_read_point", f"{seen.gateway} {seen.channel} is not in the registry")

@@ -42,6 +42,7 @@ REASONS = frozenset(
         "repeated_scan",  # the same SSCC again at once
         "carried_copy",  # a copy of this scan, carried over into another pack or from one, counts already
         "clock_unset",  # nobody set the gateway's clock, and it cannot have been then; a correction makes it an event
+        "from_future",  # later than its own receipt, so its time is wrong for good; a correction makes it an event
     }
 )
 REPEAT_WINDOW_MS = 60_000
@@ -55,10 +56,11 @@ _NAMESPACE = uuid.UUID("95f5039f-f527-5226-8502-ae2ed9c5fe1b")
 class ScanClock:
     """What is known of a scan's time. unset: nobody ever set the clock.
 
-    possible: it can have been then. near: it says about the time of its receipt.
+    possible: it can have been then. near: it says about the time of its receipt. future: it claims to be from after it.
     """
 
     unset: bool = False
+    future: bool = False
     possible: bool = True
     near: bool = False
     received_ms: int = 0

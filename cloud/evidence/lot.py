@@ -99,8 +99,11 @@ def _evidence(
 def _time_remarks(clocks: Sequence[EventClock]) -> list[Reason]:
     """What is to say of the times of events: their own bytes are never edited."""
     unset = sum(one.unset for one in clocks)
+    future = sum(one.future for one in clocks)
     moved = [abs(one.moved_ms) for one in clocks if one.moved_ms]
     remarks = [Reason("event_clock_unset", {"count": unset})] if unset else []
+    if future:
+        remarks.append(Reason("event_from_future", {"count": future}))
     if moved:
         remarks.append(Reason("event_time_moved", {"count": len(moved), "longest_s": round(max(moved) / 1000)}))
     return remarks

@@ -15,7 +15,8 @@ from a stay):
     remarks         warning_excursion, short_excursion {the same} · gap {channel, count, longest_s}
                     sensor_errors {channel, count} · clock_unsynced {channel, count}
                     clock_misplaced, from_future {channel, count}: readings that were left out
-                    event_clock_unset {count}, event_time_moved {count, longest_s}: of a lot, not of a stay
+                    event_clock_unset, event_from_future {count}, event_time_moved {count, longest_s}: of a lot, not of
+                    a stay
                     lost, thinned {channel, count}: readings the gateway declares lost, or left out by thinning
                     lost_uncounted {channel}: the gateway declares a loss and cannot say how much
                     between_readings {measurement}: too short a stay for a reading of its own; the one before it

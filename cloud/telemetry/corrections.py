@@ -2,8 +2,8 @@
 
 Called inside ingest's transaction. Invariant: whatever order packs arrive in, `tail` and `scan` show the same corrected
 times, those of the corrections that count by wire.md §4.3 among the packs that are there. Believed times stay beside
-them. An event that was captured from a scan is never edited; a scan that waited for its time (finding `clock_unset`) is
-given to the scan follower again.
+them. An event that was captured from a scan is never edited; a scan that waited for its time (findings `clock_unset`,
+`from_future`) is given to the scan follower again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from cloud.db.cursor import send_back
 from cloud.db.tables import correction, pack, scan, scan_finding, series, tail
@@ -22,7 +22,9 @@ from cloud.telemetry.wall import wall_times
 from wire.pack import Block
 
 FUTURE_MS = 300_000  # a clock that is right to five minutes is the least a gateway must have
-CLOCK_UNSET = "clock_unset"  # reason of a finding: this scan has no time that can be true
+# Reasons of findings: this scan has no time that can be true, as long as no correction gives it one.
+CLOCK_UNSET = "clock_unset"
+FROM_FUTURE = "from_future"
 #: Of one boot; a gateway's clock has 128 regimes, each mended by 16 corrections at most, and may be mended anew.
 CORRECTIONS_MAX = 4 * 128 * 16
 _KEYS_AT_ONCE = 400
@@ -229,7 +231,8 @@ def _shift_scans(conn: Connection, gateway: str, boot_id: bytes, stretch: Stretc
     waiting = (
         select(scan.c.pack_id, scan.c.ordinal, scan.c.place_stream, scan.c.place_seq)
         .join_from(scan, scan_finding, same)
-        .where(*covered, scan_finding.c.reason.startswith(f"{CLOCK_UNSET}:"))
+        .where(*covered)
+        .where(or_(*(scan_finding.c.reason.startswith(f"{reason}:") for reason in (CLOCK_UNSET, FROM_FUTURE))))
     )
     for row in conn.execute(waiting).all():
         found = scan_finding.c.pack_id == row.pack_id, scan_finding.c.ordinal == row.ordinal

@@ -446,6 +446,36 @@ def test_scans_that_cannot_have_been_then_are_findings_until_a_correction_comes(
     assert (steps(engine), reasons(engine)) == (AT_THEIR_TIME, [])
 
 
+@pytest.mark.parametrize("wait_ms", [3_600_000, 3 * DAY_MS], ids=["at once", "when that time has come"])
+def test_scans_from_the_future_are_findings_until_a_correction_comes(
+    engine: Engine, site: Gateway, wait_ms: int
+) -> None:
+    """The kernel says that the clock is set, and it is a day ahead."""
+    received_ms = START_MS + 4000
+    codes = (carton("L1"), carton("L1"), pallet(SSCC_1))
+    ahead: list[Observation] = [scan(code, at_s=at, channel=LINE, wrong_ms=DAY_MS) for at, code in enumerate(codes)]
+    envelope = site.seal(site.pack(1, ahead, sealed=Stamp(START_MS + DAY_MS + 3000, 3000, BOOT, ClockState.SYNCED)))
+    assert record(engine, [Arrival(site.topic, envelope, received_ms)]).accepted == 1
+    assert ScanFollower(engine, lambda: received_ms + 600_000).run_once() == 0
+    follower = ScanFollower(engine, lambda: received_ms + wait_ms)
+    assert follower.run_once() == 3
+    assert (steps(engine), reasons(engine)) == ([], ["from_future"] * 3)
+    send_correction(engine, site, DAY_MS)
+    follower.run_once()
+    assert (steps(engine), reasons(engine)) == (AT_THEIR_TIME, [])
+
+
+def test_an_event_that_a_correction_moves_beyond_its_receipt_is_told(engine: Engine, site: Gateway) -> None:
+    received_ms = START_MS + 4000
+    envelope = site.envelope(1, at_line(carton("L1")))
+    assert record(engine, [Arrival(site.topic, envelope, received_ms)]).accepted == 1
+    ScanFollower(engine, lambda: received_ms).run_once()
+    send_correction(engine, site, -DAY_MS)
+    with reading(engine) as conn:
+        clocks = event_clocks(conn, query.recent(conn))
+    assert [(one.future, one.moved_ms) for one in clocks] == [(True, DAY_MS)]
+
+
 def test_an_event_at_a_time_that_may_be_true_is_captured_and_never_edited(engine: Engine, site: Gateway) -> None:
     received_ms = START_MS + DAY_MS
     follower = ScanFollower(engine, lambda: received_ms + 3_600_000)

@@ -57,6 +57,7 @@ class ScanClock:
     """What is known of a scan's time. unset: nobody ever set the clock.
 
     possible: it can have been then. near: it says about the time of its receipt. future: it claims to be from after it.
+    uncertainty_ms: how far off its correction may be; 0 where nobody corrected it.
     """
 
     unset: bool = False
@@ -64,6 +65,7 @@ class ScanClock:
     possible: bool = True
     near: bool = False
     received_ms: int = 0
+    uncertainty_ms: int = 0
 
 
 SET = ScanClock()

@@ -1,6 +1,7 @@
 """Which times of readings evidence may rest on, and what there is to say about the clocks that gave them.
 
-corrected     moved by a signed correction of the gateway's clock: counts, and is shown with offset and source
+corrected     moved by a signed correction of the gateway's clock: counts, and is shown with offset, uncertainty and
+              source; more than a minute of uncertainty is a remark, so never a clean pass (verdict.py)
 unset         nobody ever set the clock of that boot: counts while its bounds allow the time it says, which is a
               remark, so never a clean pass
 misplaced     unset, and cannot have been observed then (before the last known time, or after its receipt): kept out

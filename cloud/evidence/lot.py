@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from cloud.db.tables import event_item
 from cloud.events import query as events
-from cloud.events.clock import EventClock, event_clocks
+from cloud.events.clock import MOVED_MS, UNCERTAIN_MS, EventClock, event_clocks
 from cloud.events.query import CapturedEvent
 from cloud.evidence.limits import limits
 from cloud.evidence.model import LotEvidence, Reason, Stay
@@ -100,12 +100,16 @@ def _time_remarks(clocks: Sequence[EventClock]) -> list[Reason]:
     """What is to say of the times of events: their own bytes are never edited."""
     unset = sum(one.unset for one in clocks)
     future = sum(one.future for one in clocks)
-    moved = [abs(one.moved_ms) for one in clocks if one.moved_ms]
+    moved = [abs(one.moved_ms) for one in clocks if abs(one.moved_ms) > MOVED_MS]
+    uncertain = [one.uncertainty_ms for one in clocks if one.uncertainty_ms > UNCERTAIN_MS]
     remarks = [Reason("event_clock_unset", {"count": unset})] if unset else []
     if future:
         remarks.append(Reason("event_from_future", {"count": future}))
     if moved:
         remarks.append(Reason("event_time_moved", {"count": len(moved), "longest_s": round(max(moved) / 1000)}))
+    if uncertain:
+        longest_s = round(max(uncertain) / 1000)
+        remarks.append(Reason("event_time_uncertain", {"count": len(uncertain), "longest_s": longest_s}))
     return remarks
 
 

@@ -15,8 +15,9 @@ from a stay):
     remarks         warning_excursion, short_excursion {the same} · gap {channel, count, longest_s}
                     sensor_errors {channel, count} · clock_unsynced {channel, count}
                     clock_misplaced, from_future {channel, count}: readings that were left out
-                    event_clock_unset, event_from_future {count}, event_time_moved {count, longest_s}: of a lot, not of
-                    a stay
+                    clock_uncertain {channel, count, longest_s}: corrected, and the correction may be off by so much
+                    event_clock_unset, event_from_future {count}, event_time_moved, event_time_uncertain
+                    {count, longest_s}: of a lot, not of a stay
                     lost, thinned {channel, count}: readings the gateway declares lost, or left out by thinning
                     lost_uncounted {channel}: the gateway declares a loss and cannot say how much
                     between_readings {measurement}: too short a stay for a reading of its own; the one before it
@@ -41,6 +42,7 @@ _INSUFFICIENT_CODES = frozenset(
     {"no_profile", "no_sensor", "no_readings", "coverage_low", "unknown_product", "no_stay"}
 )
 _FAIL_CODES = frozenset({"critical_excursion"})
+UNCERTAIN_S = 60  # a correction that may be off by more is remarked: readings come about once a minute
 _SEVERITY = (FAIL, INSUFFICIENT, REMARKS, PASS)
 
 Verdict = tuple[str, list[Reason]]
@@ -164,6 +166,11 @@ def _remarks(series: SeriesEvidence) -> list[Reason]:
     reasons += _declared(series)
     if series.unsynced:
         reasons.append(Reason("clock_unsynced", {"channel": series.channel, "count": series.unsynced}))
+    uncertain = [shift for shift in series.corrected if shift.uncertainty_s > UNCERTAIN_S]
+    if uncertain:
+        count = sum(shift.count for shift in uncertain)
+        longest_s = round(max(shift.uncertainty_s for shift in uncertain))
+        reasons.append(Reason("clock_uncertain", {"channel": series.channel, "count": count, "longest_s": longest_s}))
     if series.misplaced:
         reasons.append(Reason("clock_misplaced", {"channel": series.channel, "count": series.misplaced}))
     if series.future:

@@ -242,6 +242,19 @@ def test_an_event_whose_time_was_corrected_after_its_capture_is_remarked(engine:
     assert evidence.verdict == "pass_with_remarks"
 
 
+def test_times_that_a_correction_only_guesses_are_remarked(engine: Engine) -> None:
+    store, _ = travel(engine)
+    told = store.pack(2, corrections=[Correction(BOOT, 0, DAY_MS, 0, 7_200_000, "operator")])
+    assert record(engine, [Arrival(store.topic, store.seal(told), NOW_MS)]).accepted == 1
+    evidence = evidence_of(engine)
+    assert (evidence.verdict, sorted(set(codes(evidence)))) == (
+        "pass_with_remarks",
+        ["clock_uncertain", "event_time_uncertain"],
+    )
+    (remark,) = [one for one in evidence.reasons if one.code == "event_time_uncertain"]
+    assert remark.params["longest_s"] == 7200
+
+
 def test_other_units_are_converted_and_impossible_ones_counted_as_errors(engine: Engine) -> None:
     def foreign(channel: str, minute: int) -> Reading | None:
         if channel == "room-1/air":

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from cloud.evidence.model import Excursion, Gap, Reason, SeriesEvidence, Stay
+from cloud.evidence.model import Excursion, Gap, Reason, SeriesEvidence, Stay, TimeShift
 from cloud.evidence.verdict import lot_verdict, measurements_for, stay_verdict
 from cloud.registry.profile import Profile, Rule
 
@@ -72,6 +72,8 @@ def judge(
         ([series(gaps=[Gap(0, 60_000, "unknown")])], 0.95, ("pass_with_remarks", ["gap"])),
         ([series(sensor_errors=2)], 1.0, ("pass_with_remarks", ["sensor_errors"])),
         ([series(unsynced=3)], 1.0, ("pass_with_remarks", ["clock_unsynced"])),
+        ([series(corrected=[TimeShift(86_400, 60, "gps", 9)])], 1.0, ("pass", [])),
+        ([series(corrected=[TimeShift(0, 60.001, "ntp", 1)])], 1.0, ("pass_with_remarks", ["clock_uncertain"])),
         ([series(excursions=[excursion()])], 1.0, ("fail", ["critical_excursion"])),
         ([series(excursions=[excursion(triggered=False)])], 1.0, ("pass_with_remarks", ["short_excursion"])),
         ([series(excursions=[excursion(severity="warning")])], 1.0, ("pass_with_remarks", ["warning_excursion"])),
@@ -82,6 +84,19 @@ def judge(
 )
 def test_stay_verdicts(found: list[SeriesEvidence], coverage: float, expected: tuple[str, list[str]]) -> None:
     assert judge(*found, coverage=coverage) == expected
+
+
+def test_uncertain_corrections_are_one_remark_with_the_worst_of_them() -> None:
+    shifts = [TimeShift(5, 0.02, "ntp", 7), TimeShift(-5, 90, "gps", 2), TimeShift(9, 7200, "operator", 1)]
+    _, reasons = stay_verdict(
+        PROFILE,
+        kind="storage",
+        custody=True,
+        series=[series(corrected=shifts)],
+        coverage={"Temperature": 1.0},
+        spoken_for={"Temperature": 1.0},
+    )
+    assert reasons == [Reason("clock_uncertain", {"channel": "room-1/air", "count": 3, "longest_s": 7200})]
 
 
 def test_what_was_thinned_stands_for_no_reading() -> None:

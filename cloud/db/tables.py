@@ -286,7 +286,7 @@ correction = Table(
 Index("ix_correction_boot", correction.c.gateway, correction.c.boot_id)
 
 #: Boots of a gateway as its packs tell of them. ceiling_ms: true time at monotonic 0 is not after this (the least of
-#: receipt minus monotonic time of sealing); synced_ms: the latest wall time that was stamped synchronised.
+#: receipt minus monotonic time of sealing); synced_*: when it was last sealed by a clock that was set, as believed.
 boot = Table(
     "boot",
     metadata,
@@ -295,6 +295,7 @@ boot = Table(
     Column("stream", LargeBinary, primary_key=True),
     Column("first_seq", BigInteger, nullable=False),
     Column("ceiling_ms", BigInteger, nullable=False),
+    Column("synced_monotonic_ms", BigInteger),
     Column("synced_ms", BigInteger),
 )
 

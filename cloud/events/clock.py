@@ -13,7 +13,8 @@ from cloud.db.tables import pack, scan
 from cloud.events.query import CapturedEvent
 from cloud.events.rules import ScanClock
 from cloud.instant import to_ms
-from cloud.telemetry.boots import BootKey, Bounds, bounds
+from cloud.telemetry.boots import BootKey
+from cloud.telemetry.bounds import Bounds, bounds
 from cloud.telemetry.corrections import FUTURE_MS, courses
 from cloud.telemetry.course import NOTHING
 from wire.observation import ClockState

@@ -10,7 +10,7 @@ from itertools import pairwise
 from sqlalchemy import Connection
 
 from cloud.evidence.statistics import Span, merged
-from cloud.telemetry.boots import Bounds, bounds
+from cloud.telemetry.bounds import Bounds, bounds
 from cloud.telemetry.declared import DeclaredSpan, spans
 from cloud.telemetry.query import ReadingRow, readings
 

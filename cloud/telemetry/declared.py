@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from cloud.db.names import named, some
 from cloud.db.tables import carried, declared_loss, pack, succession, tail
-from cloud.telemetry.boots import EARLIEST_MS, SLACK_MS
+from cloud.telemetry.bounds import EARLIEST_MS, SLACK_MS
 from wire.pack import Pack
 
 THINNED, LOST = "thinned", "lost"

@@ -21,7 +21,7 @@ from cloud.ingest import finding
 from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
 from cloud.telemetry import corrections, query
-from cloud.telemetry.boots import EARLIEST_MS, Bounds, bounds
+from cloud.telemetry.bounds import EARLIEST_MS, Bounds, bounds
 from cloud.telemetry.query import ReadingRow
 from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
 from wire.observation import ClockState, Observation, Stamp
@@ -258,6 +258,51 @@ def test_what_comes_long_after_it_was_observed_is_late(engine: Engine, gateway: 
     store(engine, gateway, gateway.pack(1, minutes(0, 1)), received_ms=START_MS + HOUR_MS)
     (row,) = rows(engine, gateway)
     assert (row.late, row.received_ms) == (True, START_MS + HOUR_MS)
+
+
+@pytest.mark.parametrize("received_ms", [START_MS, START_MS + 3 * DAY_MS], ids=["at once", "days later"])
+def test_a_wrong_sync_that_was_corrected_is_no_floor_of_a_later_boot(
+    engine: Engine, gateway: Gateway, received_ms: int
+):
+    first, second = b"1" * 16, b"2" * 16
+    wrong = Stamp(START_MS + DAY_MS, 600_000, first, ClockState.SYNCED)
+    unset = Stamp(START_MS + HOUR_MS, 60_000, second, UNSYNCED)
+    row = reading(at_s=3600, monotonic_ms=30_000, boot=second, clock=UNSYNCED)
+    store(engine, gateway, gateway.pack(1, minutes(0, 1), sealed=wrong), received_ms=received_ms)
+    store(engine, gateway, gateway.pack(2, [row], sealed=unset), received_ms=received_ms + 2 * HOUR_MS)
+    told = [correction(-DAY_MS, boot=first)]
+    store(engine, gateway, gateway.pack(3, corrections=told, sealed=unset), received_ms=received_ms + 2 * HOUR_MS)
+    with look(engine) as conn:
+        known = bounds(conn, gateway.name, second)
+    assert known.floor_ms == START_MS
+    assert known.allow(START_MS + HOUR_MS, 30_000)
+
+
+def test_a_sync_from_after_its_receipt_is_no_floor(engine: Engine, gateway: Gateway):
+    first, second = b"1" * 16, b"2" * 16
+    wrong = Stamp(START_MS + DAY_MS, 600_000, first, ClockState.SYNCED)
+    unset = Stamp(START_MS + HOUR_MS, 60_000, second, UNSYNCED)
+    store(engine, gateway, gateway.pack(1, minutes(0, 1), sealed=wrong), received_ms=START_MS)
+    store(engine, gateway, gateway.pack(2, minutes(9, 1), sealed=unset), received_ms=START_MS + HOUR_MS)
+    with look(engine) as conn:
+        assert bounds(conn, gateway.name, second).floor_ms is None
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_last_sync_of_a_boot_counts_in_any_order_of_arrival(
+    engine: Engine, gateway: Gateway, order: tuple[int, int]
+):
+    first, second = b"1" * 16, b"2" * 16
+    synced = [
+        Stamp(START_MS + DAY_MS, 600_000, first, ClockState.SYNCED),
+        Stamp(START_MS + 60_000, 660_000, first, ClockState.SYNCED),
+    ]
+    packs = [gateway.pack(seq, minutes(seq, 1), sealed=sealed) for seq, sealed in enumerate(synced, start=1)]
+    unset = Stamp(START_MS + HOUR_MS, 60_000, second, UNSYNCED)
+    for pack in (*(packs[at] for at in order), gateway.pack(3, minutes(9, 1), sealed=unset)):
+        store(engine, gateway, pack, received_ms=START_MS + 3 * DAY_MS)
+    with look(engine) as conn:
+        assert bounds(conn, gateway.name, second).floor_ms == START_MS + 60_000
 
 
 def test_a_boot_that_never_synced_has_bounds(engine: Engine, gateway: Gateway):

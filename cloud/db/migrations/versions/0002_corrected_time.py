@@ -68,6 +68,7 @@ def _create() -> None:
         sa.Column("stream", sa.LargeBinary(), nullable=False),
         sa.Column("first_seq", sa.BigInteger(), nullable=False),
         sa.Column("ceiling_ms", sa.BigInteger(), nullable=False),
+        sa.Column("synced_monotonic_ms", sa.BigInteger(), nullable=True),
         sa.Column("synced_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("gateway", "boot_id", "stream", name=op.f("pk_boot")),
     )
@@ -121,19 +122,19 @@ def _read_packs(conn: sa.Connection) -> Courses:
     """Corrections, links and boots of every pack; what holds in the boots that were corrected."""
     told: list[tuple[str, bytes, bytes, Told]] = []
     links: dict[str, dict[bytes, bytes]] = {}
-    boots: dict[tuple[str, bytes, bytes], tuple[int, int, int | None]] = {}
+    boots: dict[tuple[str, bytes, bytes], tuple[int, int, tuple[int, int] | None]] = {}
     rows: list[dict[str, Any]] = []
     for pack_id, received_ms, pack in _packs(conn):
         if pack.predecessor is not None:
             links.setdefault(pack.gateway, {})[pack.stream] = pack.predecessor.stream
         sealed = pack.sealed
         key = pack.gateway, sealed.boot_id, pack.stream
-        synced_ms = sealed.observed_at_ms if sealed.clock is ClockState.SYNCED else None
-        seq, ceiling_ms, known_ms = boots.get(key, (pack.seq, received_ms - sealed.monotonic_ms, None))
+        synced = (sealed.monotonic_ms, sealed.observed_at_ms) if sealed.clock is ClockState.SYNCED else None
+        seq, ceiling_ms, known = boots.get(key, (pack.seq, received_ms - sealed.monotonic_ms, None))
         boots[key] = (
             min(seq, pack.seq),
             min(ceiling_ms, received_ms - sealed.monotonic_ms),
-            max((at for at in (synced_ms, known_ms) if at is not None), default=None),
+            max((at for at in (synced, known) if at is not None), default=None),
         )
         for position, one in enumerate(pack.corrections):
             rows.append(
@@ -151,8 +152,9 @@ def _read_packs(conn: sa.Connection) -> Courses:
             found = Told(precedence, one.from_monotonic_ms, one.to_monotonic_ms, counts)
             told.append((pack.gateway, pack.stream, one.boot_id, found))
     _insert(conn, "correction", rows)
-    names = ("gateway", "boot_id", "stream", "first_seq", "ceiling_ms", "synced_ms")
-    _insert(conn, "boot", [dict(zip(names, (*key, *known), strict=True)) for key, known in boots.items()])
+    names = ("gateway", "boot_id", "stream", "first_seq", "ceiling_ms", "synced_monotonic_ms", "synced_ms")
+    told_of = [(*key, seq, ceiling_ms, *(last or (None, None))) for key, (seq, ceiling_ms, last) in boots.items()]
+    _insert(conn, "boot", [dict(zip(names, each, strict=True)) for each in told_of])
     grouped: dict[tuple[str, bytes], list[Told]] = {}
     for gateway, stream, boot_id, each in told:
         ranked = (rank(stream, links.get(gateway, {})), *each.precedence[1:])

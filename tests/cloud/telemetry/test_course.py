@@ -13,7 +13,7 @@ from cloud.telemetry.corrections import CORRECTIONS_MAX
 from cloud.telemetry.course import UNCORRECTED, Course, TimeCorrection, Told, changes, rank, ranks
 
 END = 40
-LIMIT_S = 5  # it takes a fraction of a second; by pairs it took a minute
+LIMIT_S = 2  # it takes a tenth of a second; by pairs it took four
 
 
 def told(precedence: int, begin: int, end: int, offset_ms: int = 0) -> Told:

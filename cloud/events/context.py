@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, select, tuple_
+from sqlalchemy import Connection, Row, Select, delete, select, tuple_
 
 from cloud.db.cursor import advance, position, stream_part
-from cloud.db.tables import event, event_item, pack, scan
+from cloud.db.tables import event, event_item, pack, scan, scan_finding
 from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id_of
 from cloud.telemetry.declared import copies_of, is_among, left_out
 
@@ -51,6 +51,20 @@ def counts_elsewhere(conn: Connection, seen: SeenScan) -> bool:
     own = left_out(conn, select(pack.c.id).where(pack.c.id == seen.pack_id))
     if is_among(seen.ordinal, own.get(seen.pack_id)):
         return True
+    ids = [_event_id(row) for row in _copies(conn, seen)]
+    return bool(ids) and conn.scalar(select(event.c.id).where(event.c.event_id.in_(ids)).limit(1)) is not None
+
+
+def forget_findings_of_copies(conn: Connection, seen: SeenScan) -> None:
+    """Take back what was found about copies of this scan before it came: it is judged itself now, and once."""
+    for row in _copies(conn, seen):
+        copy = (scan_finding.c.pack_id == row.pack_id, scan_finding.c.ordinal == row.ordinal)
+        conn.execute(delete(scan_finding).where(*copy))
+
+
+def _copies(conn: Connection, seen: SeenScan) -> list[Row[Any]]:
+    """The copies of a scan in the record."""
+    found: list[Row[Any]] = []
     for pack_id, (first, end) in copies_of(conn, seen.pack_id):
         same = select(scan).where(
             scan.c.pack_id == pack_id,
@@ -59,10 +73,8 @@ def counts_elsewhere(conn: Connection, seen: SeenScan) -> bool:
             scan.c.code == seen.code,
             scan.c.observed_ms == seen.observed_ms,
         )
-        ids = [_event_id(row) for row in conn.execute(same)]
-        if conn.scalar(select(event.c.id).where(event.c.event_id.in_(ids)).limit(1)) is not None:
-            return True
-    return False
+        found += conn.execute(same)
+    return found
 
 
 def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bool:

@@ -34,7 +34,14 @@ from cloud.db.engine import reading, writing
 from cloud.db.tables import pack, scan, scan_finding, settled
 from cloud.events.capture import capture, kind_of
 from cloud.events.clock import scan_clocks
-from cloud.events.context import close_pallet, counts_elsewhere, is_repeated, open_cartons, origin_of
+from cloud.events.context import (
+    close_pallet,
+    counts_elsewhere,
+    forget_findings_of_copies,
+    is_repeated,
+    open_cartons,
+    origin_of,
+)
 from cloud.events.rules import (
     TIME_ZONE_OFFSET,
     Carton,
@@ -56,6 +63,7 @@ from wire.observation import Quality
 _log = logging.getLogger(__name__)
 
 FOLLOWER = "scans"
+CARRIED_COPY = "carried_copy"
 # Both bound how long one transaction holds the write lock: about half a second.
 PACKS_AT_ONCE = 500
 SCANS_AT_ONCE = 200
@@ -139,6 +147,8 @@ class ScanFollower:
     def _take(self, conn: Connection, seen: SeenScan) -> None:
         known = kind_of(conn, event_id(seen))
         outcome = self._judge(conn, seen) if known is None and not _has_finding(conn, seen) else None
+        if outcome is not None and not (isinstance(outcome, Finding) and outcome.reason == CARRIED_COPY):
+            forget_findings_of_copies(conn, seen)
         if isinstance(outcome, Finding):
             _log.info("scan %s is no event: %s", origin_of(seen), outcome.reason)
             _keep(conn, seen, outcome)
@@ -149,7 +159,7 @@ class ScanFollower:
 
     def _judge(self, conn: Connection, seen: SeenScan) -> Event | Finding:
         if counts_elsewhere(conn, seen):
-            return Finding("carried_copy", "the same scan counts in the pack it was carried from or to")
+            return Finding(CARRIED_COPY, "the same scan counts in the pack it was carried from or to")
         if seen.quality == Quality.TEST:
             return Finding("test_scan", "made to try the installation")
         if seen.clock.unset and not seen.clock.possible:

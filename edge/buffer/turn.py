@@ -46,8 +46,10 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damag
         if chain.stream not in known:
             return _after_lost_file(head)
         if chain.stream == current.name and chain.last_seq > current.last_seq:
-            loss = _lost(chain, current.last_seq + 1, "buffer file was older than its head")
-            return Turn(chain, (loss,), "the file is older than the head beside it")
+            known_loss = _lost(chain, current.last_seq + 1, "buffer file was older than its head")
+            return Turn(
+                chain, (known_loss, _rest(chain, known_loss.reason)), "the file is older than the head beside it"
+            )
         if chain.stream == current.name and chain.last_seq == current.last_seq and chain.hash != current.last_hash:
             return Turn(chain, (), "the head beside the file names another pack at the same seq")
     if log_damaged:
@@ -114,19 +116,23 @@ def begin_stream(connection: sqlite3.Connection, turn: Turn, kid: bytes) -> Stre
 def _after_lost_file(head: Head) -> Turn:
     """Lost is what was sealed and not released, and an unknown rest: what was open, or not yet handed out."""
     chain = head.chain
-    reason = "buffer file was lost or set aside, with readings not yet sealed"
+    reason = "buffer file was lost or set aside"
     why = "the file that wrote the head is gone"
     earlier = [
-        _lost(each.chain, each.released_through + 1, "buffer file was lost or set aside")
+        _lost(each.chain, each.released_through + 1, reason)
         for each in head.earlier
         if each.released_through < each.last_seq
     ]
-    rest = Loss(chain.stream, chain.last_seq + 1, None, None, "lost", reason)
+    rest = _rest(chain, reason)
     if head.released_through >= chain.last_seq:
         return Turn(chain, (rest, *earlier), why)
-    known = _lost(chain, head.released_through + 1, "buffer file was lost or set aside")
-    return Turn(chain, (known, rest, *earlier), why)
+    return Turn(chain, (_lost(chain, head.released_through + 1, reason), rest, *earlier), why)
 
 
 def _lost(head: StreamHead, first: int, reason: str) -> Loss:
     return Loss(head.stream, first, head.last_seq, head.hash, "lost", reason)
+
+
+def _rest(head: StreamHead, reason: str) -> Loss:
+    """What nobody can count: packs that the head does not name yet, for they had not left, and open readings."""
+    return Loss(head.stream, head.last_seq + 1, None, None, "lost", f"{reason}, with readings not yet sealed")

@@ -139,8 +139,7 @@ def migrations() -> list[tuple[int, str]]:
 def used_bytes(connection: sqlite3.Connection) -> int:
     """Bytes of the file that hold something; free pages inside it are used again first."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    return int(pages - free) * PAGE_BYTES
+    return int(pages) * PAGE_BYTES - free_page_bytes(connection)
 
 
 def free_page_bytes(connection: sqlite3.Connection) -> int:

@@ -12,6 +12,7 @@ import serialx
 from edge.drivers.barcode.codec import Code, Decoder, Overlong
 from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
+from edge.drivers.serial_port import close_port, open_port
 from wire.observation import CODE_MAX_BYTES, Scan
 
 READ_BYTES = 4096  # one look at the port
@@ -44,27 +45,17 @@ class BarcodeDriver:
             parity=serialx.Parity(config.parity),
             stopbits=serialx.StopBits(config.stopbits),
         )
-        try:
-            async with asyncio.timeout(config.timeout_s):
-                await port.open()
-        except TimeoutError:
-            port.abort()
-            raise DeviceUnavailable(f"{config.port}: cannot be opened within {config.timeout_s:g} s") from None
-        except (OSError, ValueError) as error:
-            port.abort()
-            raise DeviceUnavailable(f"{config.port}: {error}; is the scanner plugged in, and the port free?") from error
+        advice = "is the scanner plugged in, and the port free?"
+        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice)
         self._decoder.discard()
-        self._port = port
+        self._port = opened
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         port, self._port = self._port, None
-        if port is not None:
-            port.abort()
-            async with asyncio.timeout(self._config.timeout_s):
-                await port.wait_closed()
+        await close_port(port, timeout_s=self._config.timeout_s)
 
     async def listen(self, emit: Emit) -> None:
         """Hand on codes until cancelled. Raises DeviceUnavailable, or BadReply for bytes that are no code."""

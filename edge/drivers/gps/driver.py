@@ -17,6 +17,7 @@ import serialx
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
 from edge.drivers.gps.codec import Damaged, Decoder, FixTime, Gga
 from edge.drivers.gps.config import GpsConfig
+from edge.drivers.serial_port import close_port, open_port
 from wire.observation import Reading
 
 READ_BYTES = 4096
@@ -47,30 +48,18 @@ class GpsDriver:
     async def __aenter__(self) -> Self:
         config = self._config
         port = serialx.async_serial_for_url(config.port, baudrate=config.baudrate)
-        try:
-            async with asyncio.timeout(config.timeout_s):
-                await port.open()
-        except TimeoutError:
-            port.abort()
-            raise DeviceUnavailable(f"{config.port}: cannot be opened within {config.timeout_s:g} s") from None
-        except (OSError, ValueError) as error:
-            port.abort()
-            raise DeviceUnavailable(
-                f"{config.port}: {error}; is the receiver plugged in, and the port free (gpsd)?"
-            ) from error
+        advice = "is the receiver plugged in, and the port free (gpsd)?"
+        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice)
         self._decoder.discard()
         self._told_ms = None
-        self._port = port
+        self._port = opened
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         port, self._port = self._port, None
-        if port is not None:
-            port.abort()
-            async with asyncio.timeout(self._config.timeout_s):
-                await port.wait_closed()
+        await close_port(port, timeout_s=self._config.timeout_s)
 
     async def listen(self, emit: Emit) -> None:
         """Offer time until cancelled. Raises DeviceUnavailable, or BadReply for lines that are damaged."""

@@ -30,9 +30,9 @@ def leave_old_file(folder: Path, gateway: str) -> None:
     with buffer_file.transaction(db):
         db.execute("INSERT INTO meta VALUES ('gateway', ?)", (gateway.encode(),))
         db.execute("INSERT INTO stream (name, kid) VALUES (?, ?)", (secrets.token_bytes(16), identity.kid))
-        for _ in range(GROUPS):
+        for group_number in range(1, GROUPS + 1):
             group = [_next(diary) for _ in range(READINGS)]
-            insert_group(db, group_row([reading for _, reading in group]))
+            insert_group(db, group_number, group_row([reading for _, reading in group]))
             diary.accepted([number for number, _ in group])
         db.execute("DELETE FROM meta WHERE key = 'schema'")  # the first release did not write it
     db.close()

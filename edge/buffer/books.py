@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.buffer.base import BufferOptions, BufferState, SealOptions, StreamUnknown
 from edge.buffer.file import set_aside_names
-from edge.buffer.groups import look_at_backlog
+from edge.buffer.groups import last_number, look_at_backlog
 from edge.buffer.packs import Amount, amount_of, count_packs
 from edge.buffer.seal import Sealed
 from edge.buffer.space import FreeBytes, Space
@@ -47,6 +47,7 @@ class Books:
         self.streams = load_streams(db)  #: oldest first; the last one is being written
         self.keys = Succession(db, self.streams, identity, successor)
         self.identity = self.keys.signer(self.current.kid) if self.streams else identity  #: who signs now
+        self.last_group = last_number(db)  #: number of the newest group that was accepted
         self.unsent = Amount()  #: sealed and not yet settled, over all streams
         self.full = False  #: the last append was refused
         self.seal_at_once = False  #: open groups are many or hold a scan, or an entry waits to be declared

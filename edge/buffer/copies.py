@@ -22,7 +22,7 @@ from edge.buffer.ranges import Ranges, contains, gaps, numbers, unite
 from edge.buffer.seal import Cargo
 from edge.buffer.stream import Stream
 from wire.observation import INT64_MAX
-from wire.pack import ENTRIES_MAX, SERIES_MAX, Correction
+from wire.pack import ENTRIES_MAX, SERIES_MAX, Correction, Loss
 
 PACKS_PER_STEP = 32
 READINGS_PER_STEP = 5_000
@@ -75,6 +75,14 @@ def next_carriage(db: sqlite3.Connection, streams: Sequence[Stream], *, packs: i
         if stream.to_carry:
             return _carriage(db, stream, packs)
     return None
+
+
+def with_losses(carriage: Carriage, seqs: Ranges, reason: str) -> Cargo | None:
+    """The cargo of a step, declaring that these seqs live on in it alone."""
+    moved = [opened for opened in carriage.packs if contains(seqs, opened.seq)]
+    losses = [Loss(carriage.stream.name, each.seq, each.seq, each.hash, "thinned", reason) for each in moved]
+    cargo = carriage.cargo
+    return None if cargo is None else msgspec.structs.replace(cargo, losses=merge_losses([*cargo.losses, *losses]))
 
 
 def _carriage(db: sqlite3.Connection, stream: Stream, most: int) -> Carriage:

@@ -48,16 +48,17 @@ def save_loss(books: Books, loss: Loss) -> None:
     """
     for stream in books.streams:
         if stream.name == loss.stream:
-            save_ranges(books.db, stream, "declared", unite(stream.declared, [_span(loss)]))
+            save_ranges(books.db, stream, "declared", unite(stream.declared, [span(loss)]))
 
 
 def enter_loss(books: Books, loss: Loss) -> None:
     """From here on the cloud may settle what a loss declares."""
     for stream in books.streams:
         if stream.name == loss.stream:
-            stream.declared = unite(stream.declared, [_span(loss)])
+            stream.declared = unite(stream.declared, [span(loss)])
             stream.handed_out = unite(stream.handed_out, stream.declared)
 
 
-def _span(loss: Loss) -> Range:
+def span(loss: Loss) -> Range:
+    """The seqs a loss speaks of."""
     return loss.first_seq, INT64_MAX if loss.last_seq is None else loss.last_seq

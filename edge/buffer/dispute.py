@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from edge.buffer.base import ReceiptBeyondHead
 from edge.buffer.books import Books
-from edge.buffer.copies import Carriage, corrections, doubtful, next_carriage
+from edge.buffer.copies import Carriage, corrections, doubtful, next_carriage, with_losses
 from edge.buffer.damage import give_up
 from edge.buffer.file import transaction
 from edge.buffer.groups import insert_entries_first
@@ -91,6 +91,8 @@ def _carry(books: Books, carriage: Carriage, stamp: Stamp) -> list[StreamHead]:
     seqs = carriage.seqs
     crowded = books.space.is_short(sum(len(pack.envelope) for pack in packs)) and bool(packs)
     moved = subtract(seqs, unite(stream.settled, [(seq, seq) for seq in carriage.damaged])) if crowded else []
+    if moved:  # whole in the new stream, so nothing is left out of them
+        packs = seal_cargo(books, with_losses(carriage, moved, "no room on the disk to send it on twice"), stamp)
     leaving = count_packs(books.db, stream, subtract(moved, stream.done))
     to_carry, carried = subtract(stream.to_carry, seqs), unite(stream.carried, seqs)
     declared = unite(stream.declared, moved)

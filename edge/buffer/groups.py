@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -14,10 +15,13 @@ from edge.buffer.seal import admit, pack_group, unpack_group
 from wire.observation import Observation, Scan, Stamp
 from wire.pack import Correction, Loss
 
+NUMBER_MAX = 1 << 62
 GROUPS_PER_SEAL = 32  # groups sealed in one transaction: bounds memory after a long time without sealing
 ENTRIES_PER_SEAL = 100
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", Loss, Correction)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -56,9 +60,21 @@ def group_row(observations: Sequence[Observation]) -> tuple[int, int, int, bytes
     return len(observations), from_ms, scans, pack_group(observations)
 
 
-def insert_group(db: sqlite3.Connection, row: tuple[int, int, int, bytes]) -> None:
+def insert_group(db: sqlite3.Connection, number: int, row: tuple[int, int, int, bytes]) -> None:
     """Store one group; in the caller's transaction."""
-    db.execute("INSERT INTO open_group (count, from_ms, scans, observations) VALUES (?, ?, ?, ?)", row)
+    db.execute(
+        "INSERT INTO open_group (id, count, from_ms, scans, observations) VALUES (?, ?, ?, ?, ?)", (number, *row)
+    )
+
+
+def last_number(db: sqlite3.Connection) -> int:
+    """The number of the newest group that this file knows, open or sealed; 0 before the first. Raises CorruptFile."""
+    (number,) = db.execute(
+        "SELECT max((SELECT coalesce(max(id), 0) FROM open_group), (SELECT coalesce(max(last_group), 0) FROM stream))"
+    ).fetchone()
+    if number > NUMBER_MAX:
+        raise CorruptFile(f"a group has the number {number}, which nobody can have reached")
+    return int(number)
 
 
 def last_stamp(db: sqlite3.Connection) -> Stamp | None:
@@ -88,18 +104,20 @@ def next_batch(db: sqlite3.Connection, stamp: Stamp, *, check: SealOptions | Non
             log.error("accepted group cannot be sealed, its bytes are kept aside: group=%d error=%s", id_, error)
     for id_, kind, data in db.execute("SELECT id, kind, body FROM entry ORDER BY id LIMIT ?", (ENTRIES_PER_SEAL,)):
         batch.entries.append(id_)
-        try:
-            if kind == "loss":
-                batch.losses.append(_ended(msgspec.msgpack.decode(data, type=Loss), stamp))
-            else:
-                batch.corrections.append(msgspec.msgpack.decode(data, type=Correction))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CorruptFile(f"a {kind} to declare no longer decodes: {error}") from error
+        if kind == "loss":
+            batch.losses.append(_ended(_decode_entry(kind, data, Loss), stamp))
+        else:
+            batch.corrections.append(_decode_entry(kind, data, Correction))
     return batch
 
 
-def drop_batch(db: sqlite3.Connection, batch: Batch) -> None:
-    """Forget what was sealed, keep what was damaged; in the caller's transaction.
+def waiting_losses(db: sqlite3.Connection) -> list[Loss]:
+    """Losses that the next packs will declare. Raises CorruptFile."""
+    return [_decode_entry("loss", data, Loss) for (data,) in db.execute("SELECT body FROM entry WHERE kind = 'loss'")]
+
+
+def drop_batch(db: sqlite3.Connection, batch: Batch, stream_id: int) -> None:
+    """Forget what was sealed into a stream, keep what was damaged; in the caller's transaction.
 
     Raises CorruptFile when something would stay: it would be sealed again, and again.
     """
@@ -111,6 +129,8 @@ def drop_batch(db: sqlite3.Connection, batch: Batch) -> None:
         found = db.executemany(f"DELETE FROM {table} WHERE id = ?", [(id_,) for id_ in ids])  # noqa: S608 - our names
         if ids and found.rowcount != len(ids):
             raise CorruptFile(f"{len(ids)} rows of {table} were read, {found.rowcount} of them can be deleted")
+    if batch.groups:
+        db.execute("UPDATE stream SET last_group = ? WHERE id = ?", (batch.groups[-1], stream_id))
 
 
 def look_at_backlog(db: sqlite3.Connection) -> Backlog:
@@ -133,6 +153,13 @@ def insert_entry(db: sqlite3.Connection, entry: Loss | Correction, *, id_: int |
     """Keep an entry until the next pack carries it; in the caller's transaction. id_: its place in the queue."""
     kind = "loss" if isinstance(entry, Loss) else "correction"
     db.execute("INSERT INTO entry (id, kind, body) VALUES (?, ?, ?)", (id_, kind, msgspec.msgpack.encode(entry)))
+
+
+def _decode_entry(kind: str, data: bytes, type_: type[E]) -> E:
+    try:
+        return msgspec.msgpack.decode(data, type=type_)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptFile(f"a {kind} to declare no longer decodes: {error}") from error
 
 
 def _ended(loss: Loss, stamp: Stamp) -> Loss:

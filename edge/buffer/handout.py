@@ -15,6 +15,7 @@ from edge.buffer.head import HeadFile
 from edge.buffer.packs import read_pack
 from edge.buffer.ranges import contains, unite
 from edge.buffer.stream import Stream, wanted
+from wire.pack import StreamHead
 
 
 class Handout:
@@ -52,16 +53,21 @@ class Handout:
         Raises BufferFull.
         """
         self._record_left_streams()
-        stream, before = self._books.current, self._books.streams[:-1]
+        stream = self._books.current
         if stream.head is not None and not self._head_file.covers(stream.head, offered):
-            waiting = [(each.head, each.released_through) for each in before if each.head and each.unsent]
-            self._head_file.write(stream.head, stream.released_through, offered, waiting)
+            self._write(stream.head, stream, offered)
 
     def _record_left_streams(self) -> None:
         """A stream may be left before its last packs were recorded; while the new one has none, the file names it."""
         for stream in self._books.streams[:-1]:
             if stream.head is not None and self._head_file.lags(stream.head):
-                self._head_file.write(stream.head, stream.released_through, stream.last_seq)
+                self._write(stream.head, stream, stream.last_seq)
+
+    def _write(self, head: StreamHead, stream: Stream, offered: int) -> None:
+        """Name this stream, and every other whose packs still wait: they would be lost with the file, too."""
+        others = [each for each in self._books.streams if each is not stream]
+        waiting = [(each.head, each.released_through) for each in others if each.head and each.unsent]
+        self._head_file.write(head, stream.released_through, offered, waiting, last_group=self._books.last_group)
 
     def _read(self, stream: Stream, seq: int) -> list[SealedPack]:
         pack = read_pack(self._books.db, stream, seq)

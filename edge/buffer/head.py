@@ -47,10 +47,12 @@ class Head(Earlier, frozen=True):
     """The stream being written. earlier: those before it with packs that still wait; lost with the file, too.
 
     may_have_left: the highest seq that was handed out; None, of an older program, means all to last_seq.
+    last_group: the number of the newest group of observations that was accepted; 0 from an older program.
     """
 
     earlier: list[Earlier] = []
     may_have_left: int | None = None
+    last_group: int = 0
 
     @property
     def offered(self) -> int:
@@ -93,7 +95,13 @@ class HeadFile:
         return self._recorded == head and offered <= self._offered
 
     def write(
-        self, head: StreamHead, released_through: int, offered: int, earlier: Sequence[tuple[StreamHead, int]] = ()
+        self,
+        head: StreamHead,
+        released_through: int,
+        offered: int,
+        earlier: Sequence[tuple[StreamHead, int]] = (),
+        *,
+        last_group: int = 0,
     ) -> None:
         """Replace the head durably; what may have left of a stream only ever grows. Raises BufferFull.
 
@@ -102,7 +110,7 @@ class HeadFile:
         if self._recorded is not None and self._recorded.stream == head.stream:
             offered = max(offered, self._offered)
         others = [_text(*each) for each in earlier[-EARLIER_MAX:]]
-        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, others, offered)
+        text = Head(head.stream.hex(), head.last_seq, head.hash.hex(), released_through, others, offered, last_group)
         try:
             replace_file(self._path, msgspec.json.encode(text) + b"\n", mode=0o644)
         except OSError as error:

@@ -63,7 +63,7 @@ def _seal_batch(books: Books, batch: Batch, stamp: Stamp) -> list[StreamHead]:
     begun: Stream | None = None
     with transaction(books.db):
         insert_packs(books.db, books.current, packs, sealed_ms=stamp.observed_at_ms)
-        drop_batch(books.db, batch)
+        drop_batch(books.db, batch, books.current.id)
         if turn is not None:
             begun = save_turn(books, turn)
     heads += books.advance(packs)

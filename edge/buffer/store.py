@@ -32,7 +32,7 @@ from edge.buffer.reserve import Reserve
 from edge.buffer.sealing import seal_leftovers, seal_open
 from edge.buffer.settlement import settle
 from edge.buffer.space import FreeBytes
-from edge.buffer.turn import must_turn, take_turn
+from edge.buffer.turn import missing_groups, must_turn, take_turn
 from edge.keys import Identity
 from edge.limits import Limits
 from wire.observation import Observation, Stamp
@@ -195,6 +195,7 @@ class Store:
         streams = self._books.streams
         if head is not None and streams and head.chain.stream == self._books.current.name:
             self._books.current.offered = head.offered
+        log_damaged = log_damaged or (head is not None and missing_groups(streams, head, self._books.last_group))
         turn = must_turn(streams, head, self.identity.kid, log_damaged=log_damaged)
         if turn is not None:
             take_turn(self._books, turn)
@@ -204,5 +205,7 @@ class Store:
             log.error("starting without a fresh head file: %s", error)
 
     def _insert(self, row: tuple[int, int, int, bytes]) -> None:
+        number = self._books.last_group + 1
         with transaction(self._db):
-            insert_group(self._db, row)
+            insert_group(self._db, number, row)
+        self._books.last_group = number

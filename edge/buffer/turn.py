@@ -35,7 +35,7 @@ class Turn(msgspec.Struct, frozen=True):
 def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damaged: bool = False) -> Turn | None:
     """Whether a new stream has to begin, given the file's streams (oldest first) and the head beside the file.
 
-    log_damaged: commits are missing that were on the disk, see edge/buffer/wal.py.
+    log_damaged: commits are missing that were on the disk, see edge/buffer/wal.py and `missing_groups`.
     """
     if not streams:
         return Turn(None, (), "first start") if head is None else _after_lost_file(head)
@@ -59,6 +59,11 @@ def must_turn(streams: list[Stream], head: Head | None, kid: bytes, *, log_damag
     if current.kid != kid:
         return Turn(current.head, (), "the signing key is another one")
     return None
+
+
+def missing_groups(streams: list[Stream], head: Head, last_group: int) -> bool:
+    """Whether observations are missing that were in this file when its head was written: its log was cut off."""
+    return head.last_group > last_group and any(stream.name == head.chain.stream for stream in streams)
 
 
 def take_turn(books: Books, turn: Turn) -> None:

@@ -54,7 +54,7 @@ def replace_without_folder_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hand_out_before_the_head_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HeadFile, "write", lambda *_: None)
+    monkeypatch.setattr(HeadFile, "write", lambda *_, **__: None)
 
 
 def make_the_folder_without_sync(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,4 +319,7 @@ async def test_a_full_buffer_carries_over_by_moving(tmp_path: Path) -> None:
         while await exchange(buffer, cloud, limit=200):
             pass
     assert cloud.contents() == accepted
+    assert set(cloud.seqs(head.stream)) >= set(range(1, head.head_seq + 1)), "each is delivered or declared"
+    moved = [loss for _, pack in cloud.packs.values() for loss in pack.losses]
+    assert {(loss.kind, tuple(loss.counts)) for loss in moved} == {("thinned", ())}, "nothing is left out of them"
     assert (tmp_path / "buffer.db").stat().st_size <= options.max_bytes

@@ -267,6 +267,23 @@ async def test_packs_of_an_earlier_stream_are_declared_when_the_file_is_lost(tmp
     ]
 
 
+async def test_a_head_that_names_a_stream_that_was_left_names_those_before_it_too(tmp_path: Path) -> None:
+    async with make(tmp_path, seal_options=ONE_EACH) as buffer:
+        heads: list[StreamHead] = []
+        for n in (1, 2, 3):  # streams; the packs of the first two wait
+            await buffer.append([reading(n)])
+            heads += await seal_and_send(buffer, stamp(n))
+            await buffer.append([reading(10 + n)])
+            heads += await buffer.seal(stamp(n))  # packs flow: this one is not in the head file yet
+            if n < 3:
+                with pytest.raises(ReceiptBeyondHead):
+                    await buffer.settle(receipt(heads[-1].stream, 99))
+        named = HeadFile(tmp_path / HEAD_NAME).read()
+        assert named is not None
+        waiting = {each.chain.stream for each in (named, *named.earlier)}
+        assert {head.stream for head in heads} == waiting
+
+
 async def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "buffer.db"
     db = sqlite3.connect(path)
@@ -313,6 +330,29 @@ async def test_a_damaged_pack_is_declared_lost_and_the_rest_goes_on(tmp_path: Pa
         assert (loss.stream, loss.first_seq, loss.last_seq, loss.kind) == (head.stream, 2, 2, "lost")
         assert await buffer.settle(receipt(head.stream, 4)) == 3
         assert buffer.state().unsent_observations == 0
+
+
+async def test_what_a_damaged_pack_declared_is_declared_again(tmp_path: Path) -> None:
+    older = await fill(tmp_path, 1, 3)
+    shutil.copy(tmp_path / "buffer.db", tmp_path / "older.db")
+    left = await fill(tmp_path, 4, 5)
+    shutil.copy(tmp_path / "older.db", tmp_path / "buffer.db")
+    for n in (6, 7):
+        newer = await fill(tmp_path, n, n)  # the first of these declares 4 and 5, and all that may follow
+    assert left.stream == older.stream != newer.stream
+    db = sqlite3.connect(tmp_path / "buffer.db")
+    db.execute("UPDATE pack SET envelope = zeroblob(length(envelope)) WHERE readings = 1 AND seq = 1 AND stream_id = 2")
+    db.commit()
+    db.close()
+    async with make(tmp_path) as buffer:
+        await everything(buffer)
+        await buffer.seal(stamp(9))
+        losses = [loss for pack in await everything(buffer) for loss in open_pack(pack).losses]
+        assert [(loss.stream, loss.first_seq, loss.last_seq) for loss in losses] == [
+            (newer.stream, 1, 1),
+            (left.stream, 4, 5),
+            (left.stream, 6, None),
+        ]
 
 
 @pytest.mark.parametrize("cause", ["flipped", "admitted by an older program"])

@@ -83,6 +83,29 @@ async def test_the_last_commit_may_have_been_under_way(tmp_path: Path) -> None:
     assert set(contents(packs)) == {reading(n) for n in range(COMMITS)}
 
 
+async def test_a_log_cut_off_before_the_last_head_was_written_is_declared(tmp_path: Path) -> None:
+    running, left = tmp_path / "running", tmp_path / "left"
+    running.mkdir()
+    async with make(running) as buffer:
+        await buffer.append([reading(1)])
+        (head,) = await buffer.seal(stamp(1))
+        log_bytes = (running / "buffer.db-wal").stat().st_size
+        await buffer.append([reading(2)])
+        await everything(buffer)  # they leave: the head is written, and knows how much was accepted
+        await buffer.append([reading(3)])
+        shutil.copytree(running, left)
+    with (left / "buffer.db-wal").open("r+b") as file:
+        file.truncate(log_bytes)
+    for n in (4, 5):  # declared once
+        async with make(left) as buffer:
+            await buffer.append([reading(n)])
+            await buffer.seal(stamp(n))
+            packs = await everything(buffer)
+    losses = [loss for pack in packs for loss in open_pack(pack).losses]
+    assert [(loss.stream, loss.first_seq, loss.last_seq) for loss in losses] == [(head.stream, 2, None)]
+    assert set(contents(packs)) == {reading(1), reading(4), reading(5)}
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * HEADER_BYTES, b"x" * 31])
 def test_no_log_or_none_yet_claims_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

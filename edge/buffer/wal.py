@@ -4,7 +4,7 @@ SQLite takes a log up to the first frame whose checksum is wrong, and says nothi
 everything after it. After a power cut that is right, and at most the one transaction that was being written is
 undone: each is synced before the next begins. So a log with two or more commits behind the last one SQLite took has
 been damaged, and so has one whose own header is wrong. A damage to the very last commit can't be told from a power
-cut, nor can a log that was cut off.
+cut, nor can a log that was cut off: only by what head.json knows to have been accepted (edge/buffer/turn.py).
 
 Format: https://sqlite.org/fileformat2.html#the_write_ahead_log
 """

@@ -12,8 +12,8 @@ Delivered is what the cloud has got or is still going to get by itself: what wai
 
 Two things no gateway can know after such a damage, and they are only counted. A write-ahead log that was cut off, or
 whose very last commit was damaged, looks like one after a power cut: what was accepted there since the head file was
-written, and not yet sealed, is missing without a word (`unaccepted`). And a file that fell back behind its head has open again what was sealed in
-packs that may have left: it is declared as lost, and sealed once more (`doubled`).
+written, and not yet sealed, is missing without a word (`unaccepted`). And a file that fell back behind its head has
+open again what was sealed in packs that may have left: it is declared as lost, and sealed once more (`doubled`).
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         _configure(connection)
         _migrate(connection, path)
         _check(connection, path)
+        connection.execute("DELETE FROM meta WHERE key IS NULL")  # makes SQLite say now if the header forbids writing
     except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         raise judge(error, path, opening=True) from error

@@ -284,6 +284,22 @@ async def test_a_head_that_names_a_stream_that_was_left_names_those_before_it_to
         assert {head.stream for head in heads} == waiting
 
 
+async def test_a_header_that_forbids_writing_is_a_damage_and_no_failed_disk(tmp_path: Path) -> None:
+    async with make(tmp_path) as buffer:
+        await buffer.append([reading(1)])  # stays open: sealing it is the first write of the next start
+        shutil.copytree(tmp_path, tmp_path / "killed")
+    path = tmp_path / "killed" / "buffer.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    data = bytearray(path.read_bytes())
+    data[18] ^= 0x80  # the version of the format that a writer must know
+    path.write_bytes(data)
+    async with make(tmp_path / "killed") as buffer:
+        await buffer.append([reading(2)])
+        assert buffer.state().set_aside == ("buffer.db.corrupt-1",)
+
+
 async def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "buffer.db"
     db = sqlite3.connect(path)

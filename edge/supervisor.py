@@ -31,6 +31,7 @@ from edge.drivers.base import (
     DriverError,
     DriverMisconfigured,
     Emit,
+    HoldsBack,
     ListenDriver,
     PollDriver,
 )
@@ -169,8 +170,17 @@ class Supervisor:
         try:
             yield
         finally:
-            async with asyncio.timeout(self._patience.close_s):
-                await self._driver.__aexit__(None, None, None)
+            try:
+                async with asyncio.timeout(self._patience.close_s):
+                    await self._driver.__aexit__(None, None, None)
+            finally:
+                await self._put_leftovers()
+
+    async def _put_leftovers(self) -> None:
+        """`put` and not `accept`: it raises nothing for a full disk, and so never hides why the driver was closed."""
+        if isinstance(self._driver, HoldsBack) and (left := self._driver.leftovers()):
+            self._record.seen(left)
+            await self._put(left)
 
     async def _poll(self, driver: PollDriver) -> None:
         self._record.polls += 1

@@ -110,3 +110,11 @@ class ListenDriver(Driver, Protocol):
 
     async def listen(self, emit: Emit) -> None:
         """Hand on what arrives until cancelled or the device is gone. Raises DriverError."""
+
+
+@runtime_checkable
+class HoldsBack(Protocol):
+    """Optional power of a driver that gathers before it tells: nothing is lost when it is closed."""
+
+    def leftovers(self) -> list[Observation]:
+        """What it has gathered and not told; asked once after each closing, whatever the reason."""

@@ -42,7 +42,9 @@ class _Entry(NamedTuple):
 _TABLE = {
     "barcode": _Entry("edge.drivers.barcode.driver:BarcodeDriver", "edge"),
     "gps": _Entry("edge.drivers.gps.driver:GpsDriver", "edge"),
+    "llrp": _Entry("edge.drivers.llrp.driver:LlrpDriver", "edge"),
     "modbus": _Entry("edge.drivers.modbus.driver:ModbusDriver", "edge"),
+    "uhf": _Entry("edge.drivers.uhf.driver:UhfDriver", "edge"),
     "replay": _Entry("edge.drivers.replay.driver:ReplayDriver", "edge"),
 }
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from standards.gs1 import digital_link
-from standards.gs1.application_identifier import CHARACTERS
+from standards.gs1.application_identifier import CHARACTERS, QUALIFIERS
 
 Rule = Literal["hex", "header", "length", "partition", "range", "characters", "terminator", "reserved", "encoding"]
 
@@ -30,7 +30,7 @@ class Epc(msgspec.Struct, frozen=True):
 
     scheme: the binary coding scheme, e.g. `sgtin-96`. uri: the pure identity (`urn:epc:id:…`); the schemes of TDS 2
     don't tell the length of the company prefix, so theirs is the GS1 Digital Link. elements: (AI, value), primary key
-    first; empty for schemes outside GS1 (GID, USDoD, ADI). more: bits behind the key that were not decoded, as hex.
+    first; empty for schemes outside GS1 (GID, USDoD, ADI). more: bits behind them that were not decoded, as hex.
     """
 
     scheme: str
@@ -55,17 +55,15 @@ class Epc(msgspec.Struct, frozen=True):
         return link_of(self.elements)
 
 
-#: AIs that stand in the query of a Digital Link: those of the dates a DSGTIN+ carries.
-_ATTRIBUTES = frozenset({"11", "13", "15", "16", "17", "7006", "7007"})
-
-
 def link_of(elements: tuple[tuple[str, str], ...]) -> str:
-    """The canonical GS1 Digital Link URI of decoded elements, in their order; empty for none."""
+    """The canonical GS1 Digital Link URI of decoded elements, primary key first; empty for none."""
     if not elements:
         return ""
-    path = "".join(f"/{ai}/{digital_link.escape(value)}" for ai, value in elements if ai not in _ATTRIBUTES)
-    query = "&".join(f"{ai}={value}" for ai, value in elements if ai in _ATTRIBUTES)
-    return digital_link.CANONICAL_STEM + path + (f"?{query}" if query else "")
+    key, values = elements[0][0], dict(elements)
+    path = [key, *(ai for group in QUALIFIERS[key] for ai in group if ai in values)]
+    query = "&".join(f"{ai}={digital_link.escape(value)}" for ai, value in elements if ai not in path)
+    stem = digital_link.CANONICAL_STEM + "".join(f"/{ai}/{digital_link.escape(values[ai])}" for ai in path)
+    return stem + (f"?{query}" if query else "")
 
 
 class Bits:
@@ -81,6 +79,16 @@ class Bits:
             raise EpcError("length", f"ends after {self._size} bits, at least {self._size - self.left + count} belong")
         self.left -= count
         return (self._value >> self.left) & ((1 << count) - 1)
+
+    def peek(self) -> int:
+        """All that is left, as a number; it stays."""
+        return self._value & ((1 << self.left) - 1)
+
+    def copy(self) -> Bits:
+        """Another reader, at the same place."""
+        other = Bits(b"")
+        other._value, other._size, other.left = self._value, self._size, self.left
+        return other
 
     def rest(self) -> int:
         """All that is left, as a number."""

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from standards.gs1.check_digit import has_valid_check_digit
-from standards.gs1.epc_model import Bits, Epc, EpcError, gs1_text, link_of
+from standards.gs1.epc_model import Bits, Epc, EpcError, digits_of, gs1_text, link_of
 
 _END, _DELIMITER = 0xF, 0xE  # of a number of 4-bit digits (§14.5.5)
 _KEY_CHARACTERS = 30  # GIAI and CPI, before their serial number
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # RFC 4648 §5
 _CODE40 = " ABCDEFGHIJKLMNOPQRSTUVWXYZ-.:0123456789"  # § 14.5.6.5; the first one pads
+#: How many digits an AI has beyond two, by those two (table K), as far as its followers are known.
+_LONG_AIS = dict.fromkeys(("31", "32", "33", "34", "35", "36", "43", "70"), 2)
 _DATES = ("11", "13", "15", "16", "17", "7006", "7007")  # by the date kind of a DSGTIN (§14.6.1.5)
 
 Value = Callable[[Bits], str]
@@ -34,38 +36,90 @@ def decode(scheme: Scheme, data: bytes) -> Epc:
     """Decode a binary whose header is that of `scheme`. Raises EpcError."""
     bits = Bits(data)
     bits.take(8)
-    more_data = bits.take(1)
+    followed = bool(bits.take(1))
     value = bits.take(3)
     try:
         date = (_date(bits),) if scheme.dated else ()
         elements = tuple((ai, read(bits)) for ai, read in scheme.values) + date
-        more = _more(bits, expected=bool(more_data) or scheme.name.endswith("++"))
+        if scheme.name.endswith("++"):  # the host stands before other data, and is not decoded
+            more = _rest(bits)
+        elif followed:
+            found, more = _followers(bits)
+            elements += tuple(found)
+        elif bits.rest():
+            raise EpcError("length", "bits stand behind its end, where all must be zero")
+        else:
+            more = ""
     except EpcError as error:
         raise EpcError(error.rule, f"{scheme.name}: {error}") from None
     return Epc(scheme.name, value, link_of(elements), None, elements, more)
 
 
-def _more(bits: Bits, *, expected: bool) -> str:
-    """The data behind the key, left-aligned, as hex; without such data the rest must be zero (§15.3)."""
+def _followers(bits: Bits) -> tuple[list[tuple[str, str]], str]:
+    """The AIs behind the key (§15.3), up to the end or to one that is not known here; what is left then, as hex.
+
+    An AI is 4 bits a digit, two, three or four of them by its first two (table K).
+    """
+    found: list[tuple[str, str]] = []
+    while bits.left >= 8 and bits.peek():
+        mark = bits.copy()
+        ai = f"{bits.take(8):02X}"
+        if ai in _LONG_AIS:
+            ai += f"{bits.take(4 * _LONG_AIS[ai]):0{_LONG_AIS[ai]}X}"
+        read = _follower(ai)
+        if read is None:
+            return found, _rest(mark)
+        found.append((ai, read(bits)))
+    return found, ""
+
+
+def _follower(ai: str) -> Value | None:
+    """How the value of an AI is read (table F); None: not known here."""
+    if ai in {"10", "21", "22"}:
+        return _alphanumeric(20)
+    if ai in {"11", "12", "13", "15", "16", "17", "7006"}:
+        return _day
+    if ai in {"30", "37"}:
+        return _short_number(8)
+    if ai in {"4330", "4331", "4332", "4333"}:
+        return _temperature
+    if len(ai) == 4 and ai[:2] in {"31", "32", "33", "34", "35", "36"} and ai.isdigit():
+        return _six_digits
+    return None
+
+
+def _rest(bits: Bits) -> str:
+    """All that is left, left-aligned, as hex without zeros at its end."""
     size = bits.left
-    rest = bits.rest()
-    if not expected:
-        if rest:
-            raise EpcError("length", "bits stand behind its end, where all must be zero")
-        return ""
     padding = -size % 4
-    return f"{rest << padding:0{(size + padding) // 4}X}".rstrip("0")
+    return f"{bits.rest() << padding:0{(size + padding) // 4}X}".rstrip("0")
 
 
 def _date(bits: Bits) -> tuple[str, str]:
     kind = bits.take(4)
     if kind >= len(_DATES):
         raise EpcError("encoding", f"date kind {kind} is not defined")
+    return _DATES[kind], _day(bits)
+
+
+def _day(bits: Bits) -> str:
+    """YYMMDD in 16 bits (§14.5.8)."""
     year, month, day = bits.take(7), bits.take(4), bits.take(5)
     # Day 0: sometime in that month. In which century is for whoever knows the present.
     if year > 99 or not 1 <= month <= 12 or day > calendar.monthrange(2000 + year, month)[1]:
         raise EpcError("range", f"{year:02d}-{month:02d}-{day:02d} is not a date")
-    return _DATES[kind], f"{year:02d}{month:02d}{day:02d}"
+    return f"{year:02d}{month:02d}{day:02d}"
+
+
+def _six_digits(bits: Bits) -> str:
+    """A measure (§14.5.2)."""
+    return digits_of(bits.take(20), 6, "a measure")
+
+
+def _temperature(bits: Bits) -> str:
+    """A limit in hundredths of a degree, with a minus behind it when it is below zero (§14.5.2, §14.5.14)."""
+    digits = digits_of(bits.take(20), 6, "a temperature")
+    return digits + "-" * bits.take(1)
 
 
 def _fixed(digits: int, *, checked: slice) -> Value:

@@ -342,6 +342,32 @@ async def test_exchange_under_way_is_told_so_that_nobody_cuts_it_off() -> None:
         task.cancel()
 
 
+class Gatherer(Listener):
+    """A listener that gathers, and holds back what it has not told."""
+
+    gathered = 0
+
+    def leftovers(self) -> list[Observation]:
+        left, self.gathered = self.gathered, 0
+        return [Reading("room/air", "CEL", nth, 0, self.clock.stamp()) for nth in range(left)]
+
+
+async def test_what_a_driver_held_back_is_recorded_however_it_was_closed() -> None:
+    bench = Bench(Gatherer, interval_s=None)
+    async with bench.running() as task:
+        bench.driver.gathered = 2  # type: ignore[attr-defined]
+        bench.driver.words.put_nowait(DeviceUnavailable("gone"))
+        await settle()
+        assert len(bench.recorded) == 2
+        await until(lambda: bench.driver.opened == 2)
+        bench.driver.gathered = 1  # type: ignore[attr-defined]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+    assert len(bench.recorded) == 3
+    assert bench.driver.opened == bench.driver.closed == 2
+
+
 async def test_unusable_buffer_ends_the_gateway() -> None:
     bench = Bench()
     bench.refusal = BufferUnusable("newer schema")

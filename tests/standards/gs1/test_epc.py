@@ -98,11 +98,35 @@ def test_padding_to_whole_words_is_no_part_of_it() -> None:
     assert epc.decode_hex(SGTIN + "0000") == epc.decode_hex(SGTIN)
 
 
-def test_data_behind_a_key_are_kept_as_hex() -> None:
-    plain = epc.decode_hex("F90095201234567891235")
-    with_more = epc.decode_hex("F98095201234567891235" + "10A7")
-    assert (plain.elements, plain.more) == (with_more.elements, "")
-    assert with_more.more == "10A7"
+def plus(bits: str) -> Epc:
+    """Decode bits, spaces left out, with zeros up to a whole byte."""
+    bits = bits.replace(" ", "")
+    padded = bits.ljust(-(-len(bits) // 8) * 8, "0")
+    return epc.decode(int(padded, 2).to_bytes(len(padded) // 8))
+
+
+GTIN_PLUS = "11110111 1 001" + f"{int('09506000134352', 16):056b}" + "000 00001 0111"  # serial 7
+
+
+def test_lot_and_dates_behind_a_key_are_decoded() -> None:
+    lot = "00010000 001 00010 10101111"  # (10) AF, by hand from tables F and K
+    expiry = "00010111 0011010 1100 11111"  # (17) 26-12-31
+    coldest = "01000011 00110011 00000000011100100100 1"  # (4333) 18.28 °C below zero
+    found = plus(GTIN_PLUS + lot + expiry + coldest)
+    assert found.elements == (
+        ("01", "09506000134352"), ("21", "7"), ("10", "AF"), ("17", "261231"), ("4333", "001828-"),
+    )  # fmt: skip
+    assert found.digital_link == "https://id.gs1.org/01/09506000134352/10/AF/21/7?17=261231&4333=001828-"
+    assert found.more == ""
+
+
+def test_data_behind_a_key_that_are_not_known_are_kept_as_hex() -> None:
+    found = plus(GTIN_PLUS + "00010000 001 00010 10101111" + "10010001 1010 0111 0000")  # (91) is the company's own
+    assert found.get("10") == "AF"
+    assert found.more == "91A7"
+    assert plus(GTIN_PLUS).more == ""
+    with pytest.raises(EpcError, match=r"sgtin\+: ends after"):
+        plus(GTIN_PLUS + "00010000 001 01111 1")
 
 
 @pytest.mark.parametrize(

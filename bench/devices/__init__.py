@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -34,7 +33,7 @@ DEVICES = 20
 REGISTERS = 10
 VALUES = 65_536
 UNITS = 248  # unit ids above 247 are reserved
-PROFILES = Path(__file__).with_name("profiles")
+PROFILES = Path(__file__).parent.with_name("profiles")
 ADDRESSES_NAME = "devices.json"
 GATEWAY = "gw-bench"
 
@@ -126,16 +125,10 @@ async def serve(folder: Path, *, registers: int = REGISTERS, now_ms: Callable[[]
         await asyncio.Event().wait()
 
 
-async def _main(folder: Path, registers: int, time_file: Path | None) -> None:
+async def run(folder: Path, registers: int, time_file: Path | None) -> None:
+    """Serve until SIGTERM. time_file: of simulated time."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     now_ms = _wall_ms if time_file is None else SharedSimTime(time_file).now_ms
     await serve(folder, registers=registers, now_ms=now_ms)
-
-
-if __name__ == "__main__":
-    try:
-        asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if sys.argv[3:] else None))
-    except asyncio.CancelledError:
-        sys.exit(0)

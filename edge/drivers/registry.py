@@ -44,8 +44,11 @@ _TABLE = {
     "gps": _Entry("edge.drivers.gps.driver:GpsDriver", "edge"),
     "llrp": _Entry("edge.drivers.llrp.driver:LlrpDriver", "edge"),
     "modbus": _Entry("edge.drivers.modbus.driver:ModbusDriver", "edge"),
-    "uhf": _Entry("edge.drivers.uhf.driver:UhfDriver", "edge"),
+    "onewire": _Entry("edge.drivers.onewire.driver:OneWireDriver", "edge"),
     "replay": _Entry("edge.drivers.replay.driver:ReplayDriver", "edge"),
+    "serial_line": _Entry("edge.drivers.serial_line.driver:SerialLineDriver", "edge"),
+    "serial_request": _Entry("edge.drivers.serial_line.driver:SerialRequestDriver", "edge"),
+    "uhf": _Entry("edge.drivers.uhf.driver:UhfDriver", "edge"),
 }
 
 

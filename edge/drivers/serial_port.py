@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import termios
 
 import serialx
 
 from edge.drivers.base import DeviceUnavailable
+from edge.drivers.ports import keep_to_ourselves, open_trouble
 
 
-async def open_port(port: serialx.AsyncSerial, name: str, *, timeout_s: float, advice: str) -> serialx.AsyncSerial:
-    """The port, open. `name` and `advice` are for people. Raises DeviceUnavailable, with nothing left open."""
+async def open_port(
+    port: serialx.AsyncSerial, name: str, *, timeout_s: float, advice: str, path: str | None = None
+) -> serialx.AsyncSerial:
+    """The port, open. Raises DeviceUnavailable, with nothing left open.
+
+    `name` (as configured) and `advice` are for people; path: what `ports.find_port` found under the name.
+    """
     try:
         async with asyncio.timeout(timeout_s):
             await port.open()
     except TimeoutError:
         port.abort()
         raise DeviceUnavailable(f"{name}: cannot be opened within {timeout_s:g} s") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, termios.error) as error:
         port.abort()
-        raise DeviceUnavailable(f"{name}: {error}; {advice}") from error
+        why = open_trouble(path or name, error) or f"{error}; {advice}"
+        raise DeviceUnavailable(f"{name}: {why}") from error
+    opened = port.transport.get_extra_info("serial")
+    if opened is not None and hasattr(opened, "fileno"):
+        keep_to_ourselves(opened.fileno())
     return port
 
 

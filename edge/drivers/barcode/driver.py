@@ -12,6 +12,7 @@ import serialx
 from edge.drivers.barcode.codec import Code, Decoder, Overlong
 from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
+from edge.drivers.ports import find_port
 from edge.drivers.serial_port import close_port, open_port
 from wire.observation import CODE_MAX_BYTES, Scan
 
@@ -38,15 +39,16 @@ class BarcodeDriver:
 
     async def __aenter__(self) -> Self:
         config = self._config
+        path = await find_port(config.port, "scanner")
         port = serialx.async_serial_for_url(
-            config.port,
+            path,
             baudrate=config.baudrate,
             byte_size=config.bytesize,
             parity=serialx.Parity(config.parity),
             stopbits=serialx.StopBits(config.stopbits),
         )
         advice = "is the scanner plugged in, and the port free?"
-        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice)
+        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
         self._decoder.discard()
         self._port = opened
         return self

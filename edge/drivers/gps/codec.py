@@ -1,9 +1,12 @@
 """Bytes of a satellite receiver ↔ NMEA 0183 sentences, and the time that may be believed of them. Pure.
 
+What they say of the place is put together in navigation.py.
+
 A sentence is `$` talker (2) type (3) `,` fields `*` checksum CR LF; the checksum, XOR of what stands between `$` and
 `*`, is mandatory here although the standard lets a talker leave it out: a flipped bit would be another date. Known
-types: RMC (time, date, validity), GGA (time of day, quality of the fix, satellites), ZDA (time, date). Others are
-passed over. A field that a receiver leaves empty is None. Source: NMEA 0183 v4.11 as gpsd documents it
+types: RMC (time, date, validity, position, speed), GGA (time of day, quality of the fix, position, satellites), ZDA
+(time, date). Others are passed over. A field that a receiver leaves empty, or fills with what cannot be, is None; a
+sentence whose fix is not a real one has no position at all. Source: NMEA 0183 v4.11 as gpsd documents it
 (gpsd.gitlab.io/gpsd/NMEA.html); pinned by real captures.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 
@@ -20,6 +24,10 @@ DAY_MS = 86_400_000
 _SENTENCE = re.compile(rb"\$([\x20-\x23\x25-\x29\x2b-\x7e]+)\*([0-9A-Fa-f]{2})")
 _TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(?:\.(\d{1,6}))?")
 _DATE = re.compile(r"(\d{2})(\d{2})(\d{2})")
+_MINUTES = re.compile(r"(\d{2,3})(\d{2})(?:\.(\d{1,9}))?", re.ASCII)  # dddmm.mmmm
+_PLAIN = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
+_HEMISPHERES = {"N": (90, 1), "S": (90, -1), "E": (180, 1), "W": (180, -1)}  # furthest degrees, sign
+DEGREE = 10**7  # positions are whole 1e-7 degrees: 1.1 cm, finer than any receiver that sends NMEA means
 _FIX_MODES = frozenset(
     "ADFPR"
 )  # autonomous, differential, float and fixed RTK, precise; not estimated, manual, simulated
@@ -27,20 +35,31 @@ _FIX_QUALITIES = frozenset({1, 2, 3, 4, 5})  # of GGA; 0 none, 6 estimated, 7 ma
 _YEAR_PIVOT = 80  # GPS began in 1980
 
 
+class Position(msgspec.Struct, frozen=True):
+    """A place on WGS 84, in whole 1e-7 degrees; north and east are positive."""
+
+    latitude: int
+    longitude: int
+
+
 class Rmc(msgspec.Struct, frozen=True):
-    """Recommended minimum: when, and whether the receiver stands by it. time_ms: of the day."""
+    """Recommended minimum: when, where, and whether the receiver stands by it. time_ms: of the day."""
 
     time_ms: int | None
     date: tuple[int, int, int] | None  # year, month, day
     valid: bool
+    position: Position | None = None
+    speed_knots: Decimal | None = None
 
 
 class Gga(msgspec.Struct, frozen=True):
-    """The fix: time of day, whether it is a real one, and from how many satellites."""
+    """The fix: time of day, whether it is a real one, where, from how many satellites and how well they stand."""
 
     time_ms: int | None
     valid: bool
     satellites: int | None
+    position: Position | None = None
+    hdop: Decimal | None = None
 
 
 class Zda(msgspec.Struct, frozen=True):
@@ -73,7 +92,7 @@ class Decoder:
         self._held = bytearray(rest)
         found: list[Sentence | Damaged] = []
         for line in lines:
-            read = _line(line.rstrip(b"\r"))
+            read = read_line(line.rstrip(b"\r"))
             if read is not None and (self._joined or not isinstance(read, Damaged)):
                 found.append(read)
             self._joined = True
@@ -111,18 +130,46 @@ class FixTime:
         return at_ms
 
 
-def encode_rmc(at_ms: int, *, valid: bool = True) -> bytes:
-    """An RMC sentence without position, as a receiver sends it that knows the time."""
+def read_line(line: bytes) -> Sentence | Damaged | None:
+    """A line of a receiver without its end; None for an empty one, and for sentences that say nothing here."""
+    if not line:
+        return None
+    match = _SENTENCE.fullmatch(line)
+    if match is None or _checksum(match[1]) != int(match[2], 16) or len(line) > LINE_MAX:
+        return Damaged(len(line))
+    kind, *fields = match[1].decode("ascii").split(",")
+    parse = _PARSERS.get(kind[2:]) if len(kind) == 5 else None
+    return None if parse is None else parse(fields)
+
+
+def encode_rmc(
+    at_ms: int, *, valid: bool = True, position: Position | None = None, speed_knots: Decimal | None = None
+) -> bytes:
+    """An RMC sentence, as a receiver sends it that knows the time."""
     at = datetime.fromtimestamp(at_ms // 1000, UTC)
     status, mode = ("A", "A") if valid else ("V", "N")
-    return _encode(f"GPRMC,{at:%H%M%S}.{at_ms % 1000:03d},{status},,,,,,,{at:%d%m%y},,,{mode}")
+    speed = "" if speed_knots is None else f"{speed_knots:f}"
+    return _encode(f"GPRMC,{at:%H%M%S}.{at_ms % 1000:03d},{status},{_encoded(position)},{speed},,{at:%d%m%y},,,{mode}")
 
 
-def encode_gga(at_ms: int, *, satellites: int, valid: bool = True) -> bytes:
-    """A GGA sentence without position."""
+def encode_gga(at_ms: int, *, satellites: int, valid: bool = True, position: Position | None = None) -> bytes:
+    """A GGA sentence."""
     at = datetime.fromtimestamp(at_ms // 1000, UTC)
     fix = 1 if valid else 0
-    return _encode(f"GPGGA,{at:%H%M%S}.{at_ms % 1000:03d},,,,,{fix},{satellites:02d},1.0,,M,,M,,")
+    place = _encoded(position)
+    return _encode(f"GPGGA,{at:%H%M%S}.{at_ms % 1000:03d},{place},{fix},{satellites:02d},1.0,,M,,M,,")
+
+
+def _encoded(position: Position | None) -> str:
+    """Degrees and minutes; the seventh decimal of the minutes is finer than the eighth of the degrees."""
+    if position is None:
+        return ",,,"
+    texts: list[str] = []
+    for value, width, letters in ((position.latitude, 2, "NS"), (position.longitude, 3, "EW")):
+        degrees, rest = divmod(abs(value), DEGREE)
+        minutes = Decimal(rest * 60) / DEGREE
+        texts.append(f"{degrees:0{width}d}{minutes:010.7f},{letters[value < 0]}")
+    return ",".join(texts)
 
 
 def _encode(body: str) -> bytes:
@@ -136,18 +183,6 @@ def _checksum(body: bytes) -> int:
     return total
 
 
-def _line(line: bytes) -> Sentence | Damaged | None:
-    """A line of a receiver; None for an empty one, and for sentences that say nothing here."""
-    if not line:
-        return None
-    match = _SENTENCE.fullmatch(line)
-    if match is None or _checksum(match[1]) != int(match[2], 16) or len(line) > LINE_MAX:
-        return Damaged(len(line))
-    kind, *fields = match[1].decode("ascii").split(",")
-    parse = _PARSERS.get(kind[2:]) if len(kind) == 5 else None
-    return None if parse is None else parse(fields)
-
-
 def _rmc(fields: Sequence[str]) -> Sentence:
     date = _DATE.fullmatch(_field(fields, 8))
     mode = _field(fields, 11)
@@ -156,12 +191,15 @@ def _rmc(fields: Sequence[str]) -> Sentence:
     if date is not None:
         year = int(date[3])
         found = (1900 + year if year >= _YEAR_PIVOT else 2000 + year, int(date[2]), int(date[1]))
-    return Rmc(_time_ms(_field(fields, 0)), _real(found), valid)
+    place, speed = (_position(fields, 2), _decimal(_field(fields, 6))) if valid else (None, None)
+    return Rmc(_time_ms(_field(fields, 0)), _real(found), valid, place, speed)
 
 
 def _gga(fields: Sequence[str]) -> Sentence:
     quality, satellites = _number(_field(fields, 5)), _number(_field(fields, 6))
-    return Gga(_time_ms(_field(fields, 0)), quality in _FIX_QUALITIES, satellites)
+    valid = quality in _FIX_QUALITIES
+    place = _position(fields, 1) if valid else None
+    return Gga(_time_ms(_field(fields, 0)), valid, satellites, place, _decimal(_field(fields, 7)))
 
 
 def _zda(fields: Sequence[str]) -> Sentence:
@@ -175,6 +213,30 @@ _PARSERS: dict[str, Callable[[Sequence[str]], Sentence]] = {"RMC": _rmc, "GGA": 
 
 def _field(fields: Sequence[str], at: int) -> str:
     return fields[at].strip() if at < len(fields) else ""
+
+
+def _position(fields: Sequence[str], at: int) -> Position | None:
+    """Four fields: latitude, N or S, longitude, E or W. 0/0 is where receivers are that do not know, not a place."""
+    latitude = _degrees(_field(fields, at), _field(fields, at + 1), "NS")
+    longitude = _degrees(_field(fields, at + 2), _field(fields, at + 3), "EW")
+    if latitude is None or longitude is None or latitude == longitude == 0:
+        return None
+    return Position(latitude, longitude)
+
+
+def _degrees(text: str, letter: str, letters: str) -> int | None:
+    """`4404.1306`, `N` in 1e-7 degrees, rounded half to even."""
+    match = _MINUTES.fullmatch(text)
+    if match is None or letter not in letters or len(letter) != 1 or len(match[1]) != (2 if letter in "NS" else 3):
+        return None
+    furthest, sign = _HEMISPHERES[letter]
+    minutes = Decimal(f"{match[2]}.{match[3] or 0}")
+    value = int(match[1]) * DEGREE + round(minutes * DEGREE / 60)
+    return sign * value if minutes < 60 and value <= furthest * DEGREE else None
+
+
+def _decimal(text: str) -> Decimal | None:
+    return Decimal(text) if _PLAIN.fullmatch(text) else None
 
 
 def _number(text: str) -> int | None:

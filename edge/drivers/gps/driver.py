@@ -1,8 +1,12 @@
-"""A satellite receiver on a serial port: offers its time to the gateway's clock, and says how many satellites it has.
+"""A satellite receiver on a serial port: offers its time to the gateway's clock, and says where it is.
 
 NMEA comes without a pulse per second, so a sentence tells a moment that has passed: `latency_ms` is added, and
 UNCERTAINTY_MS covers what sentences vary by at 4,800 to 115,200 baud. Only the last moment of what was read at once is
 offered: what waited behind it in the port is older than it says.
+
+Every `every_s` it says its position and speed, if it has a fix, and how many satellites it rests on, if not none: a
+gap in the positions explains itself. There is never a position without a fix, with a wrong checksum, or of which two
+sentences of one moment say different things (navigation.py).
 """
 
 from __future__ import annotations
@@ -15,15 +19,17 @@ from typing import ClassVar, Self
 import serialx
 
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
-from edge.drivers.gps.codec import Damaged, Decoder, FixTime, Gga
+from edge.drivers.gps.codec import Damaged, Decoder, FixTime
 from edge.drivers.gps.config import GpsConfig
+from edge.drivers.gps.navigation import Navigator, Solution
+from edge.drivers.gps.readings import POINTS, values
+from edge.drivers.ports import find_port
 from edge.drivers.serial_port import close_port, open_port
-from wire.observation import Reading
+from wire.observation import Reading, Stamp
 
 READ_BYTES = 4096
 SILENT_S = 10.0  # a receiver speaks every second, with or without a fix
 UNCERTAINTY_MS = 500
-SATELLITES_EVERY_MS = 60_000
 
 
 class GpsDriver:
@@ -32,26 +38,29 @@ class GpsDriver:
     config_type: ClassVar = GpsConfig
 
     def __init__(self, name: str, config: GpsConfig, ctx: DriverContext) -> None:
-        self._channel = f"{name}/satellites"
+        self._name = name
         self._config = config
         self._ctx = ctx
         self._decoder = Decoder()
         self._fix = FixTime()
+        self._navigator: Navigator[Stamp] = Navigator()
         self._port: serialx.AsyncSerial | None = None
-        self._told_ms: int | None = None
+        self._told_ms: dict[str, int] = {}  # monotonic time, by point
 
     @property
     def channels(self) -> Sequence[tuple[str, str]]:
-        """How many satellites the fix rests on."""
-        return [(self._channel, "C62")]
+        """Where it is, and how many satellites that rests on."""
+        return [(f"{self._name}/{point}", unit) for point, unit in POINTS.items()]
 
     async def __aenter__(self) -> Self:
         config = self._config
-        port = serialx.async_serial_for_url(config.port, baudrate=config.baudrate)
+        path = await find_port(config.port, "receiver")
+        port = serialx.async_serial_for_url(path, baudrate=config.baudrate)
         advice = "is the receiver plugged in, and the port free (gpsd)?"
-        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice)
+        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
         self._decoder.discard()
-        self._told_ms = None
+        self._navigator.reset()
+        self._told_ms.clear()
         self._port = opened
         return self
 
@@ -62,7 +71,7 @@ class GpsDriver:
         await close_port(port, timeout_s=self._config.timeout_s)
 
     async def listen(self, emit: Emit) -> None:
-        """Offer time until cancelled. Raises DeviceUnavailable, or BadReply for lines that are damaged."""
+        """Offer time and tell the place until cancelled. Raises DeviceUnavailable, or BadReply for damaged lines."""
         while True:
             data = await self._read()
             stamp = self._ctx.clock.stamp()
@@ -72,11 +81,9 @@ class GpsDriver:
                     damaged += 1
                     continue
                 true_ms = self._fix.take(item) or true_ms
-                due = self._told_ms is None or stamp.monotonic_ms - self._told_ms >= SATELLITES_EVERY_MS
-                if isinstance(item, Gga) and due:
-                    self._told_ms = stamp.monotonic_ms
-                    count = (item.satellites or 0) if item.valid else 0
-                    await emit([Reading(self._channel, "C62", count, 0, stamp)])
+                for solution in self._navigator.take(item, stamp):
+                    if readings := self._due(solution):
+                        await emit(readings)
             if true_ms is not None:
                 true_ms += self._config.latency_ms
                 self._ctx.clock.offer("gps", true_ms, stamp.monotonic_ms, UNCERTAINTY_MS)
@@ -85,6 +92,18 @@ class GpsDriver:
                     f"{self._config.port}: {damaged} damaged lines; is the baudrate {self._config.baudrate} that of "
                     "the receiver, and does it send NMEA 0183 with checksums?"
                 )
+
+    def _due(self, solution: Solution[Stamp]) -> list[Reading]:
+        """What of a solution is to be told now: each point has its own pace, so that a fix is told when it comes."""
+        at_ms, every_ms = solution.at.monotonic_ms, round(self._config.every_s * 1000)
+        due: list[Reading] = []
+        for value in values(solution):
+            told_ms = self._told_ms.get(value.point)
+            if told_ms is None or at_ms - told_ms >= every_ms:
+                self._told_ms[value.point] = at_ms
+                channel = f"{self._name}/{value.point}"
+                due.append(Reading(channel, POINTS[value.point], value.mantissa, value.exponent, solution.at))
+        return due
 
     async def _read(self) -> bytes:
         port = self._port

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException, ModbusIOException
@@ -20,6 +18,7 @@ from pymodbus.pdu import ModbusPDU
 
 from edge.drivers.base import BadReply, DeviceUnavailable
 from edge.drivers.modbus.codec import Block, Serial
+from edge.drivers.ports import find_port
 
 NEVER_S = 1e6  # longer than any of our own limits
 BITS_PER_CHAR = 11  # start, 8 data, parity or second stop, stop: Modbus over Serial Line V1.02 §2.5.1
@@ -118,7 +117,7 @@ class Bus:
 
 async def open_serial(port: str, line: Serial, timeout_s: float) -> Bus:
     """Open a serial line. Raises DeviceUnavailable."""
-    _explain_port(port)
+    port = await find_port(port)  # pymodbus hides why a port cannot be opened
 
     def client(bus: Bus) -> Client:
         return AsyncModbusSerialClient(
@@ -167,14 +166,6 @@ async def _connected(bus: Bus, name: str, timeout_s: float) -> Bus:
         bus.close()
         raise DeviceUnavailable(f"{name}: {why}")
     return bus
-
-
-def _explain_port(port: str) -> None:
-    """pymodbus hides why a port cannot be opened; the two usual reasons can be seen beforehand."""
-    if not Path(port).exists():
-        raise DeviceUnavailable(f"{port}: no such port; is the adapter plugged in? (see /dev/serial/by-id)")
-    if not os.access(port, os.R_OK | os.W_OK):
-        raise DeviceUnavailable(f"{port}: not ours to open; add the user to the group of the port (often `dialout`)")
 
 
 def _registers(reply: ModbusPDU, block: Block, where: str) -> list[int]:

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import random
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from serialx.platforms import serial_posix
 
 from edge.clock import Clock, SystemClock
 from edge.drivers.base import BadReply, DeviceUnavailable, Driver, DriverContext, DriverError, ListenDriver, PollDriver
@@ -27,6 +29,8 @@ from wire.observation import Observation, is_channel
 
 TIMEOUT_S = 0.15  # of the devices under test
 SLACK_S = 2.0  # on a loaded machine
+OPENINGS = 1000
+POOL_THREADS = 8  # of the event loop: they come when first needed and stay
 
 
 def context(clock: Clock | None = None) -> DriverContext:
@@ -145,17 +149,40 @@ class DriverSuite:
         async with bench.driver(ctx) as driver:
             assert await look(driver, bench)
 
-    async def test_200_times_open_and_close_leak_nothing(self, bench: Bench) -> None:
+    async def test_1000_times_open_and_close_leak_nothing(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(serial_posix, "AFTER_OPEN_DELAY", 0)  # for the chip of a real adapter, not for a pty
         ctx = context()
         async with bench.driver(ctx):
             pass
-        files, tasks = open_files(), len(asyncio.all_tasks())
-        for _ in range(200):
+        files, tasks, threads = open_files(), len(asyncio.all_tasks()), threading.active_count()
+        for _ in range(OPENINGS):
             async with bench.driver(ctx):
                 pass
         await asyncio.sleep(0.05)
         assert open_files() <= files + 1  # the far end may still be closing its last connection
         assert len(asyncio.all_tasks()) <= tasks + 1
+        assert threading.active_count() <= threads + POOL_THREADS
+
+    async def test_cancelled_while_it_opens_leaves_nothing_open(self, bench: Bench) -> None:
+        ctx = context()
+        async with bench.driver(ctx):
+            pass
+        files, tasks = open_files(), len(asyncio.all_tasks())
+        for wait_s in (0, 0, 0.001, 0.003, 0.005, 0.008, 0.012, 0.02):
+            opening = asyncio.create_task(bench.driver(ctx).__aenter__())
+            await asyncio.sleep(wait_s)
+            if opening.done():
+                driver = await opening
+                await driver.__aexit__(None, None, None)
+                continue
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+        await asyncio.sleep(0.2)
+        assert open_files() <= files + 1
+        assert len(asyncio.all_tasks()) <= tasks + 1
+        async with bench.driver(ctx) as driver:
+            assert await look(driver, bench)
 
 
 class LinkSuite(DriverSuite):
@@ -200,6 +227,65 @@ class LinkSuite(DriverSuite):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(TIMEOUT_S / 3):
                     await look(driver, bench)
+
+
+class ListenSuite(LinkSuite):
+    """Holds for every device on a cable that speaks by itself.
+
+    damage: what its checksum is proof against. An XOR misses two like flips in a line, a line without one misses more.
+    """
+
+    damage: tuple[Faults, ...] = (Faults(garble=0.02), Faults(half=0.5), Faults(drop=0.02))
+
+    async def test_hanging_device_leaves_the_listener_waiting(self, bench: LinkBench) -> None:
+        async with bench.driver(context()) as driver:
+            await bench.change(Faults(hang=True))
+            looking = asyncio.create_task(look(driver, bench))
+            await asyncio.sleep(2 * TIMEOUT_S)
+            assert not looking.done()
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            await bench.change(GOOD)
+            assert await look(driver, bench)
+
+    async def test_damaged_lines_never_become_observations(self, bench: LinkBench) -> None:
+        for faults in self.damage:
+            await self._listen_through(bench, faults)
+
+    async def _listen_through(self, bench: LinkBench, faults: Faults) -> None:
+        heard: list[Observation] = []
+
+        async def emit(observations: Sequence[Observation]) -> None:
+            heard.extend(observations)
+
+        async def speak() -> None:
+            while True:
+                await bench.speak()
+                await asyncio.sleep(0.01)
+
+        async with bench.driver(context()) as driver:
+            assert isinstance(driver, ListenDriver)
+            await bench.change(faults)
+            speaking = asyncio.create_task(speak())
+            ends_s = time.monotonic() + 1
+            while time.monotonic() < ends_s:
+                try:
+                    async with asyncio.timeout(ends_s - time.monotonic()):
+                        await driver.listen(emit)
+                except (BadReply, TimeoutError):
+                    continue
+            await bench.change(GOOD)
+            heard_damaged = len(heard)
+            async with asyncio.timeout(10):
+                while len(heard) == heard_damaged:
+                    try:
+                        async with asyncio.timeout(0.2):
+                            await driver.listen(emit)
+                    except (BadReply, TimeoutError):
+                        continue
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+        assert {bench.key(observation) for observation in heard} <= set(bench.expected)
 
 
 class PollSuite(LinkSuite):

@@ -19,14 +19,20 @@ from edge.drivers.gps.driver import GpsDriver
 from firmware_sim.devices.gps import SerialGps
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.links import Faults, Link
-from tests.edge.drivers.suite import Bench, LinkBench, LinkSuite, context
+from tests.edge.drivers.suite import Bench, LinkBench, ListenSuite, context
 from wire.observation import ClockState, Observation, Reading
 
 TRUE_MS = 1_790_000_000_000  # what the satellites say when the test begins
 
 
 class GpsBench(LinkBench):
-    expected = (("truck/satellites", 9),)
+    expected = (
+        ("truck/satellites", 9),
+        ("truck/hdop", 10),
+        ("truck/latitude", 210_278_000),
+        ("truck/longitude", 1_058_342_000),
+        ("truck/speed", 0),
+    )
     gps: SerialGps
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +44,7 @@ class GpsBench(LinkBench):
         return observation.channel, observation.mantissa
 
     def driver(self, ctx: DriverContext) -> GpsDriver:
-        return GpsDriver("truck", GpsConfig(port=str(self.folder / "gps")), ctx)
+        return GpsDriver("truck", GpsConfig(port=str(self.folder / "gps"), every_s=1), ctx)
 
     async def speak(self) -> None:
         while True:
@@ -61,8 +67,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield bench
 
 
-class TestGps(LinkSuite):
-    pass
+class TestGps(ListenSuite):
+    damage = (Faults(half=0.5),)
 
 
 @pytest.fixture

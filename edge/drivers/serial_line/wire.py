@@ -1,0 +1,75 @@
+"""A serial line of sensors that speak in lines: opened as configured, and shared by those that are asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import serialx
+
+from edge.drivers.base import DeviceUnavailable
+from edge.drivers.ports import find_port, let_go
+from edge.drivers.serial_line.config import SerialLineConfig
+from edge.drivers.serial_port import open_port
+
+DRAIN_BYTES = 65_536
+
+
+async def open_line(config: SerialLineConfig) -> serialx.AsyncSerial:
+    """The port, found, open and set. Raises DeviceUnavailable."""
+    path = await find_port(config.port, "sensor")
+    port = serialx.async_serial_for_url(
+        path,
+        baudrate=config.baudrate,
+        byte_size=config.bytesize,
+        parity=serialx.Parity(config.parity),
+        stopbits=serialx.StopBits(config.stopbits),
+    )
+    advice = "is the sensor plugged in, and the port free?"
+    return await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
+
+
+class SharedLine:
+    """An open line; the caller holds its link's lock. lost: it has to be opened again."""
+
+    def __init__(self, port: serialx.AsyncSerial, name: str) -> None:
+        self._port = port
+        self._name = name
+        self.lost = False
+
+    async def ask(self, request: bytes) -> None:
+        """Send a request; what came before it (a late answer to another) is thrown away. Raises DeviceUnavailable."""
+        try:
+            await self._drain()
+            await self._port.write(request)
+        except OSError as error:
+            raise self._gone(error) from error
+
+    async def read(self, size: int) -> bytes:
+        """What has arrived, at least one byte. Raises DeviceUnavailable."""
+        try:
+            data = await self._port.read(size)
+        except OSError as error:
+            raise self._gone(error) from error
+        if not data:
+            raise self._gone("it was closed at the other end")
+        return data
+
+    def close(self) -> None:
+        """Close it; the lock is gone at once, so that whoever comes next can have the port."""
+        transport = self._port.transport
+        opened = transport.get_extra_info("serial")
+        if opened is not None and not transport.is_closing() and hasattr(opened, "fileno"):
+            let_go(opened.fileno())
+        self._port.abort()
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0):  # what is there comes at once
+                    if not await self._port.read(DRAIN_BYTES):
+                        raise self._gone("it was closed at the other end")
+
+    def _gone(self, why: object) -> DeviceUnavailable:
+        self.lost = True
+        return DeviceUnavailable(f"{self._name}: {why}; is the adapter still plugged in?")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,27 @@ async def test_a_silent_receiver_is_unavailable(bench: GpsBench, monkeypatch: py
     async with bench.driver(context()) as driver:
         with pytest.raises(DeviceUnavailable, match=r"nothing for 0\.2 s; does the receiver have power"):
             await asyncio.wait_for(driver.listen(asyncio.Queue().put), 5)
+
+
+@pytest.mark.conformance
+async def test_a_recorded_log_on_a_serial_port_is_told_as_recorded(tmp_path: Path, shared_data: Path) -> None:
+    path = shared_data / "real" / "gps" / "gpsd_quectel-eg25-g.log"
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.startswith(b"$")]
+    heard: list[Reading] = []
+
+    async def emit(observations: Sequence[Observation]) -> None:
+        heard.extend(one for one in observations if isinstance(one, Reading))
+
+    link, log, port = Link("gps", random.Random(7)), DeviceLog(tmp_path), tmp_path / "gps"
+    receiver = SerialGps(port, name="g", link=link, log=log, now_ms=lambda: 0)
+    async with receiver, GpsDriver("truck", GpsConfig(port=str(port), every_s=1), context()) as driver:
+        listening = asyncio.create_task(driver.listen(emit))
+        await asyncio.wait_for(receiver.replay(lines, pause_s=0.003), 30)
+        await asyncio.sleep(0.1)
+        assert not listening.done()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    assert {one.channel.partition("/")[2] for one in heard} == {"satellites", "hdop", "latitude", "longitude", "speed"}
+    assert (heard[0].channel, heard[0].mantissa) == ("truck/satellites", 0)  # it had no fix at first
+    latitudes = [one.value for one in heard if one.channel == "truck/latitude"]
+    assert all(value is not None and abs(value - Decimal("36.764")) < Decimal("0.002") for value in latitudes)

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
+from coldproof.edge_decode_command import decode
 from coldproof.edge_metrics import exposition
 from coldproof.edge_status import lines
 from coldproof.gateway_process import become
@@ -26,6 +27,8 @@ from wire.simtime import SharedSimTime, SimTimeError
 UNUSABLE = 2  # exit status: the input needs a person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: run, check, key, status.")
+
+app.command()(decode)
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The gateway's configuration (TOML).")]
 

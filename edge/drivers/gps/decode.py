@@ -1,32 +1,50 @@
-"""One NMEA sentence → what it says, for people who check a receiver (`coldproof edge decode nmea`). Pure."""
+"""One NMEA sentence → what it says, for people who check a receiver (`coldproof edge decode nmea`). Pure.
+
+A line in is the sentence, bare or as a JSON string, or {"line": sentence}. Out: {"sentence", "observations": [{"point",
+"unit", "value"}]}, with `fix` (true, false, or null where the sentence does not say) and `time`; a position only where
+there is a fix. Kinds that we pass over have no observations.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edge.drivers.gps.codec import LINE_MAX, Damaged, FixTime, Gga, Rmc, Zda, read_line
+import msgspec
+
+from edge.drivers.gps.codec import LINE_MAX, Damaged, FixTime, Gga, Rmc, Sentence, Zda, read_line
 from edge.drivers.gps.navigation import Navigator
 from edge.drivers.gps.readings import POINTS, values
 
 
-def decode(record: object) -> list[dict[str, Any]]:
-    """What one sentence (a text, or an object with it under `line`) proves; nothing for kinds that we pass over.
+class _Given(msgspec.Struct):
+    line: str
 
-    Raises ValueError, for people, for what is no sentence.
-    """
-    text = record.get("line") if isinstance(record, dict) else record
-    if not isinstance(text, str):
-        raise ValueError('expected an NMEA sentence: a text, or {"line": "$GPRMC,…"}')
-    line = text.strip("\r\n").encode()
-    found = read_line(line)
+
+def decode_line(line: str) -> dict[str, Any]:
+    """What one sentence proves. Raises ValueError, for people, for what is no sentence."""
+    text = _given(line).strip("\r\n ")
+    found = read_line(text.encode("utf-8", "replace"))
     if isinstance(found, Damaged):
         raise ValueError(
             f"{text[:40]!r} is no NMEA 0183 sentence: expected $, fields, * and the right checksum, at most {LINE_MAX} "
             "characters"
         )
-    if found is None:
-        return []
+    kind = text[1:].partition(",")[0]
+    return {"sentence": kind, "observations": [] if found is None else _observations(found)}
+
+
+def _given(line: str) -> str:
+    if not line.startswith(('"', "{")):
+        return line
+    try:
+        given = msgspec.json.decode(line, type=str | _Given)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f'no JSON string, and no object with "line": {error}') from error
+    return given.line if isinstance(given, _Given) else given
+
+
+def _observations(found: Sentence) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     if isinstance(found, Rmc | Gga):
         said.append({"point": "fix", "value": found.valid})

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.drivers.gps.codec import DEGREE, LINE_MAX, Damaged, Decoder, Position, encode_gga, encode_rmc
-from edge.drivers.gps.decode import decode
+from edge.drivers.gps.decode import decode_line
 from edge.drivers.gps.navigation import Navigator, Solution
 from edge.drivers.gps.readings import POINTS, values
 
@@ -82,7 +82,7 @@ def test_whatever_the_fields_hold_the_filter_answers(body: str) -> None:
         checksum ^= byte
     for line in (f"{body}*{checksum:02X}", body):
         try:
-            decode(line)
+            decode_line(line)
         except ValueError as error:
             assert "no NMEA 0183 sentence" in str(error)  # noqa: PT017
 

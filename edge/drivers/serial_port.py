@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import termios
 
 import serialx
@@ -28,10 +29,18 @@ async def open_port(
         port.abort()
         why = open_trouble(path or name, error) or f"{error}; {advice}"
         raise DeviceUnavailable(f"{name}: {why}") from error
-    opened = port.transport.get_extra_info("serial")
-    if opened is not None and hasattr(opened, "fileno"):
-        keep_to_ourselves(opened.fileno())
+    if (number := descriptor(port)) is not None:
+        keep_to_ourselves(number)
     return port
+
+
+def descriptor(port: serialx.AsyncSerial) -> int | None:
+    """The file descriptor of an open port; None for one that is none here (`socket://`) or is closing."""
+    opened = port.transport.get_extra_info("serial")
+    try:
+        return None if opened is None or port.transport.is_closing() else int(opened.fileno())
+    except io.UnsupportedOperation:
+        return None
 
 
 async def close_port(port: serialx.AsyncSerial | None, *, timeout_s: float) -> None:

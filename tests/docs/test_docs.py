@@ -23,8 +23,11 @@ from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.gps.config import GpsConfig
 from edge.drivers.modbus.codec import Block, Point, Profile, Serial, parse_profile
 from edge.drivers.modbus.config import ModbusConfig
+from edge.drivers.onewire.config import OneWireConfig
 from edge.drivers.replay.codec import Column
 from edge.drivers.replay.config import ReplayConfig
+from edge.drivers.serial_line.config import SerialLineConfig
+from edge.drivers.serial_line.layout import Point as LinePoint
 from edge.health import HealthTable
 from edge.limits import Limit
 from edge.uplink.base import TlsOptions, UplinkOptions
@@ -89,7 +92,14 @@ CLOUD_TABLES = {
     "`[ingest]`": cloud_config.IngestConfig,
     "`[enrol]`": cloud_config.EnrolConfig,
 }
+DEVICES = ROOT / "docs" / "devices"
+DEVICE_TABLES = [
+    (DEVICES / "serial.md", '`[[device]]` with `driver = "serial_line"`', SerialLineConfig),
+    (DEVICES / "serial.md", "`[[device.point]]`", LinePoint),
+    (DEVICES / "onewire.md", '`[[device]]` with `driver = "onewire"`', OneWireConfig),
+]
 TABLES = [
+    *DEVICE_TABLES,
     *((INSTALLER, heading, kind) for heading, kind in GATEWAY_TABLES.items()),
     *((CLOUD, heading, kind) for heading, kind in (REGISTRY_TABLES | CLOUD_TABLES).items()),
 ]
@@ -257,6 +267,8 @@ def test_no_table_of_keys_goes_unchecked(page: Path) -> None:
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
+    if isinstance(field.default, Path):
+        return f'"{field.default}"'
     value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     if isinstance(value, msgspec.Struct):
         return "9600 8N1" if isinstance(value, Serial) else "none"

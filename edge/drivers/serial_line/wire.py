@@ -10,7 +10,7 @@ import serialx
 from edge.drivers.base import DeviceUnavailable
 from edge.drivers.ports import find_port, let_go
 from edge.drivers.serial_line.config import SerialLineConfig
-from edge.drivers.serial_port import open_port
+from edge.drivers.serial_port import descriptor, open_port
 
 DRAIN_BYTES = 65_536
 
@@ -57,10 +57,8 @@ class SharedLine:
 
     def close(self) -> None:
         """Close it; the lock is gone at once, so that whoever comes next can have the port."""
-        transport = self._port.transport
-        opened = transport.get_extra_info("serial")
-        if opened is not None and not transport.is_closing() and hasattr(opened, "fileno"):
-            let_go(opened.fileno())
+        if (number := descriptor(self._port)) is not None:
+            let_go(number)
         self._port.abort()
 
     async def _drain(self) -> None:

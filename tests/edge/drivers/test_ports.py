@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,13 @@ import serialx
 from edge.drivers import port_trouble, usb_port
 from edge.drivers.base import DeviceUnavailable, DriverMisconfigured
 from edge.drivers.ports import find_port, keep_to_ourselves, let_go, look_for, open_trouble
+from edge.drivers.serial_line.config import SerialLineConfig
+from edge.drivers.serial_line.driver import SerialLineDriver
+from edge.drivers.serial_line.layout import Point
 from edge.drivers.serial_port import open_port
 from edge.drivers.usb_port import parse_name, usb_ports
+from tests.edge.drivers.suite import context
+from wire.observation import Observation, Reading
 
 
 class Machine:
@@ -30,7 +35,7 @@ class Machine:
         self.sys, self.dev = folder / "sys", folder / "dev"
         self.dev.mkdir()
         (self.sys / "class" / "tty" / "tty0").mkdir(parents=True)  # a virtual console
-        self._ptys: list[int] = []
+        self.masters: list[int] = []
 
     def plug(self, port: str, place: str, *, vid: str, pid: str, serial: str = "", interface: str = "00") -> str:
         """Plug an adapter (or one more port of it) in; the pty behind it."""
@@ -52,7 +57,7 @@ class Machine:
         tty.setraw(slave)
         name = os.ttyname(slave)
         os.close(slave)
-        self._ptys.append(master)
+        self.masters.append(master)
         (self.dev / port).symlink_to(name)
         return name
 
@@ -62,7 +67,7 @@ class Machine:
         (self.dev / port).unlink()
 
     def close(self) -> None:
-        for master in self._ptys:
+        for master in self.masters:
             os.close(master)
 
 
@@ -113,6 +118,30 @@ def test_the_ports_of_one_adapter_are_told_apart_by_interface(machine: Machine) 
     assert [port.interface for port in usb_ports()] == ["00", "01"]
     with pytest.raises(DeviceUnavailable, match="add @IF"):
         look_for("usb:Q4")
+
+
+async def test_a_driver_reads_again_after_its_adapter_came_back_as_another_number(machine: Machine) -> None:
+    config = SerialLineConfig(port="usb:A1", point=[Point("air", "CEL", field=1)])
+    driver = SerialLineDriver("room", config, context())
+    heard: list[Observation] = []
+
+    async def emit(observations: Sequence[Observation]) -> None:
+        heard.extend(observations)
+
+    for port, line in (("ttyUSB0", b"\r\n-21.3\r\n"), ("ttyUSB3", b"\r\n-21.4\r\n")):
+        machine.plug(port, f"1-{port[-1]}", vid="0403", pid="6001", serial="A1")
+        async with driver:
+            listening = asyncio.create_task(driver.listen(emit))
+            await asyncio.sleep(0.05)
+            os.write(machine.masters[-1], line)
+            await asyncio.sleep(0.1)
+            os.close(machine.masters.pop())
+            with pytest.raises(DeviceUnavailable, match=r"usb:A1: .*still plugged in"):
+                await asyncio.wait_for(listening, 5)
+        machine.unplug(port)
+        with pytest.raises(DeviceUnavailable, match="usb:A1: no such port; is the sensor plugged in"):
+            await driver.__aenter__()
+    assert [one.mantissa for one in heard if isinstance(one, Reading)] == [-213, -214]
 
 
 @pytest.mark.parametrize("name", ["usb:", "usb:@00", "usb:A@1", "usb: A", "usb:A@00@01"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import tty
 from collections.abc import AsyncIterator, Iterator, Sequence
 from decimal import Decimal
@@ -12,6 +13,7 @@ from random import Random
 
 import pytest
 
+from edge.config_table import Document
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.serial_line import driver as driver_module
 from edge.drivers.serial_line.config import SerialLineConfig, SerialRequestConfig
@@ -205,3 +207,58 @@ async def test_not_open_is_unavailable(cable: Cable) -> None:
         await SerialRequestDriver(
             "r", SerialRequestConfig(port=cable.port, point=POINTS, request="?"), context()
         ).poll()
+
+
+async def test_a_serial_server_on_the_network_is_a_port_too() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"tail\r\n-21.37,55.4\r\n")
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    heard: list[Observation] = []
+    enough, gone = asyncio.Event(), asyncio.Event()
+
+    async def emit(observations: Sequence[Observation]) -> None:
+        heard.extend(observations)
+        enough.set()
+
+    async with server:
+        url = f"socket://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with SerialLineDriver("r", SerialLineConfig(port=url, point=POINTS), context()) as driver:
+            listening = asyncio.create_task(driver.listen(emit))
+            await asyncio.wait_for(enough.wait(), 5)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        await asyncio.wait_for(gone.wait(), 5)
+    assert [reading.mantissa for reading in heard] == [-2137, 554]  # type: ignore[union-attr]
+
+
+WRONG = {
+    "pattern without format": ({"pattern": "x"}, "pattern: belongs to format"),
+    "look-around": ({"format": "pattern", "pattern": "(?P<air>x)(?=y)"}, "pattern: .*RE2 syntax"),
+    "no such group": ({"format": "pattern", "pattern": "(?P<t>x)"}, r"point\[0\].group: the pattern has no group"),
+    "no field": ({"point": [{"name": "air", "unit": "CEL"}]}, r"point\[0\].field: is missing"),
+    "field beyond": ({"point": [{"name": "air", "unit": "CEL", "field": 3}], "fields": 2}, "a line has 2 fields"),
+    "twice": ({"point": [{"name": "air", "unit": "CEL", "field": 1}] * 2}, "occurs twice"),
+    "scale 0": ({"point": [{"name": "air", "unit": "CEL", "field": 1, "scale": 0}]}, "would make every reading 0"),
+    "limits": ({"point": [{"name": "air", "unit": "CEL", "field": 1, "min": 2, "max": 1}]}, "is above max"),
+    "comma": ({"decimal": ","}, "decimal: is the delimiter as well"),
+    "encoding": ({"encoding": "ascii", "end": "°"}, "end: cannot be written in ascii"),
+    "unknown key": ({"request": "x"}, "request: unknown key"),
+    "port": ({"port": "ttyUSB0"}, "port: expected a port such as"),
+}
+
+
+@pytest.mark.parametrize(("given", "why"), WRONG.values(), ids=WRONG.keys())
+def test_what_can_never_work_is_told_before_anything_opens(given: dict[str, object], why: str, tmp_path: Path) -> None:
+    table = {"port": "/dev/x", "point": [{"name": "air", "unit": "CEL"}], **given}
+    if "format" not in table and "point" not in given:
+        table["point"] = [{"name": "air", "unit": "CEL", "field": 1}]
+    document = Document("", tmp_path)
+    config = document.read(table, SerialLineConfig, "device[0]")
+    told = [f"{problem.path}: {problem.what}" for problem in document.problems]
+    if config is not None:
+        told += [f"{key}: {what}" for key, what in config.problems()]
+    assert any(re.search(why, one) for one in told), told

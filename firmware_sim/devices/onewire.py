@@ -12,30 +12,54 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from edge.drivers.onewire.codec import encode_slave
+from edge.drivers.onewire.codec import POWER_ON, SIXTEENTH_EXPONENT, encode_slave
+from firmware_sim.devices.log import DeviceLog, Value
 from firmware_sim.links import Link
 
 LOOK_S = 0.005  # a pipe has no event for "somebody opened it to read"
 
 
-class OneWireBus:
-    """`async with bus:` makes the sensors appear. sixteenths: of a degree, by sensor id; texts: what to say instead."""
+class Sensor(NamedTuple):
+    """One thermometer. channel: as the gateway names it, with the gateway before it.
 
-    def __init__(self, folder: Path, sixteenths: Mapping[str, int], *, link: Link, measure_s: float = 0.0) -> None:
-        self.folder = folder
-        self.sixteenths = dict(sixteenths)
+    sixteenths: of a degree, at an instant (ms); None: it has lost its power, and says 85 °C.
+    """
+
+    channel: str
+    sixteenths: Callable[[int], int | None]
+
+
+class OneWireBus:
+    """`async with bus:` makes the sensors appear, by id. texts: what a sensor's file says instead, if anything."""
+
+    def __init__(
+        self,
+        folder: Path,
+        sensors: Mapping[str, Sensor],
+        *,
+        name: str,
+        link: Link,
+        log: DeviceLog,
+        now_ms: Callable[[], float],
+        measure_s: float = 0.75,
+    ) -> None:
         self.texts: dict[str, str] = {}
         self.measure_s = measure_s
+        self._folder = folder
+        self._sensors = dict(sensors)
+        self._name = name
         self._link = link
+        self._log = log
+        self._now_ms = now_ms
         link.attach(self._plug)
 
     async def __aenter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         await self._plug(not self._link.faults.unplugged)
         return self
 
@@ -47,7 +71,7 @@ class OneWireBus:
     async def serve(self) -> None:
         """Measure for whoever reads, one sensor at a time, until cancelled."""
         while True:
-            for sensor in self.sixteenths:
+            for sensor in self._sensors:
                 await self._serve_one(sensor)
             await asyncio.sleep(LOOK_S)
 
@@ -63,18 +87,28 @@ class OneWireBus:
         fresh.replace(path)  # whoever reads next waits for a measurement of its own
         try:
             await asyncio.sleep(self.measure_s)
-            text = self.texts.get(sensor) or encode_slave(self.sixteenths[sensor])
-            out, _ = await self._link.outward(text.encode())
-            with contextlib.suppress(BrokenPipeError):
-                os.write(pipe, out)
+            await self._answer(sensor, pipe)
         finally:
             os.close(pipe)
 
+    async def _answer(self, sensor: str, pipe: int) -> None:
+        at_ms = int(self._now_ms())
+        raw = self._sensors[sensor].sixteenths(at_ms)
+        text = self.texts.get(sensor) or encode_slave(POWER_ON * 16 if raw is None else raw)
+        out, intact = await self._link.outward(text.encode())
+        with contextlib.suppress(BrokenPipeError):
+            os.write(pipe, out)
+        if not intact:
+            self._log.damaged(self._name, at_ms)
+        elif sensor not in self.texts:
+            mantissa = None if raw is None else raw * 625
+            self._log.values([Value(sensor, self._sensors[sensor].channel, mantissa, SIXTEENTH_EXPONENT)], at_ms)
+
     def _path(self, sensor: str) -> Path:
-        return self.folder / sensor / "w1_slave"
+        return self._folder / sensor / "w1_slave"
 
     async def _plug(self, plugged: bool) -> None:
-        for sensor in self.sixteenths:
+        for sensor in self._sensors:
             path = self._path(sensor)
             if plugged:
                 path.parent.mkdir(exist_ok=True)

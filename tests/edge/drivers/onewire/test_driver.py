@@ -15,7 +15,7 @@ from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.onewire.config import OneWireConfig
 from edge.drivers.onewire.driver import OneWireDriver
 from firmware_sim.devices.log import DeviceLog
-from firmware_sim.devices.onewire import OneWireBus
+from firmware_sim.devices.onewire import OneWireBus, Sensor
 from firmware_sim.links import Faults, Link
 from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, PollSuite, context
 from wire.observation import Observation, Quality, Reading
@@ -42,8 +42,10 @@ class OneWireBench(LinkBench):
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = OneWireBench(tmp_path)
-    bench.bus = OneWireBus(bench.folder, {ID: -341, OTHER: 64}, link=bench.link)
-    async with bench.running(simulated=bench.bus, log=DeviceLog(tmp_path)):
+    sensors = {ID: Sensor("gw/room-1/air", lambda _: -341), OTHER: Sensor("gw/room-2/air", lambda _: 64)}
+    log = DeviceLog(tmp_path)
+    bench.bus = OneWireBus(bench.folder, sensors, name="w1", link=bench.link, log=log, now_ms=lambda: 0, measure_s=0.0)
+    async with bench.running(simulated=bench.bus, log=log):
         yield bench
 
 

@@ -20,7 +20,7 @@ from edge.drivers.serial_line.config import SerialLineConfig, SerialRequestConfi
 from edge.drivers.serial_line.driver import SerialLineDriver, SerialRequestDriver
 from edge.drivers.serial_line.layout import Point
 from firmware_sim.devices.log import DeviceLog
-from firmware_sim.devices.serial_line import SerialSensor
+from firmware_sim.devices.serial_line import Said, SerialSensor
 from firmware_sim.links import Faults, Link
 from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, ListenSuite, PollSuite, context
 from wire.observation import Observation, Quality, Reading
@@ -52,7 +52,7 @@ class LineBench(SensorBench):
 
     async def speak(self) -> None:
         await asyncio.sleep(0.03)  # it speaks by itself, whoever listens
-        while not await self.sensor.say("-21.37,55.4"):
+        while not await self.sensor.say():
             await asyncio.sleep(0.02)
 
 
@@ -77,7 +77,14 @@ class TestSerialLine(ListenSuite):
         bench = LineBench(tmp_path)
         log = DeviceLog(tmp_path)
         bench.sensor = SerialSensor(
-            tmp_path / "sensor", name="s", framing=bench.config().framing, link=bench.link, log=log, now_ms=lambda: 0
+            tmp_path / "sensor",
+            name="s",
+            framing=bench.config().framing,
+            link=bench.link,
+            log=log,
+            now_ms=lambda: 0,
+            says=lambda _: Said("-21.37,55.4"),
+            every_s=60,
         )
         async with bench.running(simulated=bench.sensor, log=log):
             yield bench
@@ -88,7 +95,7 @@ class TestSerialRequest(PollSuite):
     async def bench(self, tmp_path: Path) -> AsyncIterator[Bench]:
         bench = RequestBench(tmp_path)
         log = DeviceLog(tmp_path)
-        answers = {b"#01\r": "-21.37,55.4", b"#02\r": "4.00,80.1"}
+        answers = {b"#01\r": lambda _: Said("-21.37,55.4"), b"#02\r": lambda _: Said("4.00,80.1")}
         bench.sensor = SerialSensor(
             tmp_path / "sensor",
             name="s",

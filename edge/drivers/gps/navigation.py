@@ -3,7 +3,8 @@
 A receiver tells each moment in several sentences, in an order of its maker's. They are put together by their time of
 day, and there is a position only if none of them disowns it: RMC with status V or GGA with quality 0 at the same
 moment is "no fix", whatever the other says, and so are two positions of one moment that lie apart. A receiver that
-sends only one of the two kinds is told from that when its next moment begins.
+sends only one of the two kinds is told from that when its next moment begins, and at once from then on; should the
+other kind come after all (some send GGA only now and then), the moment is told again with it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Navigator(Generic[At]):
             self._rmc = sentence
         else:
             self._gga = sentence
-        if not self._given and self._kinds() >= self._usual:
+        if self._kinds() >= self._usual:
             self._given = True
             done.append(self._solution())
         return done

@@ -136,10 +136,10 @@ class SerialRequestConfig(SerialLineConfig, frozen=True, kw_only=True):
 
     @property
     def link(self) -> str:
-        """The key of the line that devices share."""
-        return f"serial:{self.port}"
+        """The key of the line that devices share: not that of Modbus, which has another kind of link."""
+        return f"lines:{self.port}"
 
     def claims(self) -> list[Claim]:
-        """This request on this port; another device may have another."""
+        """This request on this port; another device may have another, of our kind and set alike."""
         part = f"request {self.request!r}"
-        return [Claim(key="port", what=self.link, part=part, settings=self.settings)]
+        return [Claim(key="port", what=f"serial:{self.port}", part=part, settings=f"{self.settings} (lines of text)")]

@@ -58,12 +58,15 @@ class SerialLineDriver:
         while True:
             data = await self._read()
             stamp = self._ctx.clock.stamp()
+            readings: list[Reading] = []
             wrong: list[str] = []
             for item in self._decoder.feed(data):
                 try:
-                    await emit(_readings(self._name, self._layout, item, stamp))
+                    readings += _readings(self._name, self._layout, item, stamp)
                 except LineError as error:
                     wrong.append(str(error))
+            if readings:  # all at once: each `emit` waits for the disk, and a sensor may speak ten times a second
+                await emit(readings)
             if wrong:
                 more = f" (and {len(wrong) - 1} more lines)" if len(wrong) > 1 else ""
                 raise BadReply(f"{self._config.port}: {wrong[0]}{more}; {_advice(self._config)}")

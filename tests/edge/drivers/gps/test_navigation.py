@@ -44,6 +44,18 @@ def test_sentences_say_what_the_vectors_say(case: dict[str, Any]) -> None:
     assert damaged == 0
 
 
+def test_a_receiver_that_sends_gga_now_and_then_tells_its_satellites_too() -> None:
+    place = Position(210_283_333, 1_058_533_333)
+    sent = b""
+    for second in range(10):
+        sent += encode_rmc(START_MS + second * 1000, position=place)
+        if second % 5 == 4:
+            sent += encode_gga(START_MS + second * 1000, satellites=9, position=place)
+    found, _ = solutions(sent)
+    assert [solution.satellites for solution in found] == [None] * 5 + [9] + [None] * 5 + [9]
+    assert {solution.position for solution in found} == {place}
+
+
 @given(st.integers(-90 * DEGREE, 90 * DEGREE), st.integers(-180 * DEGREE, 180 * DEGREE))
 def test_every_place_survives(latitude: int, longitude: int) -> None:
     place = Position(latitude, longitude)

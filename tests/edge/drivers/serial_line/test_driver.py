@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from edge.config import ConfigError, parse_config
 from edge.config_table import Document
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.serial_line import driver as driver_module
@@ -269,3 +270,19 @@ def test_what_can_never_work_is_told_before_anything_opens(given: dict[str, obje
     if config is not None:
         told += [f"{key}: {what}" for key, what in config.problems()]
     assert any(re.search(why, one) for one in told), told
+
+
+def test_a_line_is_shared_with_its_own_kind_only(tmp_path: Path) -> None:
+    point = '[[device.point]]\nname = "air"\nunit = "CEL"\nfield = 1\n'
+    asked = [
+        f'[[device]]\nname = "{name}"\ndriver = "serial_request"\ninterval_s = 60\nport = "/dev/x"\n'
+        f'request = "{name}"\n{point}'
+        for name in ("a", "b")
+    ]
+    modbus = '[[device]]\nname = "m"\ndriver = "modbus"\ninterval_s = 60\nport = "/dev/x"\nprofile = "xy-md02"\n'
+    gateway = '[gateway]\nname = "gw"\ndata_dir = "data"\n[uplink]\nhost = "h"\ncloud_key = "k.json"\n'
+    assert len(parse_config(gateway + "".join(asked), tmp_path / "g.toml").devices) == 2
+    with pytest.raises(ConfigError, match=r"sets serial:/dev/x to 9600 8N1.*lines of text.*speak alike"):
+        parse_config(gateway + asked[0] + modbus, tmp_path / "g.toml")
+    with pytest.raises(ConfigError, match="serial:/dev/x request 'a' belongs to"):
+        parse_config(gateway + asked[0] + asked[0].replace('name = "a"', 'name = "c"'), tmp_path / "g.toml")

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Makes sure of the two programs the tests drive: an MQTT broker (mosquitto) and a browser (Chromium).
+# Makes sure of the programs the tests drive: an MQTT broker (mosquitto), a browser (Chromium) and a D-Bus (dbus-daemon).
 # As root on Debian it installs the packages; otherwise it falls back to what fits into .venv, and says what is missing.
 set -u
 PATH="$PATH:/usr/sbin:/sbin"
 missing=""
 command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium fonts-noto-core"
+
+command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus-daemon"
 
 [ -z "$missing" ] && exit 0
 
@@ -19,6 +21,8 @@ fi
 
 command -v mosquitto >/dev/null 2>&1 ||
     echo "mosquitto is not installed: the tests use the broker from the package index (iotcore) instead."
+command -v dbus-daemon >/dev/null 2>&1 ||
+    echo "dbus-daemon is not installed: the tests of Bluetooth devices are skipped."
 if ! command -v chromium >/dev/null 2>&1; then
     PLAYWRIGHT_BROWSERS_PATH="$PWD/.venv/browsers" .venv/bin/playwright install chromium >/dev/null 2>&1 ||
         echo "No browser: install Debian's chromium to run the browser tests; they are skipped without one."

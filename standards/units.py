@@ -126,8 +126,11 @@ _TABLE = (
     Unit("MTQ", "m³", "volume"),
     Unit("LTR", "L", "volume", Fraction(1, 1000)),
     Unit("MLT", "mL", "volume", Fraction(1, 10**6)),
+    Unit("MQH", "m³/h", "volume flow", Fraction(1, 3600)),
     # A degree is pi/180 rad; the degree stands as the base here, because pi is no fraction.
     Unit("DD", "°", "angle"),
+    Unit("E96", "°/s", "angular speed"),
+    Unit("RPM", "rpm", "angular speed", Fraction(6)),
     Unit("SEC", "s", "time"),
     Unit("C26", "ms", "time", Fraction(1, 1000)),
     Unit("MIN", "min", "time", Fraction(60)),
@@ -146,6 +149,7 @@ _TABLE = (
     Unit("KWH", "kWh", "energy", Fraction(3_600_000)),
     Unit("AD", "B", "information"),
     Unit("4L", "MB", "information", Fraction(10**6)),
+    Unit("DBM", "dBm", "power level"),  # a logarithm: no factor leads to watts
     Unit("MTS", "m/s", "speed"),
     Unit("KMH", "km/h", "speed", Fraction(5, 18)),
     Unit("KNT", "kn", "speed", Fraction(1852, 3600)),

@@ -41,6 +41,8 @@ class _Entry(NamedTuple):
 
 _TABLE = {
     "barcode": _Entry("edge.drivers.barcode.driver:BarcodeDriver", "edge"),
+    "ble": _Entry("edge.drivers.ble.driver:BleDriver", "ble"),
+    "ble_gatt": _Entry("edge.drivers.ble.gatt:GattDriver", "ble"),
     "gps": _Entry("edge.drivers.gps.driver:GpsDriver", "edge"),
     "llrp": _Entry("edge.drivers.llrp.driver:LlrpDriver", "edge"),
     "modbus": _Entry("edge.drivers.modbus.driver:ModbusDriver", "edge"),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from dbus_fast import Message, MessageFlag, MessageType, Variant
+from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
 from firmware_sim.bluez.gatt import Characteristic, Peripheral
@@ -27,6 +27,7 @@ _ADAPTER, _DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 _SERVICE, _CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1"
 _MANAGER, _MONITOR = "org.bluez.AdvertisementMonitorManager1", "org.bluez.AdvertisementMonitor1"
 _PROPERTIES, _OBJECTS = "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager"
+_GONE = "org.freedesktop.DBus.Error.ServiceUnknown"
 _FAILED, _NOT_READY = "org.bluez.Error.Failed", "org.bluez.Error.NotReady"
 
 Properties = dict[str, Variant]
@@ -92,7 +93,7 @@ class SimBluez:
         """How it scans now: `active`, `passive` or empty."""
         if not self._powered or self._adapter not in self._tree:
             return ""
-        return "active" if self._discovering else "passive" if self._monitors else ""
+        return "active" if self._discovering else "passive" if any(self._monitors.values()) else ""
 
     def plug(self) -> None:
         """Plug the adapter in."""
@@ -229,17 +230,19 @@ class SimBluez:
 
     async def _read_monitor(self, message: Message) -> None:
         """Ask whoever registers a monitor for its patterns; it exports the object only when we have answered."""
-        await self._bus.send(Message.new_method_return(message))
         sender, path = message.sender or "", message.body[0]
-        for _ in range(100):
+        self._monitors[sender, path] = []
+        await self._bus.send(Message.new_method_return(message))
+        while (sender, path) in self._monitors:
             reply = await self._bus.call(Message(sender, path, _PROPERTIES, "GetAll", signature="s", body=[_MONITOR]))
-            if reply is not None and reply.message_type is MessageType.METHOD_RETURN:
-                patterns = [(start, kind, bytes(content)) for start, kind, content in reply.body[0]["Patterns"].value]
-                self._monitors[sender, path] = patterns
-                activate = Message(sender, path, _MONITOR, "Activate", flags=MessageFlag.NO_REPLY_EXPECTED)
-                await self._bus.send(activate)
+            if reply.message_type is MessageType.METHOD_RETURN:
+                found = [(start, kind, bytes(content)) for start, kind, content in reply.body[0]["Patterns"].value]
+                if (sender, path) in self._monitors:
+                    self._monitors[sender, path] = found
                 return
-            await asyncio.sleep(0.01)
+            if reply.error_name == _GONE:
+                self._monitors.pop((sender, path), None)
+            await asyncio.sleep(0.005)
 
     def _unregister_monitor(self, message: Message) -> Message:
         self._monitors.pop((message.sender or "", message.body[0]), None)
@@ -272,7 +275,7 @@ class SimBluez:
             }
             self._add(at, {_SERVICE: properties})
             for index, one in enumerate(service.characteristics):
-                under = f"{at}/char{index:04x}"
+                under = f"{at}/char{number * 0x100 + index + 2:04x}"
                 self._characteristics[under] = (at, one)
                 held: Properties = {
                     "UUID": Variant("s", one.uuid),

@@ -1,9 +1,9 @@
-"""Adverts as JSON in, what they measure as JSON out: `edge decode ble`, for support and before a device is bound. Pure.
+"""Adverts as JSON in, what they measure as JSON out: `edge decode ble`, for support and before a device is bound.
 
 In: {"address", "name", "rssi", "manufacturer_data": {"1177": hex}, "service_data": {uuid: hex}, "service_uuids": [],
-"bindkey": hex, "format"}; all but the data may be missing. Out: {"address", "name", "format", "number", "observations":
-[{"point", "value", "unit", "quality"}], "info"}, or {"error"}. Each advert stands by itself: none is compared with one
-before. Without `format`, ours are tried first, then whichever parsers of vendors are installed.
+"bindkey": hex, "format"}; all but the data may be missing. Out: {"address", "name", "format", "number",
+"observations": [{"point", "value", "unit", "quality"}], "info"}, or {"error"}. Without `format`, ours are tried
+first, then whichever parsers of vendors are installed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edge.drivers.ble.vendor import FAMILIES, VendorDecoder
 
 LINE_MAX = 65_536  # bytes; the longest advert has 1,650, in hex
 _PARTS_MAX = 64  # of data in one advert
+_REMEMBERED_MAX = 4_000  # parsers; 2 KB each
 _BTHOME = (bthome.V2, bthome.V1_PLAIN, bthome.V1_ENCRYPTED)
 
 
@@ -34,30 +35,74 @@ class _Line(msgspec.Struct):
     format: str | None = None
 
 
+class AdvertFilter:
+    """Decodes a stream of adverts, each by itself; only parsers of vendors remember what a device said before.
+
+    Some devices' data grows with every advert (BlueZ keeps what was heard), and only a difference says what is new.
+    """
+
+    def __init__(self) -> None:
+        self._vendors: dict[tuple[str, str], VendorDecoder] = {}
+
+    def decode(self, line: bytes | str) -> dict[str, Any]:
+        """What one advert says, ready for JSON; {"error": …} for what is none, or cannot be believed."""
+        size = len(line)
+        if size > LINE_MAX:
+            return {"error": f"{size} bytes, an advert has {LINE_MAX} at most"}
+        try:
+            given = msgspec.json.decode(line, type=_Line)
+            advert = _advert(given)
+            message = self._message(given, advert)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return {
+                "error": f'no advert: {error}; expected an object with "manufacturer_data" and "service_data" in hex'
+            }
+        except AdvertError as error:
+            return {"error": str(error)}
+        found = [_shown(value) for value in message.values]
+        if advert.rssi_dbm is not None:
+            found.append(_shown(Value("rssi", "DBM", advert.rssi_dbm)))
+        return {
+            "address": advert.address,
+            "name": advert.name,
+            "format": message.format,
+            "number": message.number,
+            "observations": found,
+            "info": message.info,
+        }
+
+    def _message(self, given: _Line, advert: Advert) -> Message:
+        if given.format is not None and given.format not in FORMATS:
+            raise AdvertError(f"format {given.format[:40]!r} is not known, known: {', '.join(FORMATS)}")
+        wanted = given.format
+        if wanted == "ruuvi" or (wanted is None and ruuvi.COMPANY in advert.manufacturer_data):
+            if ruuvi.COMPANY not in advert.manufacturer_data:
+                raise AdvertError(f"Ruuvi: no manufacturer data of company {ruuvi.COMPANY} (0x0499)")
+            return ruuvi.decode(advert.manufacturer_data[ruuvi.COMPANY])
+        if wanted == "bthome" or (wanted is None and any(uuid in advert.service_data for uuid in _BTHOME)):
+            key = None if given.bindkey is None else _data("bindkey", given.bindkey)
+            return bthome.Decoder(advert.address, key).decode(advert.service_data)
+        families = [wanted] if wanted is not None else [name for name in sorted(FAMILIES) if _installed(name)]
+        for family in families:
+            try:
+                return self._vendor(family, advert.address).decode(advert, 0.0)
+            except AdvertError:
+                if wanted is not None:
+                    raise
+        raise AdvertError(_unknown(advert, families))
+
+    def _vendor(self, family: str, address: str) -> VendorDecoder:
+        known = self._vendors.get((family, address))
+        if known is None:
+            if len(self._vendors) >= _REMEMBERED_MAX:
+                del self._vendors[next(iter(self._vendors))]
+            known = self._vendors[family, address] = VendorDecoder(family)
+        return known
+
+
 def decode_advert(line: bytes | str) -> dict[str, Any]:
-    """What one advert says, ready for JSON; {"error": …} for what is none, or cannot be believed."""
-    size = len(line)
-    if size > LINE_MAX:
-        return {"error": f"{size} bytes, an advert has {LINE_MAX} at most"}
-    try:
-        given = msgspec.json.decode(line, type=_Line)
-        advert = _advert(given)
-        message = _message(given, advert)
-    except msgspec.DecodeError as error:
-        return {"error": f'no advert: {error}; expected an object with "manufacturer_data" and "service_data" in hex'}
-    except AdvertError as error:
-        return {"error": str(error)}
-    found = [_shown(value) for value in message.values]
-    if advert.rssi_dbm is not None:
-        found.append(_shown(Value("rssi", "DBM", advert.rssi_dbm)))
-    return {
-        "address": advert.address,
-        "name": advert.name,
-        "format": message.format,
-        "number": message.number,
-        "observations": found,
-        "info": message.info,
-    }
+    """One advert that stands by itself: see AdvertFilter."""
+    return AdvertFilter().decode(line)
 
 
 def _advert(given: _Line) -> Advert:
@@ -71,27 +116,6 @@ def _advert(given: _Line) -> Advert:
         {_uuid(key): _data(key, text) for key, text in given.service_data.items()},
         tuple(_uuid(key) for key in given.service_uuids[:_PARTS_MAX]),
     )
-
-
-def _message(given: _Line, advert: Advert) -> Message:
-    if given.format is not None and given.format not in FORMATS:
-        raise AdvertError(f"format {given.format[:40]!r} is not known, known: {', '.join(FORMATS)}")
-    wanted = given.format
-    if wanted == "ruuvi" or (wanted is None and ruuvi.COMPANY in advert.manufacturer_data):
-        if ruuvi.COMPANY not in advert.manufacturer_data:
-            raise AdvertError(f"Ruuvi: no manufacturer data of company {ruuvi.COMPANY} (0x0499)")
-        return ruuvi.decode(advert.manufacturer_data[ruuvi.COMPANY])
-    if wanted == "bthome" or (wanted is None and any(uuid in advert.service_data for uuid in _BTHOME)):
-        key = None if given.bindkey is None else _data("bindkey", given.bindkey)
-        return bthome.Decoder(advert.address, key).decode(advert.service_data)
-    families = [wanted] if wanted is not None else [name for name in sorted(FAMILIES) if _installed(name)]
-    for family in families:
-        try:
-            return VendorDecoder(family).decode(advert, 0.0)
-        except AdvertError:
-            if wanted is not None:
-                raise
-    raise AdvertError(_unknown(advert, families))
 
 
 def _unknown(advert: Advert, tried: list[str]) -> str:

@@ -106,11 +106,11 @@ class GattDriver:
 
     async def _read_environment(self, client: BleakClient) -> list[Reading]:
         found: list[Value] = []
-        for service in client.services:
-            for characteristic in service.characteristics:
-                if characteristic.uuid in environment.CHARACTERISTICS and "read" in characteristic.properties:
-                    data = bytes(await client.read_gatt_char(characteristic))
-                    found.append(environment.decode(characteristic.uuid, data))
+        # By handle: which of two thermometers is the first must not change from one connection to the next.
+        for _, characteristic in sorted(client.services.characteristics.items()):
+            if characteristic.uuid in environment.CHARACTERISTICS and "read" in characteristic.properties:
+                data = bytes(await client.read_gatt_char(characteristic))
+                found.append(environment.decode(characteristic.uuid, data))
         if not found:
             offered = ", ".join(service.uuid for service in client.services) or "none"
             raise BadReply(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edge.drivers.ble.codec import bthome, ruuvi
-from edge.drivers.ble.codec.advert import QUIET_POINTS, Advert, AdvertError, Message, Value
+from edge.drivers.ble.codec.advert import QUIET_POINTS, Advert, AdvertError, Message, NothingNew, Value
 from edge.drivers.ble.codec.bthome import Replayed
 
 RSSI = "rssi"
@@ -82,7 +82,7 @@ class Tracker:
             message = self._decoder.decode(advert, now_ms)
         except AdvertError as error:
             self._once = True  # what is wrong with these bytes is told once
-            if isinstance(error, Replayed) and repeated:
+            if isinstance(error, NothingNew) or (isinstance(error, Replayed) and repeated):
                 return ()
             raise
         self._once = message.numbered

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from edge.drivers.ble.codec.advert import Advert, AdvertError, Message, Value, missing
-from wire.observation import INT64_MAX, MIN_EXPONENT, Quality
+from edge.drivers.ble.codec.advert import Advert, AdvertError, Message, NothingNew, Value, missing
+from wire.observation import Quality
 
 
 class Family(NamedTuple):
@@ -49,6 +50,9 @@ UNITS = {
     None: "C62",
 }
 _RSSI = "signal_strength"  # told from the receiver's own word
+_OUR_NAMES = {"carbon_dioxide": "co2"}
+_ERROR = "error"  # Govee's word for a probe that is broken or not plugged in
+_LARGEST = 1e12  # of anything that a sensor in a room measures
 _DECIMALS = 4  # more is the noise of binary fractions
 
 
@@ -66,7 +70,7 @@ class VendorDecoder:
         logging.getLogger(wanted.module).setLevel(logging.CRITICAL)  # it writes a line per advert it cannot read
 
     def decode(self, advert: Advert, now_s: float) -> Message:
-        """What the device says. Raises AdvertError for adverts that the parser does not understand."""
+        """What the device says. Raises AdvertError; NothingNew where the parser finds nothing in it."""
         parser: Any = self._parser
         # Without this, update() repeats what earlier adverts said.
         for kept in ("_sensor_values_updates", "_sensor_descriptions_updates", "_binary_sensor_values_updates"):
@@ -91,7 +95,7 @@ class VendorDecoder:
             raise AdvertError(f"{self._family}: its parser failed ({type(error).__name__}: {error})") from error
         values = tuple(_values(update))
         if not values:
-            raise AdvertError(f"{self._family}: nothing that its parser understands; is this the right format?")
+            raise NothingNew(f"{self._family}: nothing that its parser understands; is this the right format?")
         return Message(self._family, values, switches=frozenset(map(_point, update.binary_entity_values)))
 
 
@@ -112,22 +116,20 @@ def _values(update: Any) -> list[Value]:
 
 
 def _point(key: Any) -> str:
-    name = key.key if key.device_id is None else f"{key.key}_{key.device_id}"
+    base = _OUR_NAMES.get(key.key, key.key)
+    name = base if key.device_id is None else f"{base}_{key.device_id}"
     return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.lower())[:63]
 
 
 def _value(point: str, unit: str, number: Any) -> Value | None:
-    if number is None:
+    if number is None or number == _ERROR:
         return missing(point, unit)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None  # texts and dates are no measurements
-    exact = round(Decimal(str(number)), _DECIMALS).normalize()
-    exponent = exact.as_tuple().exponent
-    if not isinstance(exponent, int):  # not a number, or infinite
+    if not math.isfinite(number):
         return missing(point, unit)
-    if exponent > 0:
-        exact, exponent = exact.quantize(Decimal(1)), 0
-    mantissa = int(exact.scaleb(-exponent))
-    if abs(mantissa) > INT64_MAX or exponent < MIN_EXPONENT:
+    if abs(number) > _LARGEST:
         return Value(point, unit, None, 0, Quality.OUT_OF_RANGE)
-    return Value(point, unit, mantissa, exponent)
+    exact = round(Decimal(str(number)), _DECIMALS).normalize()
+    exponent = min(0, int(exact.as_tuple().exponent))
+    return Value(point, unit, int(exact.scaleb(-exponent)), exponent)

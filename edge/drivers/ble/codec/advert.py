@@ -26,6 +26,10 @@ class AdvertError(ValueError):
     """An advert that cannot be believed; `str()` says what is wrong and what to do."""
 
 
+class NothingNew(AdvertError):
+    """An advert in order that says nothing new: sent again, or a part of what the device sends."""
+
+
 class Advert(msgspec.Struct, frozen=True):
     """One advert. service_data: by 128-bit UUID, lower case. rssi_dbm: as the receiver heard it."""
 

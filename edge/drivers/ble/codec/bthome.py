@@ -112,7 +112,7 @@ class Decoder:
     def _follow(self, counter: int) -> None:
         last = self._counter
         if last is not None and counter <= last:
-            if counter == last or counter >= _RESTARTED_BELOW:
+            if counter >= _RESTARTED_BELOW or last < _RESTARTED_BELOW:
                 raise Replayed(
                     f"BTHome: counter {counter} is not ahead of {last}: an old advert sent again, by the device or by "
                     "somebody else"

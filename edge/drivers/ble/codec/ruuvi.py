@@ -44,7 +44,7 @@ def _format_3(data: bytes) -> Message:
     else:  # sign and magnitude, so that -0.5 °C has a sign bit and a zero
         size = (whole & 0x7F) * 100 + hundredths
         temperature = Value("temperature", "CEL", -size if whole & 0x80 else size, -2)
-    moisture = missing("humidity", "P1", -1) if moist > 200 else humidity(moist * 5, -1)
+    moisture = humidity(moist * 5, -1)  # this format has no word for "not available" but an odd temperature
     return Message(
         "ruuvi-3",
         (temperature, moisture, _pressure(pressure), *_acceleration(x, y, z), Value("battery", "VLT", battery_mv, -3)),

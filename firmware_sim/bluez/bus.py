@@ -56,7 +56,7 @@ class PrivateBus:
         )
         try:
             async with asyncio.timeout(START_S):
-                while not socket.exists():
+                while not await _answers(socket):
                     if self._process.returncode is not None:
                         raise OSError(f"{PROGRAM} ended with {self._process.returncode}; is {config} right?")
                     await asyncio.sleep(0.01)
@@ -75,3 +75,14 @@ class PrivateBus:
         if process is not None and process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+async def _answers(socket: Path) -> bool:
+    """Whether somebody listens there already: the file is there a moment earlier."""
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True

@@ -2,7 +2,8 @@
 
 Each poll finds the device's advert in the shared scan, connects, reads and disconnects, all within `timeout_s`; an
 adapter makes one connection at a time, and the scan goes on meanwhile. What a log says is stamped with the time that
-the device wrote down, counted from this gateway's clock; its place in the boot's monotonic time is derived from it.
+the device wrote down, counted from this gateway's clock; its monotonic time is that of the download, so that a later
+correction of the clock moves it as it moves the clock it was counted from.
 """
 
 from __future__ import annotations
@@ -211,9 +212,8 @@ def _collector(entries: list[ruuvi_log.Entry], done: asyncio.Future[None]) -> Ca
 
 
 def _then(now: Stamp, at_s: int) -> Stamp:
-    """The stamp of a moment in the past, as far back as this boot goes in monotonic time."""
-    age_ms = now.observed_at_ms - at_s * 1000
-    return Stamp(at_s * 1000, max(0, now.monotonic_ms - age_ms), now.boot_id, now.clock)
+    """The stamp of a moment in the past, told by a device in the time of our clock as it is now."""
+    return Stamp(at_s * 1000, now.monotonic_ms, now.boot_id, now.clock)
 
 
 def _numbered(values: list[Value]) -> list[Value]:

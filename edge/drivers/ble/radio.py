@@ -1,13 +1,22 @@
-"""A driver's part of the scan that all BLE devices of an adapter share."""
+"""A driver's part of the scan that all BLE devices of an adapter share.
+
+Each device looks for a missing adapter by itself, every other second; what one of them found holds for all of them for
+ABSENT_S, so that 400 devices do not ask D-Bus 200 times a second.
+"""
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack
+from weakref import WeakKeyDictionary
 
 from edge.drivers.base import DeviceUnavailable, DriverContext
 from edge.drivers.ble.config import RadioConfig
 from edge.drivers.ble.scanner import Hear, Scanner, open_scanner
-from edge.drivers.links import Link
+from edge.drivers.links import Link, Links
+
+ABSENT_S = 1.0
+_absent: WeakKeyDictionary[Links, dict[str, tuple[float, str]]] = WeakKeyDictionary()
 
 
 class Radio:
@@ -63,4 +72,12 @@ class Radio:
 
     async def _open_scanner(self) -> Scanner:
         config = self._config
-        return await open_scanner(config.adapter, config.scan, config.watchdog_s, self._ctx)
+        absent = _absent.setdefault(self._ctx.links, {})
+        found_at_s, why = absent.get(config.link, (0.0, ""))
+        if why and time.monotonic() - found_at_s < ABSENT_S:
+            raise DeviceUnavailable(why)
+        try:
+            return await open_scanner(config.adapter, config.scan, config.watchdog_s, self._ctx)
+        except DeviceUnavailable as error:
+            absent[config.link] = (time.monotonic(), str(error))
+            raise

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from edge.buffer.base import SealOptions
+from edge.buffer.seal import admit, pack_group, unpack_group
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.ble.codec.advert import short_uuid
 from edge.drivers.ble.config import BleConfig, GattConfig
@@ -209,9 +211,9 @@ class TestRuuviLog:
             ("tag-log/pressure", 100_044, (now_s - 300) * 1000),
         ]
         assert [o.stamp.observed_at_ms for o in more] == [(now_s - 10) * 1000] * 3
-        stamps = [o.stamp for o in readings]
-        assert stamps == sorted(stamps, key=lambda stamp: stamp.monotonic_ms)
-        assert stamps[3].monotonic_ms - stamps[0].monotonic_ms in (300_000, stamps[3].monotonic_ms)
+        assert len({o.stamp.monotonic_ms for o in readings}) == 1  # what corrects the clock of now corrects them
+        assert [o for o in unpack_group(pack_group(readings)) if o not in readings] == []
+        admit(readings, SealOptions())
 
     async def test_entries_from_the_future_and_older_than_asked_are_no_readings(self, near: SimBluez) -> None:
         ctx = context()

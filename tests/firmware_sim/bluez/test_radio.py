@@ -1,0 +1,37 @@
+"""Which adverts pass which advertisement monitors, and what they look like in the air."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.drivers.ble.scanner import PATTERNS
+from firmware_sim.bluez.radio import Heard, Pattern, passes, structures
+
+FCD2 = "0000fcd2-0000-1000-8000-00805f9b34fb"
+OURS: list[Pattern] = [(start, int(kind), content) for start, kind, content in PATTERNS]
+
+
+def test_the_structures_of_an_advert_are_those_of_the_core_specification() -> None:
+    advert = Heard("A", -60, "S1", {0x0499: b"\x05"}, {FCD2: b"\x40", "ef090000-11d6-42ba-93b8-9dd7ec090ab0": b"\x01"})
+    assert structures(advert) == [
+        (0x01, b"\x06"),
+        (0xFF, b"\x99\x04\x05"),
+        (0x16, b"\xd2\xfc\x40"),
+        (0x21, bytes.fromhex("b00a09ecd79db893ba42d611000009ef") + b"\x01"),
+        (0x09, b"S1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("advert", "expected"),
+    [
+        (Heard("A", -60, manufacturer_data={0x0499: b"\x05"}, flags=None), True),
+        (Heard("A", -60, service_data={FCD2: b"\x40"}, flags=None), True),
+        (Heard("A", -60, manufacturer_data={76: b"\x02"}, flags=None), False),
+        (Heard("A", -60, manufacturer_data={76: b"\x02"}, flags=0x06), True),
+        (Heard("A", -60, "only a name", flags=None), False),
+    ],
+    ids=["ruuvi", "bthome", "another without flags", "another that is discoverable", "a name"],
+)
+def test_our_passive_scan_hears_our_formats_and_all_that_is_discoverable(advert: Heard, expected: bool) -> None:
+    assert passes(advert, OURS) is expected

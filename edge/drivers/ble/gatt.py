@@ -30,6 +30,8 @@ from wire.observation import Observation, Reading, Stamp
 FRESH_S = 30.0  # BlueZ forgets a device that long after its last advert
 TURN_S = 30.0  # the supervisor's patience with a driver is 60 s
 ENTRIES_MAX = 20_000  # of one download: a RuuviTag keeps 10 days of 3 values each 5 minutes, 8,640
+NEVER_S = 1e6  # longer than any of our own limits, which are the ones that hold
+DISCONNECT_S = 2.0
 AHEAD_S = 60  # an entry that is further in the future than this was written by a clock that is wrong
 
 
@@ -90,12 +92,12 @@ class GattDriver:
 
     async def _exchange(self, device: BLEDevice) -> list[Reading]:
         timeout_s = self._config.timeout_s
+        connected = asyncio.create_task(self._connected(device), name=f"{self._name}: connected")
         try:
-            async with asyncio.timeout(timeout_s):
-                async with BleakClient(device, timeout=timeout_s, bluez={"adapter": self._adapter}) as client:
-                    if self._config.read == "environment":
-                        return await self._read_environment(client)
-                    return await self._read_log(client)
+            done, _ = await asyncio.wait({connected}, timeout=timeout_s)
+            if not done:
+                raise TimeoutError
+            return connected.result()
         except TimeoutError:
             raise DeviceUnavailable(
                 f"{self._where}: no answer within {timeout_s:g} s; is it in range, and not connected to a phone?"
@@ -104,6 +106,14 @@ class GattDriver:
             raise BadReply(f"{self._where}: {error}") from error
         except (BleakError, OSError, EOFError) as error:
             raise explain(error, self._where) from error
+        finally:
+            await _ended(connected)
+
+    async def _connected(self, device: BLEDevice) -> list[Reading]:
+        async with BleakClient(device, timeout=NEVER_S, bluez={"adapter": self._adapter}) as client:
+            if self._config.read == "environment":
+                return await self._read_environment(client)
+            return await self._read_log(client)
 
     async def _read_environment(self, client: BleakClient) -> list[Reading]:
         found: list[Value] = []
@@ -188,6 +198,13 @@ class GattDriver:
     def _adapter(self) -> str:
         assert self._scanner is not None  # asked only while open
         return self._scanner.adapter.name
+
+
+async def _ended(task: asyncio.Task[list[Reading]]) -> None:
+    """Cut a connection off. bleak disconnects when it is cancelled, and waits for the answer as long as it takes."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=DISCONNECT_S)
 
 
 def _collector(entries: list[ruuvi_log.Entry], done: asyncio.Future[None]) -> Callable[[object, bytearray], None]:

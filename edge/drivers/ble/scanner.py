@@ -28,6 +28,7 @@ from edge.drivers.base import DeviceUnavailable, DriverContext
 from edge.drivers.ble.bluez import ANSWER_S, Adapter, explain, find_adapter
 from edge.drivers.ble.codec.advert import Advert
 
+STOP_S = 3.0  # less than the supervisor grants for closing
 CHECK_S = 10.0  # how soon a silent adapter is looked at
 Hear = Callable[[Advert, BLEDevice], None]
 
@@ -111,7 +112,7 @@ class Scanner:
         if scan is None:
             return
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(STOP_S):
                 await scan.stop()
         except (OSError, EOFError, TimeoutError, BleakError, AssertionError) as error:
             self._ctx.log.debug("the scan of %s was not stopped properly: %s", self.adapter.name, error)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
+from edge.drivers.ble import bluez as bluez_module
+from edge.drivers.ble import scanner as scanner_module
 from edge.drivers.ble.codec import bthome
 from edge.drivers.ble.config import BleConfig
 from edge.drivers.ble.driver import BleDriver
@@ -336,6 +338,23 @@ async def test_no_bluetoothd_says_how_to_start_it(bus: PrivateBus) -> None:
     with pytest.raises(DeviceUnavailable, match="bluetoothd is not running: `sudo systemctl enable --now bluetooth`"):
         async with BleDriver("cold", config(), context()):
             pass
+
+
+async def test_a_bluetoothd_that_hangs_is_named(air: Air, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bluez_module, "ANSWER_S", 0.2)
+    monkeypatch.setattr(scanner_module, "STOP_S", 0.2)
+    told = "bluetoothd does not answer: `sudo systemctl restart bluetooth`"
+    async with BleDriver("cold", config(watchdog_s=0.2), context()) as driver:
+        air.bluez.hanging = True
+        with pytest.raises(DeviceUnavailable, match=told):
+            async with asyncio.timeout(5):
+                await driver.listen(air.emit)
+    with pytest.raises(DeviceUnavailable, match=told):
+        async with BleDriver("cold", config(), context()):
+            pass
+    air.bluez.hanging = False
+    async with BleDriver("cold", config(), context()):
+        pass
 
 
 async def test_no_bus_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

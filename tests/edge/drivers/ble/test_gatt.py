@@ -14,6 +14,7 @@ import pytest
 from edge.buffer.base import SealOptions
 from edge.buffer.seal import admit, pack_group, unpack_group
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
+from edge.drivers.ble import gatt, scanner
 from edge.drivers.ble.codec.advert import short_uuid
 from edge.drivers.ble.config import BleConfig, GattConfig
 from edge.drivers.ble.driver import BleDriver
@@ -168,6 +169,28 @@ async def test_a_device_that_does_not_answer_keeps_no_advert_from_its_neighbours
             await polling
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_bluetoothd_that_hangs_meanwhile_is_left_in_time(
+    near: SimBluez, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang() -> bytes:
+        near.hanging = True
+        return b"\x00\x01"
+
+    monkeypatch.setattr(gatt, "DISCONNECT_S", 0.2)
+    monkeypatch.setattr(scanner, "STOP_S", 0.2)
+    stuck = Characteristic(short_uuid(0x2A6E), ("read",), hang)
+    near.offer(Peripheral(PROBE, (Service(short_uuid(0x181A), (stuck, stuck)),)))
+    tasks = len(asyncio.all_tasks())
+    async with GattDriver("fridge", config(timeout_s=0.5), context()) as driver:
+        began_s = time.monotonic()
+        with pytest.raises(DeviceUnavailable, match="no answer within"):
+            await driver.poll()
+        assert time.monotonic() - began_s < 2
+    near.hanging = False
+    await asyncio.sleep(0.1)
+    assert len(asyncio.all_tasks()) <= tasks + 1  # bleak's watch over its connection to the bus
 
 
 async def test_two_devices_are_connected_one_after_the_other(near: SimBluez) -> None:

@@ -26,6 +26,7 @@ _CURES = {
     "org.freedesktop.DBus.Error.NoReply": "bluetoothd does not answer: `sudo systemctl restart bluetooth`",
     "org.bluez.Error.NotReady": "the adapter is switched off: `bluetoothctl power on`",
     "org.bluez.Error.NotAuthorized": "not ours to use: `sudo usermod -aG bluetooth $USER`, then log in again",
+    "org.bluez.Error.Failed": "it cannot be connected to: is it in range, awake, and not connected to a phone?",
     "org.bluez.Error.InProgress": "another program is changing the scan: is there a second one (bluetoothctl)?",
 }
 _OFF = "is switched off: `rfkill unblock bluetooth` and `bluetoothctl power on`"
@@ -48,7 +49,8 @@ def explain(error: BaseException, where: str) -> DeviceUnavailable:
     if isinstance(error, BleakBluetoothNotAvailableError):
         return DeviceUnavailable(f"{where}: {_REASONS.get(error.reason, str(error.args[0]))}")
     if isinstance(error, BleakDBusError):
-        return DeviceUnavailable(f"{where}: {_CURES.get(error.dbus_error, str(error))}")
+        detail = f" ({error.dbus_error_details})" if error.dbus_error_details else ""
+        return DeviceUnavailable(f"{where}: {_CURES.get(error.dbus_error, error.dbus_error)}{detail}")
     if isinstance(error, TimeoutError):
         return DeviceUnavailable(f"{where}: bluetoothd does not answer: `sudo systemctl restart bluetooth`")
     if isinstance(error, AuthError):

@@ -61,7 +61,7 @@ class Air:
 
 async def settle() -> None:
     """Let the bus and the driver work off what was sent."""
-    for _ in range(5):
+    for _ in range(15):
         await asyncio.sleep(0.01)
 
 

@@ -41,6 +41,7 @@ class SimBluez:
     ) -> None:
         self.deaf = False
         self.hanging = False
+        self.monitors_work = True  # False: registered and never heard of again, as kernels do that lack the command
         self.delivered = 0  # adverts that somebody was told
         self.connections = 0
         self._adapter = f"{ROOT}/{adapter}"
@@ -137,7 +138,7 @@ class SimBluez:
     def hear(self, advert: Heard) -> bool:
         """An advert is in the air. True: somebody was told."""
         how = self.scanning
-        if self.deaf or self.hanging or not how:
+        if self.deaf or self.hanging or not how or (how == "passive" and not self.monitors_work):
             return False
         if how == "passive" and not any(passes(advert, patterns) for patterns in self._monitors.values()):
             return False

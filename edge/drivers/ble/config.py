@@ -60,9 +60,10 @@ class RadioConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"bluetooth:{self.adapter}"
 
     def _claims(self, part: str) -> list[Claim]:
+        settings = f"scan = {self.scan}, watchdog_s = {self.watchdog_s:g}"
         return [
             Claim(key="address", what=f"ble:{self.mac}", part=part),
-            Claim(key="scan", what=self.link, part=f"{self.mac} {part}", settings=f"scan = {self.scan}"),
+            Claim(key="scan", what=self.link, part=f"{self.mac} {part}", settings=settings),
         ]
 
 

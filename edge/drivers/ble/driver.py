@@ -30,7 +30,8 @@ class _VendorAdverts:
     """A vendor's parser as the tracker wants it; which data it reads only it knows, so all of an advert counts."""
 
     def __init__(self, family: str) -> None:
-        self._decoder = VendorDecoder(family)
+        self._family = family
+        self._decoder: VendorDecoder | None = None  # imported with the first advert
 
     def raw(self, advert: Advert) -> bytes | None:
         parts = [b"%d" % key + data for key, data in sorted(advert.manufacturer_data.items())]
@@ -38,11 +39,13 @@ class _VendorAdverts:
         return b"\0".join(parts) or None
 
     def decode(self, advert: Advert, now_ms: int) -> Message:  # noqa: ARG002 - the protocol's
+        if self._decoder is None:
+            self._decoder = VendorDecoder(self._family)
         return self._decoder.decode(advert, time.monotonic())
 
 
 def decoder_for(config: BleConfig) -> AdvertDecoder:
-    """The decoder of a device's format. Raises AdvertError where a vendor's parser is missing."""
+    """The decoder of a device's format."""
     if config.format == "bthome":
         return BthomeDecoder(config.mac, config.key)
     if config.format == "ruuvi":

@@ -58,7 +58,10 @@ def test_two_devices_with_one_address_are_refused(tmp_path: Path) -> None:
 
 def test_devices_of_one_adapter_are_scanned_alike(tmp_path: Path) -> None:
     two = device(**BASE) + device(**{**BASE, "name": "warm", "address": "A4:C1:38:8D:18:B3", "scan": "active"})
-    assert "sets bluetooth:hci0 to scan = active, device[0] sets it to scan = auto" in problems(two, tmp_path)
+    assert (
+        "sets bluetooth:hci0 to scan = active, watchdog_s = 60, device[0] sets it to scan = auto, watchdog_s = 60"
+        in problems(two, tmp_path)
+    )
 
 
 def test_a_tag_and_its_log_are_two_devices_with_one_address(tmp_path: Path) -> None:

@@ -303,6 +303,21 @@ async def test_the_watchdog_starts_a_deaf_scan_anew_and_says_so(air: Air) -> Non
     assert air.values("temperature")
 
 
+async def test_a_kernel_that_takes_monitors_and_hears_nothing_is_scanned_actively(air: Air) -> None:
+    air.bluez.monitors_work = False
+    async with BleDriver("cold", config(watchdog_s=0.2), context()) as driver:
+        await passive(air.bluez)
+        assert air.bluez.scanning == "passive"
+        with pytest.raises(BadReply, match=r"started anew \(active\)"):
+            async with asyncio.timeout(5):
+                await driver.listen(air.emit)
+        task = await listening(driver, air)
+        await air.sensor.measure(0)
+        await settle()
+        await stopped(task)
+    assert air.values("temperature")
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [

@@ -14,6 +14,7 @@ from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.ble import bluez as bluez_module
 from edge.drivers.ble import scanner as scanner_module
 from edge.drivers.ble.codec import bthome
+from edge.drivers.ble.codec.bthome import encode_2
 from edge.drivers.ble.config import BleConfig
 from edge.drivers.ble.driver import BleDriver
 from firmware_sim.bluez.bus import PrivateBus
@@ -353,6 +354,58 @@ async def test_no_bluetoothd_says_how_to_start_it(bus: PrivateBus) -> None:
     with pytest.raises(DeviceUnavailable, match="bluetoothd is not running: `sudo systemctl enable --now bluetooth`"):
         async with BleDriver("cold", config(), context()):
             pass
+
+
+async def test_a_bluetoothd_that_was_restarted_is_scanned_again(bus: PrivateBus) -> None:
+    ctx = context()
+    heard: list[Observation] = []
+
+    async def emit(observations: Sequence[Observation]) -> None:
+        heard.extend(observations)
+
+    driver = BleDriver("cold", config(watchdog_s=0.2), ctx)
+    for round_ in range(2):
+        async with SimBluez(bus.address) as bluez:
+            async with driver:
+                task = asyncio.create_task(driver.listen(emit))
+                await passive(bluez)
+                data = encode_2([(0x00, bytes([round_])), (0x02, b"\x00\x01")])
+                bluez.hear(Heard(PROBE, -60, service_data={bthome.V2: data}))
+                await settle()
+                await stopped(task)
+    assert [one.channel for one in heard] == ["cold/temperature", "cold/rssi"] * 2
+
+
+async def test_a_bus_that_was_restarted_is_connected_to_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bus: PrivateBus
+) -> None:
+    del bus  # only for its reason to skip
+    other = tmp_path / "other"
+    other.mkdir()
+    ctx = context()
+    heard: list[Observation] = []
+
+    async def emit(observations: Sequence[Observation]) -> None:
+        heard.extend(observations)
+
+    driver = BleDriver("cold", config(watchdog_s=0.2), ctx)
+    for round_ in range(2):
+        async with PrivateBus(other) as own:
+            monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", own.address)
+            async with SimBluez(own.address) as bluez:
+                async with driver:
+                    task = asyncio.create_task(driver.listen(emit))
+                    await passive(bluez)
+                    data = encode_2([(0x00, bytes([round_])), (0x02, b"\x00\x01")])
+                    bluez.hear(Heard(PROBE, -60, service_data={bthome.V2: data}))
+                    await settle()
+                    await stopped(task)
+                    if round_ == 0:
+                        await own._stop()
+                        with pytest.raises(DeviceUnavailable, match="D-Bus cannot be reached"):
+                            async with asyncio.timeout(5):
+                                await driver.listen(emit)
+    assert [one.channel for one in heard] == ["cold/temperature", "cold/rssi"] * 2
 
 
 async def test_a_bluetoothd_that_hangs_is_named(air: Air, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ never answers a connection or is lost during one.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import termios
+from array import array
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +26,7 @@ from firmware_sim.bluez.gatt import Characteristic, Peripheral
 from firmware_sim.bluez.radio import Heard, Pattern, passes
 
 ROOT = "/org/bluez"
+BACKLOG_BYTES = 32_768  # a socket holds some 200 KB, each message with 0.5 KB of the kernel's own
 _ADAPTER, _DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 _SERVICE, _CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1"
 _MANAGER, _MONITOR = "org.bluez.AdvertisementMonitorManager1", "org.bluez.AdvertisementMonitor1"
@@ -158,8 +162,11 @@ class SimBluez:
         return True
 
     async def flush(self) -> None:
-        """Return when what was sent has left, so that a sender does not run away from the bus."""
+        """Return when the bus has taken most of what was sent: a full socket ends dbus-fast's connection."""
         await asyncio.sleep(0)
+        descriptor = self._bus._fd  # noqa: SLF001 - it offers no other way to ask
+        while descriptor is not None and _waiting_bytes(descriptor) > BACKLOG_BYTES:  # noqa: ASYNC110 - the kernel's
+            await asyncio.sleep(0.001)
 
     def touch(self, address: str) -> None:
         """Change a property that is none of an advert's."""
@@ -352,6 +359,13 @@ class SimBluez:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name="simulated bluetoothd")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _waiting_bytes(descriptor: int) -> int:
+    """What was written to a socket and not yet read at its other end: unix(7), SIOCOUTQ."""
+    held = array("i", [0])
+    fcntl.ioctl(descriptor, termios.TIOCOUTQ, held)
+    return held[0]
 
 
 def _done(message: Message) -> Message:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edge.drivers.ble.scanner import PATTERNS
+from firmware_sim.bluez.bus import PrivateBus, dbus_daemon
+from firmware_sim.bluez.daemon import SimBluez
 from firmware_sim.bluez.radio import Heard, Pattern, passes, structures
 
 FCD2 = "0000fcd2-0000-1000-8000-00805f9b34fb"
@@ -35,3 +39,16 @@ def test_the_structures_of_an_advert_are_those_of_the_core_specification() -> No
 )
 def test_our_passive_scan_hears_our_formats_and_all_that_is_discoverable(advert: Heard, expected: bool) -> None:
     assert passes(advert, OURS) is expected
+
+
+async def test_a_flood_of_adverts_is_taken_by_the_bus_without_losing_the_connection(tmp_path: Path) -> None:
+    if dbus_daemon() is None:
+        pytest.skip("dbus-daemon is not installed (Debian package dbus-daemon): no Bluetooth can be simulated")
+    async with PrivateBus(tmp_path) as bus, SimBluez(bus.address) as bluez:
+        bluez._discovering.add("somebody")
+        for number in range(5_000):
+            assert bluez.hear(Heard("A4:C1:38:00:00:01", -60, manufacturer_data={0x0499: number.to_bytes(200, "big")}))
+            if number % 20 == 0:
+                await bluez.flush()
+        await bluez.flush()
+        assert bluez._bus.connected

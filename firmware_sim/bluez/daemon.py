@@ -12,9 +12,6 @@ never answers a connection or is lost during one.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import termios
-from array import array
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -24,21 +21,18 @@ from dbus_fast.aio import MessageBus
 
 from firmware_sim.bluez.gatt import Characteristic, Peripheral
 from firmware_sim.bluez.radio import Heard, Pattern, passes
+from firmware_sim.bluez.tree import OBJECTS, PROPERTIES, Properties, Tree
 
 ROOT = "/org/bluez"
-BACKLOG_BYTES = 32_768  # a socket holds some 200 KB, each message with 0.5 KB of the kernel's own
 _ADAPTER, _DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 _SERVICE, _CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1"
 _MANAGER, _MONITOR = "org.bluez.AdvertisementMonitorManager1", "org.bluez.AdvertisementMonitor1"
-_PROPERTIES, _OBJECTS = "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager"
 _GONE = "org.freedesktop.DBus.Error.ServiceUnknown"
 _FAILED, _NOT_READY = "org.bluez.Error.Failed", "org.bluez.Error.NotReady"
 
-Properties = dict[str, Variant]
-
 
 class SimBluez:
-    """`async with SimBluez(bus.address) as bluez:` owns org.bluez; `await bluez.hear(advert)` is the air."""
+    """`async with SimBluez(bus.address) as bluez:` owns org.bluez; `bluez.hear(advert)` is the air."""
 
     def __init__(
         self, bus_address: str, *, adapter: str = "hci0", address: str = "00:11:22:33:44:55", passive: bool = True
@@ -53,7 +47,8 @@ class SimBluez:
         self._passive = passive
         self._powered = True
         self._bus = MessageBus(bus_address=bus_address)
-        self._tree: dict[str, dict[str, Properties]] = {}
+        self._tree = Tree(self._bus)
+        self.flush = self._tree.flush
         self._peripherals: dict[str, Peripheral] = {}
         self._characteristics: dict[str, tuple[str, Characteristic]] = {}
         self._notifying: set[str] = set()
@@ -61,9 +56,9 @@ class SimBluez:
         self._monitors: dict[tuple[str, str], list[Pattern]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._methods: dict[tuple[str, str], Callable[[Message], Message | None]] = {
-            (_OBJECTS, "GetManagedObjects"): self._get_managed_objects,
-            (_PROPERTIES, "Get"): self._get,
-            (_PROPERTIES, "GetAll"): self._get_all,
+            (OBJECTS, "GetManagedObjects"): self._tree.managed_objects,
+            (PROPERTIES, "Get"): self._tree.get,
+            (PROPERTIES, "GetAll"): self._tree.get_all,
             (_ADAPTER, "SetDiscoveryFilter"): _done,
             (_ADAPTER, "StartDiscovery"): self._start_discovery,
             (_ADAPTER, "StopDiscovery"): self._stop_discovery,
@@ -115,21 +110,21 @@ class SimBluez:
         }
         if self._passive:
             interfaces[_MANAGER] = {"SupportedMonitorTypes": Variant("as", ["or_patterns"])}
-        self._add(self._adapter, interfaces)
+        self._tree.add(self._adapter, interfaces)
 
     def unplug(self) -> None:
         """Pull the adapter out: all its devices are gone with it."""
         self._discovering.clear()
         self._monitors.clear()
-        for path in sorted(self._tree, reverse=True):
-            self._remove(path)
+        for path in self._tree.paths():
+            self._tree.remove(path)
 
     def power(self, on: bool) -> None:
         """Switch the adapter on or off; off ends every scan."""
         self._powered = on
         if not on:
             self._discovering.clear()
-        self._change(self._adapter, _ADAPTER, {"Powered": Variant("b", on)})
+        self._tree.change(self._adapter, _ADAPTER, {"Powered": Variant("b", on)})
 
     def offer(self, peripheral: Peripheral) -> None:
         """From now on this device can be connected to, once it was heard."""
@@ -155,22 +150,15 @@ class SimBluez:
             services = {key: Variant("ay", value) for key, value in advert.service_data.items()}
             told["ServiceData"] = Variant("a{sv}", services)
         if path in self._tree:
-            self._change(path, _DEVICE, told)
+            self._tree.change(path, _DEVICE, told)
         else:
-            self._add(path, {_DEVICE: {**self._described(advert), **told}})
+            self._tree.add(path, {_DEVICE: {**self._described(advert), **told}})
         self.delivered += 1
         return True
 
-    async def flush(self) -> None:
-        """Return when the bus has taken most of what was sent: a full socket ends dbus-fast's connection."""
-        await asyncio.sleep(0)
-        descriptor = self._bus._fd  # noqa: SLF001 - it offers no other way to ask
-        while descriptor is not None and _waiting_bytes(descriptor) > BACKLOG_BYTES:  # noqa: ASYNC110 - the kernel's
-            await asyncio.sleep(0.001)
-
     def touch(self, address: str) -> None:
         """Change a property that is none of an advert's."""
-        self._change(self._path(address), _DEVICE, {"Trusted": Variant("b", True)})
+        self._tree.change(self._path(address), _DEVICE, {"Trusted": Variant("b", True)})
 
     def _described(self, advert: Heard) -> Properties:
         name = {"Name": Variant("s", advert.name)} if advert.name else {}
@@ -203,26 +191,11 @@ class SimBluez:
             return Message.new_error(message, "org.freedesktop.DBus.Error.UnknownMethod", "no monitors here")
         return known(message) or True
 
-    def _get_managed_objects(self, message: Message) -> Message:
-        return Message.new_method_return(message, "a{oa{sa{sv}}}", [self._tree])
-
-    def _get(self, message: Message) -> Message:
-        interface, name = message.body
-        found = self._tree.get(message.path or "", {}).get(interface, {}).get(name)
-        if found is None:
-            return Message.new_error(message, "org.freedesktop.DBus.Error.UnknownProperty", name)
-        return Message.new_method_return(message, "v", [found])
-
-    def _get_all(self, message: Message) -> Message:
-        return Message.new_method_return(
-            message, "a{sv}", [self._tree.get(message.path or "", {}).get(message.body[0], {})]
-        )
-
     def _start_discovery(self, message: Message) -> Message:
         if not self._powered:
             return Message.new_error(message, _NOT_READY, "Resource Not Ready")
         self._discovering.add(message.sender or "")
-        self._change(self._adapter, _ADAPTER, {"Discovering": Variant("b", True)})
+        self._tree.change(self._adapter, _ADAPTER, {"Discovering": Variant("b", True)})
         return Message.new_method_return(message)
 
     def _stop_discovery(self, message: Message) -> Message:
@@ -230,7 +203,7 @@ class SimBluez:
         if sender not in self._discovering:
             return Message.new_error(message, _FAILED, "No discovery started")
         self._discovering.discard(sender)
-        self._change(self._adapter, _ADAPTER, {"Discovering": Variant("b", bool(self._discovering))})
+        self._tree.change(self._adapter, _ADAPTER, {"Discovering": Variant("b", bool(self._discovering))})
         return Message.new_method_return(message)
 
     def _register_monitor(self, message: Message) -> None:
@@ -242,7 +215,7 @@ class SimBluez:
         self._monitors[sender, path] = []
         await self._bus.send(Message.new_method_return(message))
         while (sender, path) in self._monitors:
-            reply = await self._bus.call(Message(sender, path, _PROPERTIES, "GetAll", signature="s", body=[_MONITOR]))
+            reply = await self._bus.call(Message(sender, path, PROPERTIES, "GetAll", signature="s", body=[_MONITOR]))
             if reply.message_type is MessageType.METHOD_RETURN:
                 found = [(start, kind, bytes(content)) for start, kind, content in reply.body[0]["Patterns"].value]
                 if (sender, path) in self._monitors:
@@ -267,10 +240,10 @@ class SimBluez:
             return
         await asyncio.sleep(peripheral.answer_s)
         self.connections += 1
-        self._change(path, _DEVICE, {"Connected": Variant("b", True)})
+        self._tree.change(path, _DEVICE, {"Connected": Variant("b", True)})
         await self._bus.send(Message.new_method_return(message))
         self._resolve(path, peripheral)
-        self._change(path, _DEVICE, {"ServicesResolved": Variant("b", True)})
+        self._tree.change(path, _DEVICE, {"ServicesResolved": Variant("b", True)})
 
     def _resolve(self, path: str, peripheral: Peripheral) -> None:
         for number, service in enumerate(peripheral.services):
@@ -281,7 +254,7 @@ class SimBluez:
                 "Device": Variant("o", path),
                 "Handle": Variant("q", number * 0x100 + 1),
             }
-            self._add(at, {_SERVICE: properties})
+            self._tree.add(at, {_SERVICE: properties})
             for index, one in enumerate(service.characteristics):
                 under = f"{at}/char{number * 0x100 + index + 2:04x}"
                 self._characteristics[under] = (at, one)
@@ -294,20 +267,20 @@ class SimBluez:
                     "MTU": Variant("q", 247),
                     "Handle": Variant("q", number * 0x100 + index + 2),
                 }
-                self._add(under, {_CHARACTERISTIC: held})
+                self._tree.add(under, {_CHARACTERISTIC: held})
 
     def _disconnect(self, message: Message) -> Message:
         self._drop(message.path or "")
         return Message.new_method_return(message)
 
     def _drop(self, path: str) -> None:
-        for under in sorted((one for one in self._tree if one.startswith(f"{path}/")), reverse=True):
+        for under in self._tree.paths(f"{path}/"):
             self._characteristics.pop(under, None)
             self._notifying.discard(under)
-            self._remove(under)
+            self._tree.remove(under)
         if path in self._tree:
             gone = {"ServicesResolved": Variant("b", False), "Connected": Variant("b", False)}
-            self._change(path, _DEVICE, gone)
+            self._tree.change(path, _DEVICE, gone)
 
     def _read_value(self, message: Message) -> Message:
         _, one = self._characteristics[message.path or ""]
@@ -327,7 +300,7 @@ class SimBluez:
             under = next((one for one in self._notifying if one.startswith(f"{service}/")), None)
             if under is None:
                 return
-            self._change(under, _CHARACTERISTIC, {"Value": Variant("ay", frame)})
+            self._tree.change(under, _CHARACTERISTIC, {"Value": Variant("ay", frame)})
             await asyncio.sleep(0)
 
     def _start_notify(self, message: Message) -> Message:
@@ -338,34 +311,10 @@ class SimBluez:
         self._notifying.discard(message.path or "")
         return Message.new_method_return(message)
 
-    def _add(self, path: str, interfaces: dict[str, Properties]) -> None:
-        self._tree[path] = interfaces
-        self._signal("/", _OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
-
-    def _remove(self, path: str) -> None:
-        interfaces = self._tree.pop(path)
-        self._signal("/", _OBJECTS, "InterfacesRemoved", "oas", [path, list(interfaces)])
-
-    def _change(self, path: str, interface: str, changed: Properties) -> None:
-        if path in self._tree:
-            self._tree[path][interface].update(changed)
-            self._signal(path, _PROPERTIES, "PropertiesChanged", "sa{sv}as", [interface, changed, []])
-
-    def _signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
-        if self._bus.connected:
-            self._bus.send(Message.new_signal(path, interface, member, signature, body))
-
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name="simulated bluetoothd")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _waiting_bytes(descriptor: int) -> int:
-    """What was written to a socket and not yet read at its other end: unix(7), SIOCOUTQ."""
-    held = array("i", [0])
-    fcntl.ioctl(descriptor, termios.TIOCOUTQ, held)
-    return held[0]
 
 
 def _done(message: Message) -> Message:

@@ -44,6 +44,7 @@ _TABLE = {
     "ble": _Entry("edge.drivers.ble.driver:BleDriver", "ble"),
     "ble_gatt": _Entry("edge.drivers.ble.gatt:GattDriver", "ble"),
     "gps": _Entry("edge.drivers.gps.driver:GpsDriver", "edge"),
+    "hid": _Entry("edge.drivers.hid.driver:HidDriver", "edge"),
     "llrp": _Entry("edge.drivers.llrp.driver:LlrpDriver", "edge"),
     "modbus": _Entry("edge.drivers.modbus.driver:ModbusDriver", "edge"),
     "onewire": _Entry("edge.drivers.onewire.driver:OneWireDriver", "edge"),

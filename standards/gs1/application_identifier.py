@@ -21,6 +21,10 @@ class Gs1Error(ValueError):
         self.ai = ai
 
 
+class TooLong(Gs1Error):
+    """A value of variable length runs on beyond what its format allows: often into the next element."""
+
+
 # The characters a GS1 element string may hold: the 82 of ISO/IEC 646 in GS1 General Specifications §7.11.
 CHARACTERS = frozenset("!\"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 

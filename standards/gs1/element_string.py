@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from standards.gs1.application_identifier import CHARACTERS, Gs1Error, check_together, check_value
+from standards.gs1.application_identifier import CHARACTERS, Gs1Error, TooLong, check_together, check_value
 
 SEPARATOR = "\x1d"  # what a scanner sends for FNC1 inside a message
 MESSAGE_MAX_CHARACTERS = 8192  # a GS1 DotCode or QR Code holds less; a guard against runaway lines
@@ -138,7 +138,7 @@ def _extract(body: str, at: int) -> tuple[tuple[str, str], int]:
     if match is None:
         raise Gs1Error(ai.ai, f"{rest[len(ai.ai) :][:90]!r} does not fit its format {ai.format}")
     if ai.separator_required and match.end() != len(rest):
-        raise Gs1Error(ai.ai, f"{rest[len(ai.ai) :][:90]!r} is too long for its format {ai.format}")
+        raise TooLong(ai.ai, f"{rest[len(ai.ai) :][:90]!r} is too long for its format {ai.format}")
     value = rest[len(ai.ai) : match.end()]
     check_value(ai.ai, value)
     return (ai.ai, value), match.end()

@@ -166,7 +166,7 @@ CASES = [
         HEAD + SCANNER + 'suffix = "x"\n',
         'gateway.toml:12: device[0].suffix: expected one of "cr", "crlf", "lf", "line", "tab"',
     ),
-    (HEAD + SCANNER + 'ack = "é"\n', "device[0].ack: expected a text of at most 8 ASCII characters"),
+    (HEAD + SCANNER + 'ack = "✓"\n', "device[0].ack: expected a text of at most 32 characters up to U+00FF"),
     (
         HEAD + REPLAY.replace("Asia/Ho_Chi_Minh", "Mars/Base"),
         "gateway.toml:13: device[0].time_zone: unknown time zone 'Mars/Base'",

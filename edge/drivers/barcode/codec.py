@@ -1,8 +1,9 @@
 """Bytes of a serial scanner ↔ codes. Pure; driver and simulator share it.
 
 A scanner sends [AIM identifier] code suffix. The AIM identifier (ISO/IEC 15424) is `]`, a letter and a modifier,
-for example `]C1` for GS1-128; it names the symbology and is taken off the code. The code itself stays as it was
-read, control characters such as FNC1 (GS, 0x1D) included.
+for example `]C1` for GS1-128; it names the symbology and is taken off the code. FNC1 inside a code comes as GS (0x1D)
+or as a substitute that was agreed on, which becomes GS again. Apart from that the code stays as it was read, control
+characters included.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from standards.gs1.element_string import SEPARATOR
 from wire.observation import CODE_MAX_BYTES
 
 Suffix = Literal["line", "cr", "lf", "crlf", "tab"]
@@ -27,13 +29,19 @@ _ENDS: dict[Suffix, re.Pattern[bytes]] = {
     "tab": re.compile(rb"\t"),
 }
 _SENT: dict[Suffix, bytes] = {"line": b"\r\n", "cr": b"\r", "lf": b"\n", "crlf": b"\r\n", "tab": b"\t"}
+#: Symbols that hold FNC1 between elements; elsewhere a substitute is a character like any other (`#` in an address).
+_WITH_FNC1 = frozenset({"C1", "e0", "d2", "Q3", "J1"})
 
 
 class Code(msgspec.Struct, frozen=True):
-    """One code. symbology: the AIM identifier without `]`, empty when the scanner sent none."""
+    """One code. symbology: the AIM identifier without `]`, empty when the scanner sent none.
+
+    trouble: what the reader itself noticed about it, for people; empty when nothing.
+    """
 
     text: str
     symbology: str
+    trouble: str = ""
 
 
 class Overlong(msgspec.Struct, frozen=True):
@@ -45,9 +53,10 @@ class Overlong(msgspec.Struct, frozen=True):
 class Decoder:
     """Cuts a byte stream into codes, however the bytes arrive. Never holds more than one code's worth."""
 
-    def __init__(self, suffix: Suffix = "line", *, aim: bool = True) -> None:
+    def __init__(self, suffix: Suffix = "line", *, aim: bool = True, fnc1: str = "") -> None:
         self._end = _ENDS[suffix]
         self._aim = aim
+        self._fnc1 = fnc1
         self._held = bytearray()
         self._dropped = 0  # bytes of an overlong code that are gone already
 
@@ -55,6 +64,11 @@ class Decoder:
     def pending(self) -> int:
         """How many bytes of a code wait for its end."""
         return len(self._held) + self._dropped
+
+    @property
+    def held(self) -> str:
+        """What has come of a code that waits for its end."""
+        return _text(bytes(self._held))
 
     def feed(self, data: bytes) -> list[Code | Overlong]:
         """Take what arrived; give what became complete, in order. Empty lines are not codes."""
@@ -85,24 +99,36 @@ class Decoder:
             return [Overlong(dropped + len(line))]
         if not line:
             return []
-        code = split(_text(line), aim=self._aim)
+        code = split(_text(line), aim=self._aim, fnc1=self._fnc1)
         if len(code.text.encode()) > CODE_MAX_BYTES:
             return [Overlong(len(line))]
         return [code] if code.text else []
 
 
-def split(text: str, *, aim: bool = True) -> Code:
-    """Take the AIM identifier off a code, if there is one."""
+def split(text: str, *, aim: bool = True, fnc1: str = "") -> Code:
+    """Take the AIM identifier off a code, if there is one, and make GS of the substitute that stands for FNC1."""
     found = AIM_PATTERN.match(text) if aim else None
-    return Code(text, "") if found is None else Code(text[AIM_CHARS:], found[1])
+    code, symbology = (text, "") if found is None else (text[AIM_CHARS:], found[1])
+    if fnc1 and _may_hold_fnc1(code, symbology):
+        code = code.replace(fnc1, SEPARATOR)
+    return Code(code, symbology)
 
 
-def encode(code: Code, suffix: Suffix = "line") -> bytes:
+def encode(code: Code, suffix: Suffix = "line", *, fnc1: str = "") -> bytes:
     """The bytes by which a scanner sends a code. Raises ValueError when the code holds the suffix itself."""
-    line = ((f"]{code.symbology}" if code.symbology else "") + code.text).encode()
+    text = code.text
+    if fnc1 and _may_hold_fnc1(text, code.symbology):
+        text = text.replace(SEPARATOR, fnc1)
+    line = ((f"]{code.symbology}" if code.symbology else "") + text).encode()
     if _ENDS[suffix].search(line):
         raise ValueError(f"the code holds the suffix {suffix!r} that would end it")
     return line + _SENT[suffix]
+
+
+def _may_hold_fnc1(text: str, symbology: str) -> bool:
+    if symbology:
+        return symbology in _WITH_FNC1
+    return not text[:8].lower().startswith(("http://", "https://"))
 
 
 def _text(line: bytes) -> str:

@@ -7,28 +7,32 @@ from typing import Annotated, Literal
 import msgspec
 
 from edge.drivers.barcode.codec import Suffix
+from edge.drivers.barcode.options import ScanOptions
 from edge.drivers.base import Claim
 
-Ascii = Annotated[
-    str, msgspec.Meta(max_length=8, pattern="^[\x00-\x7f]*\\Z", description="a text of at most 8 ASCII characters")
+#: What is sent to a scanner: one byte a character.
+Answer = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=32,
+        pattern="^[\x00-\xff]*\\Z",
+        description="a text of at most 32 characters up to U+00FF, one for each byte",
+    ),
 ]
 
 
-class BarcodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+class BarcodeConfig(ScanOptions, frozen=True, kw_only=True):
     """One scanner on a serial port.
 
-    suffix: what the scanner sends after a code. aim: whether it sends AIM identifiers before it.
-    ack: what to write back once the scan is on the disk, for scanners that wait for it before they beep.
+    suffix: what the scanner sends after a code. ack: what to write back once the scan is on the disk, for scanners that
+    wait for it before they beep, or a command that makes them beep. nak: the same for a scan that is on the disk but
+    refused; empty: nothing.
     """
 
     port: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    point: Annotated[
-        str,
-        msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}\\Z", description="a name of a-z, 0-9, '.', '_' and '-'"),
-    ] = "scan"
     suffix: Suffix = "line"
-    aim: bool = True
-    ack: Ascii = ""
+    ack: Answer = ""
+    nak: Answer = ""
     baudrate: Annotated[int, msgspec.Meta(ge=300, le=1_000_000)] = 9600
     bytesize: Literal[7, 8] = 8
     parity: Literal["N", "E", "O"] = "N"

@@ -9,12 +9,12 @@ from typing import ClassVar, Self
 
 import serialx
 
-from edge.drivers.barcode.codec import Code, Decoder, Overlong
+from edge.drivers.barcode.codec import Decoder
 from edge.drivers.barcode.config import BarcodeConfig
+from edge.drivers.barcode.desk import SHOWN_CHARS, Desk, warm_up
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
 from edge.drivers.ports import find_port
 from edge.drivers.serial_port import close_port, open_port
-from wire.observation import CODE_MAX_BYTES, Scan
 
 READ_BYTES = 4096  # one look at the port
 REST_S = 1.0  # a code has 4 KiB at most; a scanner that pauses this long within one will not finish it
@@ -26,10 +26,11 @@ class BarcodeDriver:
     config_type: ClassVar = BarcodeConfig
 
     def __init__(self, name: str, config: BarcodeConfig, ctx: DriverContext) -> None:
-        self._channel = f"{name}/{config.point}"
         self._config = config
         self._ctx = ctx
-        self._decoder = Decoder(config.suffix, aim=config.aim)
+        self._decoder = Decoder(config.suffix, aim=config.aim, fnc1=config.fnc1)
+        self._desk = Desk(name, config)
+        self._ack, self._nak = config.ack.encode("latin-1"), config.nak.encode("latin-1")
         self._port: serialx.AsyncSerial | None = None
 
     @property
@@ -38,6 +39,7 @@ class BarcodeDriver:
         return []
 
     async def __aenter__(self) -> Self:
+        warm_up()
         config = self._config
         path = await find_port(config.port, "scanner")
         port = serialx.async_serial_for_url(
@@ -60,20 +62,16 @@ class BarcodeDriver:
         await close_port(port, timeout_s=self._config.timeout_s)
 
     async def listen(self, emit: Emit) -> None:
-        """Hand on codes until cancelled. Raises DeviceUnavailable, or BadReply for bytes that are no code."""
+        """Hand on codes until cancelled. Raises DeviceUnavailable, or BadReply for what is no code or is refused."""
         while True:
             found = self._decoder.feed(await self._read())
-            stamp = self._ctx.clock.stamp()
-            codes = [item for item in found if isinstance(item, Code)]
-            if codes:
-                await emit([Scan(self._channel, code.text, code.symbology, stamp) for code in codes])
-                await self._acknowledge(len(codes))
-            for item in found:
-                if isinstance(item, Overlong):
-                    raise BadReply(
-                        f"{self._config.port}: {item.size_bytes} bytes without the suffix {self._config.suffix!r} "
-                        f"(the longest code has {CODE_MAX_BYTES}); do scanner and configuration agree on it?"
-                    )
+            look = self._desk.look(found, self._ctx.clock.stamp())
+            if look.scans:
+                await emit(look.scans)
+                self._desk.remember(look)
+                await self._answer(look.accepted)
+            if look.troubles:
+                raise BadReply(f"{self._config.port}: " + "; ".join(look.troubles))
 
     async def _read(self) -> bytes:
         port = self._require_port()
@@ -82,10 +80,10 @@ class BarcodeDriver:
             async with asyncio.timeout(rest_s):
                 data = await port.read(READ_BYTES)
         except TimeoutError:
-            size = self._decoder.discard()
+            held, size = self._decoder.held[:SHOWN_CHARS], self._decoder.discard()
             raise BadReply(
-                f"{self._config.port}: {size} bytes came without the suffix {self._config.suffix!r} and were dropped; "
-                "scan again, and set the scanner to send it if this repeats"
+                f"{self._config.port}: {size} bytes came without the suffix {self._config.suffix!r} and were dropped "
+                f"({held!r}); scan again, and set the scanner to send it if this repeats"
             ) from None
         except OSError as error:
             raise DeviceUnavailable(f"{self._config.port}: {error}; is the scanner still plugged in?") from error
@@ -93,12 +91,13 @@ class BarcodeDriver:
             raise DeviceUnavailable(f"{self._config.port}: the port was closed at the other end")
         return data
 
-    async def _acknowledge(self, count: int) -> None:
-        if not self._config.ack:
+    async def _answer(self, accepted: list[bool]) -> None:
+        answer = b"".join(self._ack if yes else self._nak for yes in accepted)
+        if not answer:
             return
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                await self._require_port().write(self._config.ack.encode("ascii") * count)
+                await self._require_port().write(answer)
         except TimeoutError:
             raise DeviceUnavailable(f"{self._config.port}: takes no answer; the scans are safe") from None
         except OSError as error:

@@ -115,3 +115,23 @@ def test_no_bytes_break_the_decoder(pieces: list[bytes]) -> None:
 def test_code_that_holds_the_suffix_cannot_be_sent() -> None:
     with pytest.raises(ValueError, match="holds the suffix"):
         encode(Code("a\tb", ""), "tab")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("]C110A#21B", Code("10A\x1d21B", "C1")),
+        ("10A#21B", Code("10A\x1d21B", "")),
+        ("]Q1https://a/#21", Code("https://a/#21", "Q1")),
+        ("https://a/#21", Code("https://a/#21", "")),
+        ("]C0A#B", Code("A#B", "C0")),
+    ],
+)
+def test_substitute_stands_for_fnc1_where_there_can_be_one(line: str, code: Code) -> None:
+    assert Decoder(fnc1="#").feed(line.encode() + b"\r") == [code]
+    assert encode(code, "cr", fnc1="#") == line.encode() + b"\r"
+    assert split(line, fnc1="") == Code(line[3:] if code.symbology else line, code.symbology)
+
+
+def test_word_for_fnc1() -> None:
+    assert split("]d210A<GS>21B", fnc1="<GS>") == Code("10A\x1d21B", "d2")

@@ -18,10 +18,11 @@ from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.devices.scanner import SerialScanner
 from firmware_sim.links import Faults, Link
-from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, LinkSuite, context
+from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, LinkSuite, context, open_files
 from wire.observation import Observation, Scan
 
-CODE = "010893600000001\x1d10LOT-7"
+CODE = "010893000000012510LOT-7\x1d21S1"
+WRONG = "0108930000000126"
 
 
 class ScannerBench(LinkBench):
@@ -61,6 +62,15 @@ class TestScanner(LinkSuite):
             await bench.change(Faults(unplugged=True))
             with pytest.raises(DeviceUnavailable, match="still plugged in"):
                 await asyncio.wait_for(listening, 1)
+
+    async def test_1000_times_open_and_close_leak_nothing(self, bench: ScannerBench) -> None:
+        ctx = context()
+        before = open_files()
+        for _ in range(1000):
+            async with bench.driver(ctx):
+                pass
+        await asyncio.sleep(0.05)
+        assert open_files() <= before + 1
 
 
 class Line:
@@ -124,7 +134,45 @@ async def test_scanner_is_answered_only_when_the_scan_is_safe(line: Line) -> Non
         await asyncio.gather(listening, return_exceptions=True)
 
 
-async def test_refused_scan_gets_no_answer(line: Line) -> None:
+async def test_refused_code_is_recorded_and_answered_with_nak(line: Line) -> None:
+    async with BarcodeDriver("s", line.config(ack="\x06", nak="\x15\u00ff"), context()) as driver:
+        listening = asyncio.create_task(driver.listen(line.emit))
+        await asyncio.sleep(0.05)
+        line.say(f"]C1{CODE}\r]C1{WRONG}\r]C0OWN\r".encode())
+        with pytest.raises(BadReply, match=r"'0108930000000126' is recorded but refused: \(01\) the check digit"):
+            await asyncio.wait_for(listening, 1)
+        assert await line.answer() == b"\x06\x15\xff\x06"
+        assert [scan.code for scan in line.heard] == [CODE, WRONG, "OWN"]
+
+
+async def test_double_scan_is_answered_and_counted(line: Line) -> None:
+    async with BarcodeDriver("s", line.config(ack="\x06", double_scan_s=5.0), context()) as driver:
+        listening = asyncio.create_task(driver.listen(line.emit))
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            line.say(f"]C1{CODE}\r".encode())
+            assert await line.answer() == b"\x06"
+        assert [(scan.channel, scan.count) for scan in line.heard] == [
+            ("s/scan", 1),
+            ("s/scan.repeats", 2),
+            ("s/scan.repeats", 3),
+        ]
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_substitute_for_fnc1_becomes_gs(line: Line) -> None:
+    async with BarcodeDriver("s", line.config(fnc1="#"), context()) as driver:
+        listening = asyncio.create_task(driver.listen(line.emit))
+        await asyncio.sleep(0.05)
+        line.say(b"]C1010893000000012510LOT-7#21S1\r]Q1https://example.vn/#7\r")
+        await asyncio.sleep(0.1)
+        assert [scan.code for scan in line.heard] == [CODE, "https://example.vn/#7"]
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_scan_that_is_not_safe_gets_no_answer(line: Line) -> None:
     async def refuse(_: Sequence[Observation]) -> None:
         raise OSError("disk full")
 
@@ -144,7 +192,7 @@ async def test_half_a_code_is_never_joined_to_the_next(line: Line, monkeypatch: 
         listening = asyncio.create_task(driver.listen(line.emit))
         await asyncio.sleep(0.05)
         line.say(b"01089360")
-        with pytest.raises(BadReply, match="8 bytes came without the suffix"):
+        with pytest.raises(BadReply, match=r"8 bytes came without the suffix.*\('01089360'\)"):
             await asyncio.wait_for(listening, 1)
         again = asyncio.create_task(driver.listen(line.emit))
         line.say(b"whole\r")

@@ -49,6 +49,7 @@ from cloud.events.rules import (
     SeenScan,
     Step,
     event_id,
+    judge_apart,
     judge_carton,
     judge_pallet,
     read_label,
@@ -168,7 +169,7 @@ class ScanFollower:
             return Finding(FROM_FUTURE, f"{seen.gateway} said {seen.observed_ms} ms, after its receipt")
         point = registry.read_point(conn, seen.gateway, seen.channel)
         if point is None:
-            return Finding("unknown_read_point", f"{seen.gateway} {seen.channel} is not in the registry")
+            return _without_read_point(conn, seen)
         label = read_label(seen.code, seen.symbology)
         if isinstance(label, Finding):
             return label
@@ -184,6 +185,13 @@ class ScanFollower:
             repeated=is_repeated(conn, seen, label.uri, step),
             zone=self._zone,
         )
+
+
+def _without_read_point(conn: Connection, seen: SeenScan) -> Finding:
+    known, _, part = seen.channel.rpartition(".")
+    if known and registry.read_point(conn, seen.gateway, known) is not None:
+        return judge_apart(part, seen.code, seen.symbology)
+    return Finding("unknown_read_point", f"{seen.gateway} {seen.channel} is not in the registry")
 
 
 def _waiting(conn: Connection) -> list[_Stream]:

@@ -13,6 +13,8 @@ label is unique, so the same SSCC again at the same step and place within 60 s i
 and a finding for each repeat. A scan that cannot become an event becomes a finding with one of REASONS; the scan itself
 stays in the record either way. A pallet seen at a step without ever having been built is an event like any other (it
 was there); that it was never built is asked of all events together (events/query.py): one scan cannot know.
+A gateway keeps apart what is no goods: of a read point NAME/POINT, the channel NAME/POINT.repeats has double scans,
+NAME/POINT.refused codes that were answered with red, and NAME/POINT.COMMAND command cards.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dataclasses import dataclass
 from cloud.instant import from_ms
 from cloud.telemetry.place import Place
 from standards.epcis.model import AggregationEvent, Event, Identified, ObjectEvent, QuantityElement
-from standards.gs1 import digital_link
+from standards.gs1 import damage, digital_link
 from standards.gs1.application_identifier import Gs1Error
 from standards.gs1.scan import parse
 
@@ -39,7 +41,8 @@ REASONS = frozenset(
         "unknown_product",  # the GTIN is not in the registry
         "lot_label_here",  # a carton label where pallets are scanned
         "empty_pallet",  # an SSCC at the packing line with no carton before it
-        "repeated_scan",  # the same SSCC again at once
+        "repeated_scan",  # the same SSCC again at once, or the same code within its scanner's double-scan window
+        "command_card",  # a scanner's command (start lot, undo …), which no rule acts on
         "carried_copy",  # a copy of this scan, carried over into another pack or from one, counts already
         "clock_unset",  # nobody set the gateway's clock, and it cannot have been then; a correction makes it an event
         "from_future",  # later than its own receipt, so its time is wrong for good; a correction makes it an event
@@ -138,15 +141,31 @@ def read_label(code: str, symbology: str) -> Carton | Pallet | Finding:
     """What a scanned code names; a label with both an SSCC and a lot is a pallet's."""
     try:
         label = parse(code, symbology)
+        lost = damage.swallowed(label)
+        if lost is not None:
+            return Finding("unreadable_code", lost.what)
         if label.sscc is not None:
             return Pallet(digital_link.sscc(label.sscc))
         if label.gtin is not None and label.lot is not None:
             return Carton(label.gtin, digital_link.lot(label.gtin, label.lot))
     except Gs1Error as error:
-        return Finding("unreadable_code", str(error))
+        found = damage.find(code, symbology, error)
+        return Finding("unreadable_code", str(error) if found is None else found.what)
     if label.gtin is not None:
         return Finding("no_lot", f"GTIN {label.gtin} without a lot number (10)")
     return Finding("no_key", f"({', '.join(ai for ai, _ in label.values)}): neither lot nor SSCC")
+
+
+def judge_apart(part: str, code: str, symbology: str) -> Finding:
+    """Why a scan is no event that its scanner keeps apart from goods: it has the channel POINT.part."""
+    if part == "repeats":
+        return Finding("repeated_scan", "the scanner read the same code again within its double-scan window")
+    if part == "refused":
+        label = read_label(code, symbology)
+        if isinstance(label, Finding) and label.reason == "unreadable_code":
+            return label
+        return Finding("unreadable_code", "refused at the scanner: damaged on the way, or not what it is there for")
+    return Finding("command_card", f"{part}: {code[:80]}")
 
 
 def judge_carton(

@@ -20,7 +20,9 @@ from coldproof.main import app
 from edge.buffer.base import BufferOptions, SealOptions
 from edge.config import ClockTable, DeviceTable, GatewayTable, parse_config
 from edge.drivers.barcode.config import BarcodeConfig
+from edge.drivers.barcode.options import CommandCard
 from edge.drivers.gps.config import GpsConfig
+from edge.drivers.hid.config import HidConfig
 from edge.drivers.modbus.codec import Block, Point, Profile, Serial, parse_profile
 from edge.drivers.modbus.config import ModbusConfig
 from edge.drivers.onewire.config import OneWireConfig
@@ -45,6 +47,7 @@ from tests.docs.markdown import (
     words_of,
 )
 
+SCANNERS = ROOT / "docs" / "devices" / "scanners.md"
 INSTALLER, CLOUD, ARCHITECTURE = (ROOT / "docs" / name for name in ("installer.md", "cloud.md", "architecture.md"))
 ROOMS = ("standards", "wire", "edge", "cloud", "firmware_sim", "coldproof", "tests", "docs", "deploy")
 
@@ -65,7 +68,6 @@ GATEWAY_TABLES = {
     "`[health]`": HealthTable,
     "`[[device]]`": DeviceTable,
     '`[[device]]` with `driver = "modbus"`': ModbusConfig,
-    '`[[device]]` with `driver = "barcode"`': BarcodeConfig,
     '`[[device]]` with `driver = "gps"`': GpsConfig,
     '`[[device]]` with `driver = "replay"`': ReplayConfig,
     "`[[device.column]]`": Column,
@@ -73,6 +75,11 @@ GATEWAY_TABLES = {
     "The profile's `[serial]`": Serial,
     "The profile's `[[block]]`": Block,
     "The profile's `[[block.point]]`": Point,
+}
+SCANNER_TABLES = {
+    '`[[device]]` with `driver = "barcode"`': BarcodeConfig,
+    '`[[device]]` with `driver = "hid"`': HidConfig,
+    "`[[device.card]]`": CommandCard,
 }
 REGISTRY_TABLES = {
     "`[[party]]`": registry.PartyEntry,
@@ -101,6 +108,7 @@ DEVICE_TABLES = [
 TABLES = [
     *DEVICE_TABLES,
     *((INSTALLER, heading, kind) for heading, kind in GATEWAY_TABLES.items()),
+    *((SCANNERS, heading, kind) for heading, kind in SCANNER_TABLES.items()),
     *((CLOUD, heading, kind) for heading, kind in (REGISTRY_TABLES | CLOUD_TABLES).items()),
 ]
 
@@ -259,7 +267,7 @@ def test_tables_of_keys_are_those_of_the_code(page: Path, heading: str, kind: ty
         assert key.default == _default(fields[key.name]), f"{heading}: {key.name}"
 
 
-@pytest.mark.parametrize("page", [INSTALLER, CLOUD], ids=named)
+@pytest.mark.parametrize("page", [INSTALLER, SCANNERS, CLOUD], ids=named)
 def test_no_table_of_keys_goes_unchecked(page: Path) -> None:
     assert set(headings_with_keys(text_of(page))) == {heading for other, heading, _ in TABLES if other == page}
 

@@ -1,10 +1,12 @@
 """What is made of the codes a scanner gives: scans, repeats, commands, verdicts. Shared by all scanner drivers; pure.
 
-A code becomes a Scan at once, exactly as it was read and whatever is thought of it: what is refused is in the record,
-too, and the verdict is told (`troubles`) and answered (`answers`).
+A code becomes a Scan at once, exactly as it was read and whatever is thought of it. What is refused is in the record,
+too, but in a channel of its own, so that no event is ever made of a scan that was answered with red; the verdict is
+told (`troubles`) and answered (`accepted`).
 
     channel            what
     NAME/POINT         a code
+    NAME/POINT.refused a code that breaks the rules of GS1 or was damaged on the way
     NAME/POINT.COMMAND a command card
     NAME/POINT.repeats the same code again within the double-scan window of its first scan: the same scan, whose count
                        this says: `count` reads in all since `first_seen_ms`. The last such row is the sum.
@@ -21,7 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from edge.drivers.barcode.codec import Code, Overlong
-from edge.drivers.barcode.options import REPEATS, ScanOptions
+from edge.drivers.barcode.options import REFUSED, REPEATS, ScanOptions
 from edge.drivers.base import DriverMisconfigured
 from standards.gs1.damage import Damage
 from standards.gs1.verdict import Verdict, judge, refused
@@ -108,10 +110,11 @@ class Desk:
             scan = Scan(f"{self._channel}.{card.command}", code.text, code.symbology, stamp)
             return Seen(scan, 1, accepted=True)
         verdict = self._verdict(code)
-        if verdict.kind == "refused":
+        accepted = verdict.kind != "refused"
+        if not accepted:
             troubles.append(f"code {code.text[:SHOWN_CHARS]!r} is recorded but refused: {verdict.reason}")
-        scan = Scan(self._channel, code.text, code.symbology, stamp)
-        return Seen(scan, 1, accepted=verdict.kind != "refused")
+        channel = self._channel if accepted else f"{self._channel}.{REFUSED}"
+        return Seen(Scan(channel, code.text, code.symbology, stamp), 1, accepted)
 
     def _verdict(self, code: Code) -> Verdict:
         verdict = judge(code.text, code.symbology, aim_expected=self._options.require_aim)

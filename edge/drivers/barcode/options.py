@@ -16,6 +16,7 @@ POINT = Annotated[
     msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}\\Z", description="a name of a-z, 0-9, '.', '_' and '-'"),
 ]
 REPEATS = "repeats"  # `POINT.repeats` is the channel of what a double-scan window made one scan of
+REFUSED = "refused"  # `POINT.refused` is the channel of codes that the verdict refuses
 POINT_MAX_CHARS = 63
 LITERAL_MIN_CHARS = 3  # of a card before its first wildcard, so that no pattern takes everything for a command
 CARD_MAX_CHARS = 200
@@ -61,13 +62,13 @@ class ScanOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.require_aim and not self.aim:
             yield "require_aim", "asks for the identifiers that aim = false says the scanner does not send"
-        for point in {REPEATS, *(card.command for card in self.card)}:
+        for point in {REPEATS, REFUSED, *(card.command for card in self.card)}:
             if not is_channel(f"x/{self.point}.{point}"):
                 yield "point", f"{self.point}.{point} is longer than {POINT_MAX_CHARS} characters"
         for at, card in enumerate(self.card):
             literal = card.code.replace("?", "*").replace("[", "*").partition("*")[0]
-            if card.command == REPEATS:
-                yield f"card[{at}].command", f'"{REPEATS}" is what double scans are called'
+            if card.command in {REPEATS, REFUSED}:
+                yield f"card[{at}].command", f'"{card.command}" is no command: double scans and refused codes have it'
             if len(literal) < LITERAL_MIN_CHARS:
                 what = f"begin it with {LITERAL_MIN_CHARS} characters or more before the first of * ? ["
                 yield f"card[{at}].code", f'"{card.code}" would take other codes for this card: {what}'

@@ -258,6 +258,10 @@ def test_working_through_again_doubles_nothing(engine: Engine, site: Gateway) ->
         ([carton(), pallet(), pallet(), pallet()], LINE, ["repeated_scan", "repeated_scan"]),
         ([pallet(), pallet()], DOOR, ["repeated_scan"]),
         ([carton()], "nobody/knows", ["unknown_read_point"]),
+        ([carton()], f"{LINE}.repeats", ["repeated_scan"]),
+        ([carton(), f"01{GTIN}1"], f"{LINE}.refused", ["unreadable_code", "unreadable_code"]),
+        (["CP:UNDO"], f"{LINE}.undo", ["command_card"]),
+        (["CP:UNDO"], "nobody/knows.undo", ["unknown_read_point"]),
     ],
 )
 def test_a_scan_that_is_no_event_is_a_finding(

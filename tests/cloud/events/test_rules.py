@@ -14,6 +14,7 @@ from cloud.events.rules import (
     SeenScan,
     Step,
     event_id,
+    judge_apart,
     judge_carton,
     judge_pallet,
     read_label,
@@ -70,6 +71,8 @@ def test_labels_are_read(code: str, expected: object) -> None:
         (carton()[:-6], "C1", "unreadable_code"),
         (f"01{GTIN[:-1]}{(int(GTIN[-1]) + 1) % 10}10L1", "C1", "unreadable_code"),  # check digit
         (carton(), "A0", "unreadable_code"),
+        (carton().swapcase(), "c1", "unreadable_code"),  # Caps Lock
+        (f"10LOT-01{GTIN}", "C1", "unreadable_code"),  # the separator before (01) was lost
         (f"01{GTIN}", "C1", "no_lot"),
         (f"414{HALL}", "C1", "no_key"),
     ],
@@ -79,6 +82,16 @@ def test_what_is_no_label_says_why(code: str, symbology: str, reason: str) -> No
     assert isinstance(found, Finding)
     assert found.reason == reason
     assert found.detail
+
+
+def test_damage_is_named_where_the_scan_became_no_event() -> None:
+    found = read_label(carton().swapcase(), "c1")
+    assert isinstance(found, Finding)
+    assert "Caps Lock" in found.detail
+    refused = judge_apart("refused", carton().swapcase(), "c1")
+    assert refused == found
+    assert "refused at the scanner" in judge_apart("refused", carton(), "C1").detail
+    assert judge_apart("start-lot", "CP:START:7", "Q1") == Finding("command_card", "start-lot: CP:START:7")
 
 
 @settings(derandomize=True, deadline=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from firmware_sim.devices.scanner import READY_S, SerialScanner
+from firmware_sim.devices.scanner import READY_S, Habits, SerialScanner
 from firmware_sim.links import GOOD, Faults, Link
 
 CARTON = "010893000001001810TOM26-0417\x1d210001"
@@ -109,3 +109,34 @@ async def test_a_garbled_scan_is_not_produced(tmp_path: Path, scanner: SerialSca
 async def test_a_code_that_holds_its_own_end_is_refused(scanner: SerialScanner) -> None:
     with pytest.raises(ValueError, match="suffix"):
         await scanner.send("A\r\nB", "C0")
+
+
+async def test_habits_of_bad_scanners(tmp_path: Path, scanner: SerialScanner, logged: Any) -> None:
+    async with scanner:
+        port = listen(tmp_path / "tty")
+        scanner.habits = Habits(double=1.0, double_after_s=0.01)
+        await scanner.send("A", "C0")
+        assert hear(port, ends=2) == b"]C0A\r\n" * 2
+        scanner.habits = Habits(no_suffix=1.0)
+        await scanner.send("B", "C0")
+        scanner.habits = Habits(noise=1.0)
+        await scanner.send("C", "C0")
+        data = hear(port)
+        assert data.startswith(b"]C0B")
+        assert data.endswith(b"]C0C\r\n")
+        assert len(data) > len(b"]C0B]C0C\r\n")
+        os.close(port)
+    assert [line["code"] for line in logged.produced] == ["A", "A"]
+    assert [line["damaged"] for line in logged.incidents] == [True, True]
+
+
+async def test_separator_is_sent_as_it_is_set(tmp_path: Path, link: Link, logged: Any) -> None:
+    scanner = SerialScanner(
+        tmp_path / "tty", name="s", channel="gw/s/scan", link=link, log=logged.log, now_ms=lambda: 5.0, fnc1="#"
+    )
+    async with scanner:
+        port = listen(tmp_path / "tty")
+        await scanner.send(CARTON, "C1")
+        assert hear(port) == b"]C1" + CARTON.replace("\x1d", "#").encode() + b"\r\n"
+        os.close(port)
+    assert [line["code"] for line in logged.produced] == [CARTON]

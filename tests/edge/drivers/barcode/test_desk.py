@@ -103,14 +103,18 @@ def test_card_is_recorded_as_a_command_and_accepted() -> None:
     ]
     assert look.accepted == [True] * 4
     assert look.troubles == []
-    assert told(take(one, Code("CP:UNDO?", "Q1")))[0][0] == "packing/scan"
+    assert told(take(one, Code("CP:UNDO?", "Q1")))[0][0] == "packing/scan.refused"  # gs1_only
 
 
 def test_refused_code_is_recorded_answered_and_told() -> None:
     look = take(desk(), WRONG, LABEL, OWN, Code("010893000000012510lot-7", "c1"))
-    assert told(look)[0] == ("packing/scan", WRONG.text, 1)
+    assert told(look) == [
+        ("packing/scan.refused", WRONG.text, 1),
+        ("packing/scan", LABEL.text, 1),
+        ("packing/scan", OWN.text, 1),
+        ("packing/scan.refused", "010893000000012510lot-7", 1),
+    ]
     assert look.accepted == [False, True, True, False]
-    assert len(look.scans) == 4
     assert "'0108930000000126' is recorded but refused: (01) the check digit" in look.troubles[0]
     assert "Caps Lock" in look.troubles[1]
 
@@ -138,7 +142,7 @@ def test_trouble_of_the_reader_refuses_the_best_of_codes() -> None:
     look = take(desk(card=CARDS), Code(LABEL.text, "C1", "key 59: no character"), Code("CP:UNDO", "", "lost"))
     assert look.accepted == [False, False]
     assert "key 59: no character" in look.troubles[0]
-    assert [scan.channel for scan in look.scans] == ["packing/scan"] * 2
+    assert [scan.channel for scan in look.scans] == ["packing/scan.refused"] * 2
 
 
 def test_overlong_bytes_are_told_beside_good_codes() -> None:

@@ -18,7 +18,7 @@ from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.devices.scanner import SerialScanner
 from firmware_sim.links import Faults, Link
-from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, LinkSuite, context, open_files
+from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, LinkSuite, context
 from wire.observation import Observation, Scan
 
 CODE = "010893000000012510LOT-7\x1d21S1"
@@ -62,15 +62,6 @@ class TestScanner(LinkSuite):
             await bench.change(Faults(unplugged=True))
             with pytest.raises(DeviceUnavailable, match="still plugged in"):
                 await asyncio.wait_for(listening, 1)
-
-    async def test_1000_times_open_and_close_leak_nothing(self, bench: ScannerBench) -> None:
-        ctx = context()
-        before = open_files()
-        for _ in range(1000):
-            async with bench.driver(ctx):
-                pass
-        await asyncio.sleep(0.05)
-        assert open_files() <= before + 1
 
 
 class Line:

@@ -45,7 +45,8 @@ from firmware_sim.bluez.radio import Heard
 
 KEY = bytes(range(16))
 TICK_S = 0.01
-WARM_S = 3.0
+WARM_S = 8.0  # a gateway is open after 2 s, and each device's first readings come at once
+SAMPLE_S = 10
 FLUSH_EVERY = 20
 TARGET_OURS, TARGET_VENDOR = 25.0, 40.0
 GOVEE = "govee"
@@ -151,7 +152,7 @@ def gateway_file(folder: Path, sensors: int, kind: str) -> Path:
     for sensor in range(sensors):
         lines.append(
             f'[[device]]\nname = "s{sensor}"\ndriver = "ble"\naddress = "{address(sensor)}"\n'
-            f'format = "{format_of(sensor, kind)}"\ninterval_s = 60\nsample_s = 10'
+            f'format = "{format_of(sensor, kind)}"\ninterval_s = 60\nsample_s = {SAMPLE_S}'
         )
         if format_of(sensor, kind) == "bthome" and is_encrypted(sensor):
             lines.append(f'bindkey = "{KEY.hex()}"')
@@ -257,7 +258,7 @@ async def counted(seconds: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=SAMPLE_S, help="best a multiple of 10: devices are sampled so")
     parser.add_argument("--rate", type=int, default=2000)
     parser.add_argument("--sensors", type=int, default=400)
     parser.add_argument("--kind", default="", help=argparse.SUPPRESS)

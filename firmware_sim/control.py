@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from firmware_sim.devices.scanner import SerialScanner
+from firmware_sim.devices.scanner import Scanner
 from firmware_sim.links import GOOD, Faults, Link
 
 MAX_LINE_BYTES = 8192  # the longest code and its command
@@ -36,7 +36,7 @@ class ControlError(ValueError):
 class Control:
     """Carries out commands on the links and scanners of a simulation."""
 
-    def __init__(self, links: Mapping[str, Link], scanners: Mapping[str, SerialScanner]) -> None:
+    def __init__(self, links: Mapping[str, Link], scanners: Mapping[str, Scanner]) -> None:
         self._links = links
         self._scanners = scanners
 

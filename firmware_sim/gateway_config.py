@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from firmware_sim.machinery import DevicePlace
-from firmware_sim.scenario import Device, ModbusRtu, Scanner, Scenario
+from firmware_sim.scenario import Device, KeyboardScanner, ModbusRtu, Scanner, Scenario
 
 
 def gateway_configs(scenario: Scenario, devices: Mapping[str, DevicePlace]) -> dict[str, list[dict[str, Any]]]:
@@ -21,7 +21,11 @@ def gateway_configs(scenario: Scenario, devices: Mapping[str, DevicePlace]) -> d
 def _table(device: Device, place: DevicePlace, baudrates: Mapping[str, int]) -> dict[str, Any]:
     if isinstance(device, Scanner):
         scanner = {"name": device.name, "driver": "barcode", "port": place.port, "point": device.point}
-        return {**scanner, "suffix": device.suffix, "aim": device.aim}
+        fnc1 = {"fnc1": device.fnc1} if device.fnc1 else {}
+        return {**scanner, "suffix": device.suffix, "aim": device.aim, **fnc1}
+    if isinstance(device, KeyboardScanner):
+        keyboard = {"name": device.name, "driver": "hid", "path": place.port, "point": device.point}
+        return {**keyboard, "layout": device.layout, "suffix": device.typing.suffix, "aim": device.typing.aim}
     table: dict[str, Any] = {
         "name": device.name,
         "driver": "modbus",

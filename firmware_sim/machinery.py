@@ -1,6 +1,6 @@
 """Builds the devices of a scenario: every bus, probe and scanner with its cable, in one folder.
 
-    FOLDER/dev/NAME          serial ports (symlinks to pseudo-terminals)
+    FOLDER/dev/NAME          serial ports (symlinks to pseudo-terminals), keyboards (FIFOs)
     FOLDER/devices.json      where each device is (DevicePlace by name)
     FOLDER/device-log.jsonl  what the devices gave (devices/log.py), and device-incidents.jsonl beside it
 
@@ -18,15 +18,17 @@ import msgspec
 
 from edge.drivers.modbus.codec import Profile, shipped_profile
 from firmware_sim.devices import recorded
+from firmware_sim.devices.hid_scanner import HidScanner
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.devices.modbus import Source, Unit
 from firmware_sim.devices.probe import WorldProbe
 from firmware_sim.devices.recorded import RecordedLog
 from firmware_sim.devices.rtu_bus import RtuBus
+from firmware_sim.devices.scanner import Scanner as AnyScanner
 from firmware_sim.devices.scanner import SerialScanner
 from firmware_sim.devices.tcp_probe import TcpProbe
 from firmware_sim.links import Link
-from firmware_sim.scenario import Bus, ModbusRtu, ModbusTcp, RecordedPoint, Scanner, Scenario
+from firmware_sim.scenario import Bus, KeyboardScanner, ModbusRtu, ModbusTcp, RecordedPoint, Scanner, Scenario
 from firmware_sim.world import World
 
 DEVICES_NAME = "devices.json"
@@ -48,7 +50,7 @@ class Machinery(msgspec.Struct, frozen=True):
     places: dict[str, DevicePlace]
     links: dict[str, Link]
     buses: dict[str, RtuBus]
-    scanners: dict[str, SerialScanner]
+    scanners: dict[str, AnyScanner]
 
 
 class _Builder:
@@ -90,7 +92,9 @@ class _Builder:
         """The log of a recorded point, read once for all points that name it alike."""
         key = _log_key(seen)
         if key not in self._logs:
-            points = [p for d in self.scenario.device if not isinstance(d, Scanner) for p in d.points.values()]
+            points = [
+                p for d in self.scenario.device if isinstance(d, ModbusRtu | ModbusTcp) for p in d.points.values()
+            ]
             columns = {p.column for p in points if isinstance(p, RecordedPoint) and _log_key(p) == key}
             self._logs[key] = recorded.load(
                 self._files / seen.file,
@@ -123,6 +127,10 @@ async def running(
                 scanner = await stack.enter_async_context(_scanner(build, device, now_ms))
                 machinery.scanners[device.name] = scanner
                 place = DevicePlace("scanner", device.gateway, port=str(ports / device.name))
+            elif isinstance(device, KeyboardScanner):
+                typist = await stack.enter_async_context(_typist(build, device, now_ms))
+                machinery.scanners[device.name] = typist
+                place = DevicePlace("hid-scanner", device.gateway, port=str(ports / device.name))
             elif isinstance(device, ModbusTcp):
                 probe = await stack.enter_async_context(_probe(build, device, now_ms))
                 place = DevicePlace("modbus-tcp", device.gateway, host=probe.host, tcp_port=probe.port)
@@ -171,6 +179,21 @@ def _scanner(build: _Builder, device: Scanner, now_ms: Callable[[], float]) -> S
         now_ms=now_ms,
         suffix=device.suffix,
         aim=device.aim,
+        fnc1=device.fnc1,
+        habits=device.habits,
+    )
+
+
+def _typist(build: _Builder, device: KeyboardScanner, now_ms: Callable[[], float]) -> HidScanner:
+    return HidScanner(
+        build.folder / device.name,
+        name=device.name,
+        channel=f"{device.gateway}/{device.name}/{device.point}",
+        link=build.links[device.name],
+        log=build.log,
+        now_ms=now_ms,
+        typing=device.typing,
+        habits=device.habits,
     )
 
 

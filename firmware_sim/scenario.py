@@ -17,9 +17,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edge.drivers.barcode.codec import Code, Suffix, encode
+from edge.drivers.hid.codec import type_text
 from edge.drivers.modbus.codec import profile_names, shipped_profile
+from firmware_sim.devices.hid_scanner import Typing
+from firmware_sim.devices.scanner import WELL_BEHAVED, Habits
 from firmware_sim.links import Faults
 from firmware_sim.place import AMBIENT, Ambient, NotNegative, Offset, Place, Positive, Strict, offset
+from standards.gs1.keyboard import Layout
 from wire.observation import is_channel
 
 BUILT_IN = Path(__file__).parent / "scenarios"
@@ -100,16 +104,33 @@ class ModbusTcp(Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
 
 
 class Scanner(Strict, frozen=True, tag_field="kind", tag="scanner"):
-    """A barcode scanner on a serial line. aim: whether it sends the AIM identifier before the code."""
+    """A barcode scanner on a serial line. aim: whether it sends the AIM identifier before the code.
+
+    fnc1: what it sends in place of GS. habits: what it does wrong by itself.
+    """
 
     name: str
     gateway: str
     point: str = "scan"
     suffix: Suffix = "crlf"
     aim: bool = True
+    fnc1: str = ""
+    habits: Habits = WELL_BEHAVED
 
 
-Device = ModbusRtu | ModbusTcp | Scanner
+class KeyboardScanner(Strict, frozen=True, tag_field="kind", tag="hid-scanner"):
+    """A barcode scanner that plays a keyboard. typing: how it is set; layout: how its gateway is."""
+
+    name: str
+    gateway: str
+    point: str = "scan"
+    typing: Typing = Typing()
+    layout: Layout = "us"
+    habits: Habits = WELL_BEHAVED
+
+
+AnyScanner = Scanner | KeyboardScanner
+Device = ModbusRtu | ModbusTcp | Scanner | KeyboardScanner
 
 
 class Scans(Strict, frozen=True):
@@ -213,10 +234,10 @@ def _problems(scenario: Scenario) -> Iterator[str]:
 def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
     if device.gateway not in {gateway.name for gateway in scenario.gateway}:
         yield f"gateway: no gateway {device.gateway!r}"
-    points = [device.point] if isinstance(device, Scanner) else list(device.points)
+    points = [device.point] if isinstance(device, AnyScanner) else list(device.points)
     channels = [f"{device.name}/{point}" for point in points]
     yield from (f"{channel!r} is no name of a channel" for channel in channels if not is_channel(channel))
-    if isinstance(device, Scanner):
+    if isinstance(device, AnyScanner):
         return
     if device.profile not in profile_names():
         yield f"profile: no profile {device.profile!r}, known are {', '.join(profile_names())}"
@@ -236,13 +257,13 @@ def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
 
 
 def _timeline_problems(scenario: Scenario) -> Iterator[str]:
-    scanners = {device.name: device for device in scenario.device if isinstance(device, Scanner)}
+    scanners = {device.name: device for device in scenario.device if isinstance(device, AnyScanner)}
     for index, scans in enumerate(scenario.scan):
         scanner = scanners.get(scans.scanner)
         if scanner is None:
             yield f"$.scan[{index}].scanner: no scanner {scans.scanner!r}"
         elif any(not _can_send(scanner, code) for code in scans.codes):
-            yield f"$.scan[{index}].codes: one of them holds the scanner's own suffix, {scanner.suffix}"
+            yield f"$.scan[{index}].codes: one of them holds the scanner's own suffix, or what it cannot type"
     for index, fault in enumerate(scenario.fault):
         if fault.link not in scenario.links:
             yield f"$.fault[{index}].link: no link {fault.link!r}, known are {', '.join(scenario.links)}"
@@ -254,9 +275,12 @@ def _timeline_problems(scenario: Scenario) -> Iterator[str]:
             yield f"$.fault: two faults of {one.link} at the same time"
 
 
-def _can_send(scanner: Scanner, code: str) -> bool:
+def _can_send(scanner: AnyScanner, code: str) -> bool:
     try:
-        encode(Code(code, ""), scanner.suffix)
+        if isinstance(scanner, KeyboardScanner):
+            type_text(code, scanner.typing.layout)
+        else:
+            encode(Code(code, ""), scanner.suffix)
     except ValueError:
         return False
     return True

@@ -18,9 +18,11 @@ import pytest
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient
 
-from firmware_sim.control import MAX_SOCKET_PATH, ControlError
+from edge.drivers.barcode.codec import Code
+from edge.drivers.hid.codec import Decoder
+from firmware_sim.control import MAX_SOCKET_PATH, Control, ControlError
 from firmware_sim.gateway_config import gateway_configs
-from firmware_sim.machinery import DEVICES_NAME, DevicePlace
+from firmware_sim.machinery import DEVICES_NAME, DevicePlace, running
 from firmware_sim.run import CONTROL_NAME, run, timeline
 from firmware_sim.scenario import find, load
 from wire.simtime import Segment, SimTime, write
@@ -231,6 +233,34 @@ def test_the_gateways_tables_name_where_the_devices_are(small: Path) -> None:
         "suffix": "crlf",
         "aim": True,
     }
+
+
+async def test_a_keyboard_scanner_types_into_the_gateway_that_its_table_describes(tmp_path: Path) -> None:
+    text = (
+        'name = "k"\ntitle = "k"\ntitle_en = "k"\nduration = "+1h"\nambient = { mean_c = 28, swing_c = 4 }\n'
+        'place = []\n[[gateway]]\nname = "gw"\n[[device]]\nkind = "hid-scanner"\nname = "typist"\ngateway = "gw"\nlayout = "de"\n'
+        'typing = { layout = "de", suffix = "tab" }\nhabits = { double = 1.0, double_after_s = 0.01 }\n'
+    )
+    (tmp_path / "k.toml").write_text(text)
+    scenario = load(tmp_path / "k.toml")
+    async with running(scenario, tmp_path, files=tmp_path, now_ms=lambda: 5.0, origin_ms=0, seed=1) as machinery:
+        [table] = gateway_configs(scenario, machinery.places)["gw"]
+        path = table["path"]
+        assert table == {
+            "name": "typist",
+            "driver": "hid",
+            "path": path,
+            "point": "scan",
+            "layout": "de",
+            "suffix": "tab",
+            "aim": True,
+        }
+        port = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        answer = await Control(machinery.links, machinery.scanners).execute("scan typist C0 Zy-7")
+        found = Decoder(table["layout"], table["suffix"]).feed(os.read(port, 65536))
+        os.close(port)
+    assert answer == ""
+    assert found == [Code("Zy-7", "C0")] * 2
 
 
 def test_the_timeline_is_in_order() -> None:

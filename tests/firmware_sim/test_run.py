@@ -238,7 +238,8 @@ def test_the_gateways_tables_name_where_the_devices_are(small: Path) -> None:
 async def test_a_keyboard_scanner_types_into_the_gateway_that_its_table_describes(tmp_path: Path) -> None:
     text = (
         'name = "k"\ntitle = "k"\ntitle_en = "k"\nduration = "+1h"\nambient = { mean_c = 28, swing_c = 4 }\n'
-        'place = []\n[[gateway]]\nname = "gw"\n[[device]]\nkind = "hid-scanner"\nname = "typist"\ngateway = "gw"\nlayout = "de"\n'
+        'place = []\n[[gateway]]\nname = "gw"\n'
+        '[[device]]\nkind = "hid-scanner"\nname = "typist"\ngateway = "gw"\nlayout = "de"\n'
         'typing = { layout = "de", suffix = "tab" }\nhabits = { double = 1.0, double_after_s = 0.01 }\n'
     )
     (tmp_path / "k.toml").write_text(text)

@@ -122,13 +122,14 @@ class Decoder:
 
     def _key(self, key: int, value: int) -> Iterator[Code | Overlong]:
         if key in _MODIFIERS:
-            self._modifier(key, value)
+            yield from self._take(self._modifier(key, value))
         elif value == DOWN and key == KEY_CAPSLOCK:
             self._caps = not self._caps
         elif value == DOWN and key not in _LOCKS:
             yield from self._take(self._character(key))
 
-    def _modifier(self, key: int, value: int) -> None:
+    def _modifier(self, key: int, value: int) -> str:
+        """The character that letting go of Alt gives, if digits were typed with it."""
         if value == DOWN:
             self._held.add(key)
         elif value == UP:
@@ -136,17 +137,19 @@ class Decoder:
             if key == KEY_LEFTALT and self._alt_digits:
                 number, self._alt_digits = int(self._alt_digits), ""
                 if number < 0x80:
-                    self._text.append(chr(number))
-                else:
-                    self._note(f"Alt+{number}")
+                    return chr(number)
+                self._note(f"Alt+{number}")
+        return ""
 
     def _take(self, character: str) -> Iterator[Code | Overlong]:
-        if character and character in self._end:
+        if not character:
+            return
+        if character in self._end:
             yield from self._finish()
         elif len(self._text) >= _CHARS_MAX:
             self._dropped += len(self._text)
             self._text = [character]
-        elif character:
+        else:
             self._text.append(character)
 
     def _finish(self) -> Iterator[Code | Overlong]:

@@ -12,12 +12,13 @@ import asyncio
 import errno
 import fcntl
 import os
+import re
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from edge.drivers.base import DeviceUnavailable, DriverMisconfigured
-from edge.drivers.hid.codec import EVENT
+from edge.drivers.hid.codec import EVENT, KEY_ENTER
 from edge.drivers.hid.config import Match
 
 SYSFS = Path("/sys/class/input")
@@ -26,15 +27,17 @@ EVIOCGRAB = 0x40044590  # _IOW('E', 0x90, int), linux/input.h; alike on x86, ARM
 READ_BYTES = EVENT.size * 256
 DEVICES_MAX = 256
 WORD_MAX_BYTES = 256
+TYPES_CODES = sum(1 << key for key in (*range(2, 12), KEY_ENTER))  # KEY_1 … KEY_0 and Enter
 
 
 class InputDevice(NamedTuple):
-    """An input device as the kernel knows it."""
+    """An input device as the kernel knows it. is_keyboard: it has the digits and Enter."""
 
     path: Path
     name: str
     phys: str
     uniq: str
+    is_keyboard: bool
 
 
 class Events:
@@ -72,23 +75,25 @@ class Events:
 def input_devices(sysfs: Path = SYSFS, dev: Path = DEV) -> list[InputDevice]:
     """The input devices there are, by number."""
     folders = sorted(sysfs.glob("event*"), key=lambda folder: (len(folder.name), folder.name))
-    return [
-        InputDevice(dev / folder.name, *(_word(folder / "device" / word) for word in ("name", "phys", "uniq")))
-        for folder in folders[:DEVICES_MAX]
-    ]
+    return [_device(folder / "device", dev / folder.name) for folder in folders[:DEVICES_MAX]]
 
 
 def find(match: Match, *, sysfs: Path = SYSFS, dev: Path = DEV) -> Path:
-    """The one input device that fits. Raises DeviceUnavailable naming those there are, if none or several do."""
-    known = input_devices(sysfs, dev)
+    """The one keyboard that fits. Raises DeviceUnavailable naming those there are, if none or several do.
+
+    Scanners often have more input devices than one (a second one for volume keys): only the keyboard types codes.
+    """
+    known = [device for device in input_devices(sysfs, dev) if device.is_keyboard]
     fitting = [device for device in known if all(not said or said == is_ for said, is_ in _pairs(match, device))]
     if len(fitting) == 1:
         return fitting[0].path
     if not fitting:
         there = "; ".join(_shown(device) for device in known) or "none at all"
-        raise DeviceUnavailable(f"no input device with {match}; is the scanner plugged in? There are: {there}")
+        raise DeviceUnavailable(
+            f"no keyboard with {match}; is the scanner plugged in, and set to keyboard? There are: {there}"
+        )
     alike = "; ".join(_shown(device) for device in fitting)
-    raise DeviceUnavailable(f"several input devices have {match}: {alike}; tell them apart by phys or uniq")
+    raise DeviceUnavailable(f"several keyboards have {match}: {alike}; tell them apart by phys or uniq")
 
 
 def open_events(path: Path) -> Events:
@@ -120,7 +125,7 @@ def _grab(fd: int, path: Path) -> None:
         fcntl.ioctl(fd, EVIOCGRAB, 1)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            what = "another program has grabbed it (a second gateway, a scanner service): stop that one"
+            what = "somebody else has grabbed it (a second gateway or [[device]], a scanner service): stop that one"
             raise DeviceUnavailable(f"{path}: {what}") from error
         if error.errno in (errno.ENOTTY, errno.EINVAL):
             raise DriverMisconfigured(f"{path} is no input device; those are /dev/input/event*") from error
@@ -129,6 +134,13 @@ def _grab(fd: int, path: Path) -> None:
 
 def _pairs(match: Match, device: InputDevice) -> list[tuple[str, str]]:
     return [(match.name, device.name), (match.phys, device.phys), (match.uniq, device.uniq)]
+
+
+def _device(folder: Path, path: Path) -> InputDevice:
+    name, phys, uniq = (_word(folder / word) for word in ("name", "phys", "uniq"))
+    keys = _word(folder / "capabilities" / "key").split()  # a bitmap in words of hexadecimal, the lowest one last
+    lowest = int(keys[-1], 16) if keys and re.fullmatch("[0-9a-f]{1,16}", keys[-1]) else 0
+    return InputDevice(path, name, phys, uniq, is_keyboard=lowest & TYPES_CODES == TYPES_CODES)
 
 
 def _word(path: Path) -> str:

@@ -140,6 +140,15 @@ def test_endless_code_is_dropped_up_to_its_end_and_told() -> None:
     assert decoder.feed(typed("next")) == [Code("next", "")]
 
 
+def test_characters_by_number_are_bounded_too() -> None:
+    gs = encode([KeyEvent(KEY_LEFTALT, DOWN), *[KeyEvent(key, value) for key in (80, 73) for value in (DOWN, UP)]])
+    decoder = Decoder()
+    for _ in range(6000):
+        decoder.feed(gs + encode([KeyEvent(KEY_LEFTALT, UP)]))
+    assert len(decoder.held) <= CODE_MAX_BYTES + 3
+    assert decoder.feed(typed("")) == [Overlong(6000)]
+
+
 def test_discard_forgets_a_half_code_and_what_is_held_down() -> None:
     decoder = Decoder()
     decoder.feed(encode([KeyEvent(42, DOWN)]) + press(30) + b"half a record")

@@ -199,28 +199,38 @@ async def test_half_a_code_is_never_joined_to_the_next(bench: HidBench, monkeypa
     assert "7 characters came without the suffix 'enter' and were dropped (']C0HALF')" in heard.troubles[0]
 
 
-def sysfs(folder: Path, devices: dict[str, tuple[str, str, str]]) -> Path:
+#: As the kernel writes them: of a power button, of volume keys, and of a keyboard.
+POWER_KEY, VOLUME_KEYS, ALL_KEYS = (
+    "10000000000000 0",
+    "1f 0 0 e000000000000 0",
+    "1000000000007 ff9f207ac14057ff febeffdfffefffff fffffffffffffffe",
+)
+
+
+def sysfs(folder: Path, devices: dict[str, tuple[str, str, str, str]]) -> Path:
     for event, words in devices.items():
-        (folder / event / "device").mkdir(parents=True)
-        for name, word in zip(("name", "phys", "uniq"), words, strict=True):
+        (folder / event / "device" / "capabilities").mkdir(parents=True)
+        for name, word in zip(("name", "phys", "uniq", "capabilities/key"), words, strict=True):
             (folder / event / "device" / name).write_text(word + "\n")
     return folder
 
 
 def test_scanner_is_found_by_what_the_kernel_says_of_it(tmp_path: Path) -> None:
     devices = {
-        "event0": ("Power Button", "PNP0C0C/button/input0", ""),
-        "event2": ("Honeywell 1900", "usb-3f980000.usb-1.2/input0", "15043B0A22"),
-        "event10": ("Honeywell 1900", "usb-3f980000.usb-1.3/input0", "15043B0A23"),
+        "event0": ("Power Button", "PNP0C0C/button/input0", "", POWER_KEY),
+        "event2": ("Honeywell 1900", "usb-3f980000.usb-1.2/input0", "15043B0A22", ALL_KEYS),
+        "event3": ("Honeywell 1900 Consumer Control", "usb-3f980000.usb-1.2/input1", "15043B0A22", VOLUME_KEYS),
+        "event10": ("Honeywell 1900", "usb-3f980000.usb-1.3/input0", "15043B0A23", ALL_KEYS),
     }
     root = sysfs(tmp_path, devices)
     dev = Path("/dev/input")
-    assert [device.path.name for device in input_devices(root, dev)] == ["event0", "event2", "event10"]
-    assert find(Match(uniq="15043B0A23"), sysfs=root, dev=dev) == dev / "event10"
-    assert find(Match(name="Honeywell 1900", phys="usb-3f980000.usb-1.2/input0"), sysfs=root) == dev / "event2"
+    assert [device.path.name for device in input_devices(root, dev)] == ["event0", "event2", "event3", "event10"]
+    assert [device.is_keyboard for device in input_devices(root, dev)] == [False, True, False, True]
+    assert find(Match(uniq="15043B0A22"), sysfs=root, dev=dev) == dev / "event2"
+    assert find(Match(name="Honeywell 1900", phys="usb-3f980000.usb-1.3/input0"), sysfs=root) == dev / "event10"
     with pytest.raises(DeviceUnavailable, match=r"several.*event2.*event10.*tell them apart by phys or uniq"):
         find(Match(name="Honeywell 1900"), sysfs=root)
-    with pytest.raises(DeviceUnavailable, match=r"no input device with name = \"Datalogic\".*event0 \(name 'Power But"):
+    with pytest.raises(DeviceUnavailable, match=r"no keyboard with name = \"Datalogic\".*event2 \(name 'Honeywell"):
         find(Match(name="Datalogic"), sysfs=root)
     with pytest.raises(DeviceUnavailable, match="none at all"):
         find(Match(name="x"), sysfs=tmp_path / "absent")

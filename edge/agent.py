@@ -1,6 +1,6 @@
 """The gateway's composition root: builds everything from the configuration and keeps it running in one TaskGroup.
 
-Leaving in order: on `Stop.ask` each device ends its exchange (FINISH_S at most) and is closed, what it gave is
+Leaving in order: on `Stop.ask` each device ends its exchange (crew.FINISH_S at most) and is closed, what it gave is
 committed and sealed, and the uplink gets DELIVER_S to bring it away; whatever then remains lies safe in the
 buffer. At most DRAIN_S in all.
 """
@@ -24,8 +24,12 @@ from edge.buffer.sqlite import SqliteBuffer
 from edge.chores import kept_going, running
 from edge.clock import Clock, SimulatedClock, SystemClock
 from edge.clock_file import CLOCK_NAME
+from edge.commission.apply import Applier
+from edge.commission.control import Desk, keep_control
+from edge.commission.kept import keep_good, settle_trial
 from edge.config import DeviceConfig, GatewayConfig
-from edge.drivers.base import ClaimsDevices, DriverContext
+from edge.crew import Crew, claims_of
+from edge.drivers.base import DriverContext
 from edge.drivers.links import Links
 from edge.health import Health, buffer_health, keep_writing, write_health
 from edge.host import Host
@@ -35,11 +39,11 @@ from edge.limits import Limits
 from edge.rotation import keep_renewing, keep_rotating
 from edge.self_report import keep_reporting
 from edge.supervisor import Supervisor, patience_for
+from edge.tap import Tap
 from edge.timekeeping import keep_time
 from edge.uplink.uplink import Uplink
 
 BUFFER_NAME = "buffer.sqlite"
-FINISH_S = 3.0
 DELIVER_S = 5.0
 DRAIN_S = 20.0  # finishing 3 s, closing devices up to 5 s, delivering 5 s, the last commit and the farewell the rest
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -71,6 +75,7 @@ async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop |
     Raises KeyFileError (the gateway's own key), SimTimeError or BufferUnusable: all need a person. Whatever is wrong
     with the way to the cloud doesn't end it: it records, and shows why nothing leaves.
     """
+    config = settle_trial(config)
     gateway = _Gateway(config, clock or _clock(config))
     path = config.data_dir / BUFFER_NAME
     try:
@@ -80,7 +85,7 @@ async def run(config: GatewayConfig, clock: Clock | None = None, *, stop: Stop |
             config.buffer,
             seal_options=config.seal,
             successor=gateway.successor,
-            limits=Limits(config.limits),
+            limits=gateway.limits,
         ) as buffer:
             await gateway.live(buffer, stop or Stop())
     except BaseExceptionGroup as group:
@@ -131,31 +136,33 @@ class _Gateway:
         self._version = _version()
         self._host = Host(config.data_dir)
         self._started_at = (b"", 0)  # stream and head seq
-        self._supervisors: list[Supervisor] = []
+        self.limits = Limits(config.limits)
+        self._tap = Tap()
+        self._links = Links()
 
     async def live(self, buffer: SqliteBuffer, stop: Stop) -> None:
         """Run everything; return when it has drained."""
         self._started_at = (buffer.state().stream, buffer.state().head_seq)
+        intake = Intake(buffer, window_ms=self._config.buffer.commit_window_ms)
+        crew = Crew(lambda device: self._supervisor(device, intake))
         uplink = Uplink(
             self._config.uplink,
             buffer,
             self._clock,
             identity=self.identity,
             cloud_key=lambda: load_cloud_key(self._config.uplink.cloud_key, self._config.path.parent),
-            devices=self._words,
+            devices=crew.words,
             version=self._version,
         )
-        intake = Intake(buffer, window_ms=self._config.buffer.commit_window_ms)
 
         def look() -> Health:
-            return self._health(buffer, uplink, intake)
+            return self._health(buffer, uplink, intake, crew)
 
-        self._supervisors = self._make_supervisors(intake)
         folder = self._config.data_dir
         async with running(
             uplink=uplink.run(),
             pace=self._keep_pace(buffer, uplink),
-            health=kept_going("health", lambda: self._keep_writing(look, uplink)),
+            health=kept_going("health", lambda: keep_writing(folder, look, words=crew.words, changed=uplink.notify)),
             key_rotation=kept_going("key rotation", lambda: self._keep_rotating(buffer, uplink)),
             link_renewal=kept_going("link renewal", lambda: keep_renewing(folder, self.identity, self._clock)),
         ):
@@ -163,42 +170,51 @@ class _Gateway:
                 sealer=self._seal_when_ripe(buffer, uplink),
                 timekeeping=kept_going("timekeeping", lambda: keep_time(self._clock, buffer)),
             ):
-                await self._record(intake, look, stop)
+                await self._record(intake, crew, look, stop)
             await self._deliver(buffer, uplink)
         with contextlib.suppress(OSError):  # told while it ran
             write_health(self._config.data_dir, msgspec.structs.replace(look(), running=False))
 
-    async def _record(self, intake: Intake, look: Callable[[], Health], stop: Stop) -> None:
+    async def _record(self, intake: Intake, crew: Crew, look: Callable[[], Health], stop: Stop) -> None:
         """Take in what the devices give until somebody asks to stop; return when all of it is committed."""
+        applier = Applier(self._config, crew, self._tap, took_over=self._took_over)
+        desk = Desk(applier=applier, crew=crew, tap=self._tap, look=look, test=intake.accept, stamp=self._clock.stamp)
         async with intake, asyncio.TaskGroup() as devices:
-            tending = [
-                (each, devices.create_task(each.run(), name=f"device {each.state.name}")) for each in self._supervisors
-            ]
-            async with running(self_report=kept_going("self-report", lambda: self._report_itself(look, intake))):
-                log.info("gateway is ready: name=%s devices=%d", self._config.name, len(tending))
+            crew.begin(devices, self._config.devices)
+            self._keep_good()
+            async with running(
+                self_report=kept_going("self-report", lambda: self._report_itself(look, intake)),
+                control=kept_going("control", lambda: keep_control(self._config.data_dir, desk)),
+            ):
+                log.info("gateway is ready: name=%s devices=%d", self._config.name, len(self._config.devices))
                 await stop.wait()
             log.info("gateway is leaving: name=%s", self._config.name)
-            await asyncio.gather(*(_end(supervisor, task) for supervisor, task in tending))
+            await crew.leave()
 
-    def _make_supervisors(self, intake: Intake) -> list[Supervisor]:
-        links = Links()
-        return [self._supervisor(device, links, intake) for device in self._config.devices]
+    def _took_over(self, config: GatewayConfig) -> None:
+        self.limits.replace(config.limits)
 
-    def _supervisor(self, device: DeviceConfig, links: Links, intake: Intake) -> Supervisor:
+    def _keep_good(self) -> None:
+        try:
+            keep_good(self._config)
+        except OSError as error:
+            log.warning("the configuration cannot be kept as the last good one: %s", error)
+
+    def _supervisor(self, device: DeviceConfig, intake: Intake) -> Supervisor:
         rng = random.Random(f"{self._config.name} {device.name} {os.getpid()}")  # noqa: S311 - spreads retries
         own_log = logging.getLogger(f"device.{device.name}")
-        driver = device.driver(device.name, device.options, DriverContext(self._clock, own_log, rng, links))
+        driver = device.driver(device.name, device.options, DriverContext(self._clock, own_log, rng, self._links))
         return Supervisor(
             device.name,
             driver,
             interval_s=device.interval_s,
-            put=intake.put,
-            accept=intake.accept,
+            put=self._tap.before(intake.put),
+            accept=self._tap.before(intake.accept),
             room=intake.room,
             clock=self._clock,
             rng=rng,
             log=own_log,
-            patience=patience_for(_claimed(device)),
+            patience=patience_for([claim.what for claim in claims_of(device)]),
         )
 
     async def _seal_when_ripe(self, buffer: SqliteBuffer, uplink: Uplink) -> None:
@@ -241,17 +257,11 @@ class _Gateway:
         if left := buffer.state().unsent_packs:
             log.warning("packs wait in the buffer for the next start: packs=%d", left)
 
-    async def _keep_writing(self, look: Callable[[], Health], uplink: Uplink) -> None:
-        await keep_writing(self._config.data_dir, look, words=self._words, changed=uplink.notify)
-
     async def _report_itself(self, look: Callable[[], Health], intake: Intake) -> None:
         every_s = self._config.health.every_s
         await keep_reporting(every_s, look, clock=self._clock, room=intake.room, put=intake.put)
 
-    def _words(self) -> dict[str, str]:
-        return {supervisor.state.name: supervisor.state.state for supervisor in self._supervisors}
-
-    def _health(self, buffer: SqliteBuffer, uplink: Uplink, intake: Intake) -> Health:
+    def _health(self, buffer: SqliteBuffer, uplink: Uplink, intake: Intake, crew: Crew) -> Health:
         now = self._clock.stamp()
         stream, head_seq = self._started_at
         return Health(
@@ -266,28 +276,12 @@ class _Gateway:
             buffer=buffer_health(buffer.state()),
             uplink=uplink.state(),
             intake=intake.state,
-            devices=[supervisor.state for supervisor in self._supervisors],
+            devices=crew.states(),
             host=self._host.look(),
             head_seq_at_start=head_seq if buffer.state().stream == stream else 0,
             min_free_bytes=self._config.buffer.min_free_bytes,
             card_endurance_bytes=self._config.health.card_endurance_tb * 1e12,
         )
-
-
-async def _end(supervisor: Supervisor, task: asyncio.Task[None]) -> None:
-    """Cancel a supervisor between two exchanges, so that no answer is lost on the way; soon in any case."""
-    try:
-        async with asyncio.timeout(FINISH_S):
-            while supervisor.busy:
-                await supervisor.idle()
-    except TimeoutError:
-        log.warning("an exchange is cut off by the stop: task=%s", task.get_name())
-    task.cancel()
-
-
-def _claimed(device: DeviceConfig) -> list[str]:
-    options = device.options
-    return [claim.what for claim in options.claims()] if isinstance(options, ClaimsDevices) else []
 
 
 def _clock(config: GatewayConfig) -> Clock:

@@ -104,6 +104,7 @@ class GatewayConfig(msgspec.Struct, frozen=True):
     health: HealthTable
     devices: list[DeviceConfig]
     limits: list[Limit] = []
+    text: str = ""  #: the document itself
 
 
 def load_config(path: Path) -> GatewayConfig:
@@ -153,6 +154,7 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
         health=health,
         devices=devices,
         limits=limits,
+        text=text,
     )
 
 

@@ -55,6 +55,10 @@ class Limits:
     """All limits of a gateway, asked by channel."""
 
     def __init__(self, limits: Sequence[Limit] = ()) -> None:
+        self.replace(limits)
+
+    def replace(self, limits: Sequence[Limit]) -> None:
+        """From now on these are in force, in any thread."""
         self._by_channel = {limit.channel: limit for limit in limits}
 
     def bounds(self, channel: str, exponent: int) -> Bounds:

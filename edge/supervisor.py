@@ -113,6 +113,11 @@ class Supervisor:
         return self._record.snapshot(probing=self._record.failures_in_a_row >= self._patience.failures)
 
     @property
+    def channels(self) -> Sequence[tuple[str, str]]:
+        """(channel, Rec 20 unit) of every reading the device can give."""
+        return self._driver.channels
+
+    @property
     def busy(self) -> bool:
         """Whether an exchange or hand-over is under way: cancelling now would lose what the device has given."""
         return not self._idle.is_set()

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from coldproof.edge_decode_command import decode
+from coldproof.edge_devices_command import app as devices_app
 from coldproof.edge_metrics import exposition
 from coldproof.edge_status import lines
 from coldproof.gateway_process import become
@@ -27,6 +28,7 @@ from wire.simtime import SharedSimTime, SimTimeError
 UNUSABLE = 2  # exit status: the input needs a person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The gateway: run, check, key, status.")
+app.add_typer(devices_app, name="devices")
 
 app.command()(decode)
 

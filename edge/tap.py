@@ -122,6 +122,10 @@ class Tap:
         curve = self._curves.get(channel)
         return [] if curve is None else curve.points()
 
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Every curve, by channel."""
+        return {channel: curve.points() for channel, curve in self._curves.items()}
+
     def forget(self, devices: Sequence[str]) -> None:
         """Devices that were changed or taken away: what they said before is no live value any more."""
         gone = {channel for channel in self._newest if channel.partition("/")[0] in devices}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edge.commission import letters
 from edge.commission.apply import Applied, Applier, ApplyRefused, RolledBack
+from edge.commission.stuck import stuck
 from edge.commission.trial import TestRefused, make_test
 from edge.commission.words import line_of
 from edge.config import ConfigError
@@ -63,7 +64,13 @@ class Desk:
             held=[letters.Held(name, claim.what, claim.part) for name, claim in self.crew.claims()],
             newest=[seen(each) for each in self.tap.newest()],
             applying=self.applier.busy,
+            stuck=self.stuck(),
         )
+
+    def stuck(self) -> dict[str, int]:
+        """Channels whose probes are likely stuck."""
+        units = {each.channel: each.unit for each in self.tap.newest() if isinstance(each, Reading)}
+        return stuck(self.tap.curves(), units)
 
     async def test(self, request: letters.Test) -> letters.Done | letters.Refused:
         """Make an observation marked TEST."""

@@ -111,6 +111,7 @@ class Look(msgspec.Struct, frozen=True, tag="look", tag_field="is"):
     held: list[Held]
     newest: list[Seen]
     applying: bool
+    stuck: dict[str, int] = {}  #: channel → equal readings in a row, of probes that are likely stuck
 
 
 Answer = Said | Seen | Done | Refused | Lent | Look

@@ -40,3 +40,13 @@ def line_of(observation: Observation) -> str:
     """One line of `tail`: local time, channel, value."""
     at = datetime.datetime.fromtimestamp(observation.stamp.observed_at_ms / 1000, datetime.UTC).astimezone()
     return f"{at:%H:%M:%S}  {observation.channel:<32}  {value_of(observation)}"
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: control and escape characters become replacement characters."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for text of several lines: names and values come from outside."""
+    return "\n".join(printable(line) for line in text.split("\n"))

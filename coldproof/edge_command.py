@@ -22,6 +22,7 @@ from edge.first_config import read_gateway_table, settle_configuration
 from edge.health import StatusError, read_health
 from edge.keys import NEXT_NAME, PUBLIC_NAME, KeyFileError, load_cloud_key, load_or_make, make_next
 from edge.letterbox import CloudRefused, CloudUnreachable
+from edge.local import password
 from wire.enrolment import CodeError, read_code
 from wire.simtime import SharedSimTime, SimTimeError
 
@@ -116,6 +117,28 @@ def rotate_key(config: Config) -> None:
         _fail(str(error))
     typer.echo(f"{loaded.name}: key {identity.kid.hex()} will be followed by {successor.kid.hex()}")
     typer.echo(f"done when {NEXT_NAME} is gone from {loaded.data_dir}: the cloud has then receipted the change")
+
+
+@app.command("local-password")
+def local_password(
+    config: Config,
+    from_input: Annotated[bool, typer.Option("--stdin", help="Read it from standard input instead of asking.")] = False,
+) -> None:
+    """Set the password of the page that the gateway serves at the site; whoever is signed in is signed out."""
+    loaded = _load(config)
+    if from_input:
+        chosen = sys.stdin.readline().rstrip("\n")
+    else:
+        typer.echo(f"for example: {password.suggestion()}")
+        chosen = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        password.set_password(loaded.data_dir, chosen)
+    except (password.PasswordError, OSError) as error:
+        _fail(str(error))
+    where = "add [local] to the configuration, and restart the gateway"
+    if loaded.local is not None:
+        where = f"the page is at http://{loaded.local.listen}:{loaded.local.port}/ while the gateway runs"
+    typer.echo(f"the password is set; {where}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from importlib import metadata
 
 import msgspec
 
+from edge.alarms import Alarms
 from edge.buffer.base import BufferFull, BufferUnusable
 from edge.buffer.sqlite import SqliteBuffer
 from edge.chores import kept_going, running
@@ -138,6 +139,8 @@ class _Gateway:
         self._started_at = (b"", 0)  # stream and head seq
         self.limits = Limits(config.limits)
         self._tap = Tap()
+        self._alarms = Alarms(config.name, config.limits, config.alarm)
+        self._tap.also(self._alarms.see)
         self._links = Links()
 
     async def live(self, buffer: SqliteBuffer, stop: Stop) -> None:
@@ -185,6 +188,8 @@ class _Gateway:
             async with running(
                 self_report=kept_going("self-report", lambda: self._report_itself(look, intake)),
                 control=kept_going("control", lambda: keep_control(self._config.data_dir, desk)),
+                alarms=kept_going("alarms", self._alarms.keep_telling),
+                local_page=kept_going("local page", lambda: self._keep_page(desk)),
             ):
                 log.info("gateway is ready: name=%s devices=%d", self._config.name, len(self._config.devices))
                 await stop.wait()
@@ -193,6 +198,14 @@ class _Gateway:
 
     def _took_over(self, config: GatewayConfig) -> None:
         self.limits.replace(config.limits)
+        self._alarms.configure(config.limits, config.alarm)
+
+    async def _keep_page(self, desk: Desk) -> None:
+        if self._config.local is None:
+            await asyncio.Event().wait()
+        from edge.local.server import keep_page  # its libraries cost memory only where there is a page
+
+        await keep_page(self._config, desk, self._alarms)
 
     def _keep_good(self) -> None:
         try:

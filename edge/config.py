@@ -13,19 +13,22 @@ from typing import Annotated, Any
 
 import msgspec
 
+from edge.alarms import AlarmTable
 from edge.buffer.base import BufferOptions, SealOptions
 from edge.config_table import Document, Problem
 from edge.drivers.base import ChecksItself, Claim, ClaimsDevices
 from edge.drivers.registry import DriverClass, DriverNotInstalled, UnknownDriver, driver_names, load_driver
 from edge.health import HealthTable
 from edge.limits import Limit
+from edge.local.table import LocalTable
 from edge.self_report import DEVICE as OURSELVES
 from edge.uplink.base import UplinkOptions
 from wire.topics import GATEWAY_PATTERN
 
 CONFIG_MAX_BYTES = 1024 * 1024  # a gateway with 1,000 devices needs about 200 KiB
 LIMITS_MAX = 10_000  # ten for each of DEVICES_MAX
-KNOWN_TABLES = "[gateway], [clock], [uplink], [buffer], [seal], [health], [[limit]], [[device]]"
+KNOWN_TABLES = "[gateway], [clock], [uplink], [buffer], [seal], [health], [alarm], [local], [[limit]], [[device]]"
+TABLES = {"gateway", "clock", "uplink", "buffer", "seal", "health", "alarm", "local", "limit", "device"}
 DEVICES_MAX = 1000  # what one gateway can poll once a minute over a few lines
 DEVICE_NAME = Annotated[
     str,
@@ -104,6 +107,8 @@ class GatewayConfig(msgspec.Struct, frozen=True):
     health: HealthTable
     devices: list[DeviceConfig]
     limits: list[Limit] = []
+    alarm: AlarmTable = AlarmTable()
+    local: LocalTable | None = None  #: no page without the table
     text: str = ""  #: the document itself
 
 
@@ -130,7 +135,7 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(path, [Problem(0, "", f"not TOML: {error}")]) from error
     document = Document(text, path.parent)
-    for key in raw.keys() - {"gateway", "clock", "uplink", "buffer", "seal", "health", "limit", "device"}:
+    for key in raw.keys() - TABLES:
         document.complain(key, f"unknown table, known here: {KNOWN_TABLES}")
     gateway = _table(document, raw, "gateway", GatewayTable, required=True)
     clock = _table(document, raw, "clock", ClockTable)
@@ -138,6 +143,8 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
     buffer = _table(document, raw, "buffer", BufferOptions)
     seal = _table(document, raw, "seal", SealOptions)
     health = _table(document, raw, "health", HealthTable)
+    alarm = _table(document, raw, "alarm", AlarmTable)
+    local = _table(document, raw, "local", LocalTable) if "local" in raw else None
     devices = _devices(document, raw.get("device", []))
     limits = _limits(document, raw.get("limit", []))
     if document.problems:
@@ -154,6 +161,8 @@ def parse_config(text: str, path: Path) -> GatewayConfig:
         health=health,
         devices=devices,
         limits=limits,
+        alarm=alarm,
+        local=local,
         text=text,
     )
 

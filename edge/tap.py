@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from edge.drivers.base import Emit
@@ -82,6 +82,11 @@ class Tap:
         self._curves: dict[str, Curve] = {}
         self._scans: deque[Scan] = deque(maxlen=SCANS_KEPT)
         self._watchers: list[Watcher] = []
+        self._judges: list[Callable[[Sequence[Observation]], None]] = []
+
+    def also(self, judge: Callable[[Sequence[Observation]], None]) -> None:
+        """`judge` sees everything, too."""
+        self._judges.append(judge)
 
     def before(self, emit: Emit) -> Emit:
         """`emit`, seen here first."""
@@ -102,6 +107,8 @@ class Tap:
                 self._scans.append(each)
             elif each.mantissa is not None and each.quality in (Quality.OK, Quality.OUT_OF_RANGE):
                 self._draw(each)
+        for judge in self._judges:
+            judge(observations)
         for watcher in self._watchers:
             watcher.hand(observations)
 

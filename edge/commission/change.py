@@ -47,8 +47,10 @@ def compare(running: GatewayConfig, wanted: GatewayConfig) -> Change:
         changed=[name for name in both if not _same_device(before[name], after[name])],
         added=[name for name in after if name not in before],
         kept=[name for name in both if _same_device(before[name], after[name])],
-        restart=[table for field, table in RESTART.items() if not _same_field(running, wanted, field)],
-        limits=not (same(running.limits, wanted.limits) and same(_field(running, "alarm"), _field(wanted, "alarm"))),
+        restart=[
+            table for field, table in RESTART.items() if not same(getattr(running, field), getattr(wanted, field))
+        ],
+        limits=not (same(running.limits, wanted.limits) and same(running.alarm, wanted.alarm)),
     )
 
 
@@ -75,14 +77,6 @@ def _same_device(one: DeviceConfig, other: DeviceConfig) -> bool:
     return one.driver is other.driver and all(
         same(getattr(one, name), getattr(other, name)) for name in ("options", "interval_s", "timeout_s")
     )
-
-
-def _same_field(running: GatewayConfig, wanted: GatewayConfig, field: str) -> bool:
-    return same(_field(running, field), _field(wanted, field))
-
-
-def _field(config: GatewayConfig, field: str) -> Any:
-    return getattr(config, field, None)
 
 
 def _attributes(value: Any) -> list[str]:

@@ -19,8 +19,11 @@ from edge.commission.bind import BindRefused, NewPlace, Wish
 from edge.commission.bind import bind as bind_device
 from edge.commission.client import NotRunning, asking
 from edge.commission.finder import Asked, Finding
+from edge.commission.hand_over import report_of
+from edge.commission.installation import InstallationError
 from edge.commission.kept import GOOD_NAME, digest, put_back
 from edge.commission.network import TooMany, hosts_of, units_of
+from edge.commission.pdf import NoPdf, make_pdf
 from edge.commission.scan import scan as scan_for
 from edge.commission.words import printable, printable_lines
 from edge.config import ConfigError, GatewayConfig, load_config, parse_config
@@ -188,6 +191,30 @@ def tail(
                         return
                 case letters.Said(text) | letters.Refused(text):
                     typer.echo(text, err=True)
+
+
+@app.command()
+def report(
+    config: Config,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The PDF.")] = Path("installation.pdf"),
+    lang: Annotated[str, typer.Option(help="vi or en.")] = "vi",
+    registry: Annotated[Path | None, typer.Option(help="The registry document; else registry.toml.")] = None,
+) -> None:
+    """Write the installation report: devices, places, limits, calibration, first readings, versions, signatures."""
+    if lang not in ("vi", "en"):
+        _fail(f"--lang {lang}: allowed are vi and en")
+    loaded = _load(config)
+    look = held_by_gateway(loaded).look
+    if look is None:
+        _fail("the report tells what the running gateway sees, and none runs (or it isn't yours to ask)")
+    try:
+        made = report_of(look, loaded, "en" if lang == "en" else "vi", registry=registry)
+        output.write_bytes(asyncio.run(make_pdf(made)))
+    except (InstallationError, NoPdf, OSError) as error:
+        _fail(str(error))
+    for fault in made.faults:
+        typer.echo(f"to be put right: {printable(fault)}", err=True)
+    typer.echo(f"written: {output}")
 
 
 @app.command("test")

@@ -80,6 +80,8 @@ class Tap:
     def __init__(self) -> None:
         self._newest: dict[str, Observation] = {}
         self._curves: dict[str, Curve] = {}
+        self._first: dict[str, Observation] = {}
+        self._tests: deque[Observation] = deque(maxlen=SCANS_KEPT)
         self._scans: deque[Scan] = deque(maxlen=SCANS_KEPT)
         self._watchers: list[Watcher] = []
         self._judges: list[Callable[[Sequence[Observation]], None]] = []
@@ -102,6 +104,10 @@ class Tap:
         for each in observations:
             if each.channel not in self._newest and len(self._newest) >= CHANNELS_MAX:
                 continue
+            if each.quality is Quality.TEST:
+                self._tests.append(each)
+            else:
+                self._first.setdefault(each.channel, each)
             self._newest[each.channel] = each
             if isinstance(each, Scan):
                 self._scans.append(each)
@@ -119,6 +125,14 @@ class Tap:
             for channel, each in sorted(self._newest.items())
             if device is None or channel.partition("/")[0] == device
         ]
+
+    def first(self) -> list[Observation]:
+        """The first observation of each channel since its device was started or changed; tests don't count."""
+        return [each for _, each in sorted(self._first.items())]
+
+    def tests(self) -> list[Observation]:
+        """The last observations that were made by a person trying the installation, oldest first."""
+        return list(self._tests)
 
     def scans(self) -> list[Scan]:
         """The last scans, oldest first."""
@@ -138,6 +152,7 @@ class Tap:
         gone = {channel for channel in self._newest if channel.partition("/")[0] in devices}
         for channel in gone:
             del self._newest[channel]
+            self._first.pop(channel, None)
             self._curves.pop(channel, None)
 
     @contextmanager

@@ -64,6 +64,8 @@ class Desk:
             held=[letters.Held(name, claim.what, claim.part) for name, claim in self.crew.claims()],
             newest=[seen(each) for each in self.tap.newest()],
             applying=self.applier.busy,
+            first=[seen(each) for each in self.tap.first()],
+            tests=[seen(each) for each in self.tap.tests()],
             stuck=self.stuck(),
         )
 

@@ -111,6 +111,8 @@ class Look(msgspec.Struct, frozen=True, tag="look", tag_field="is"):
     held: list[Held]
     newest: list[Seen]
     applying: bool
+    first: list[Seen] = []
+    tests: list[Seen] = []
     stuck: dict[str, int] = {}  #: channel → equal readings in a row, of probes that are likely stuck
 
 

@@ -60,6 +60,14 @@ def driver_names() -> list[str]:
     return sorted({*_TABLE, *(point.name for point in _entry_points())})
 
 
+def name_of(driver: DriverClass) -> str:
+    """The name by which a configuration asks for a driver."""
+    target = f"{getattr(driver, '__module__', '')}:{getattr(driver, '__qualname__', '')}"
+    known = [(name, entry.target) for name, entry in _TABLE.items()]
+    known += [(point.name, point.value) for point in _entry_points()]
+    return next((name for name, each in known if each == target), target)
+
+
 def load_driver(name: str) -> DriverClass:
     """Import the driver called `name`. Raises UnknownDriver or DriverNotInstalled."""
     if name in _TABLE:

@@ -14,7 +14,8 @@ from edge.limits import Limit
 WIDTH, HEIGHT = 340, 120
 LEFT, RIGHT, TOP, BOTTOM = 44, 6, 8, 22
 GAP_FACTOR = 2.5  # of the usual distance between two readings: a longer one is a gap, and not drawn over
-INK, MUTED, GRID, LINE, OUT = "#1c2733", "#4d5b69", "#d5dde4", "#0b4f6c", "#a4161a"
+GAP_MIN_MS = 3_000  # shorter ones are the unrest of a busy machine
+MUTED, GRID, LINE, OUT = "#4d5b69", "#d5dde4", "#0b4f6c", "#a4161a"
 
 Points = Sequence[tuple[int, float]]
 
@@ -25,6 +26,12 @@ class Chart(msgspec.Struct, frozen=True):
     points: list[tuple[int, float]]
     title: str
     limit: Limit | None = None
+    language: str = "en"
+
+    def number(self, value: float) -> str:
+        """As the language writes it."""
+        text = f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+        return text.replace(".", ",") if self.language == "vi" else text
 
 
 def svg(chart: Chart) -> str:
@@ -46,7 +53,7 @@ def svg(chart: Chart) -> str:
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" aria-label="{label}">']
     for value in (low, (low + high) / 2, high):
         parts.append(f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>')
-        parts.append(_text(LEFT - 5, y(value) + 4, f"{value:.1f}", "end"))
+        parts.append(_text(LEFT - 5, y(value) + 4, chart.number(value), "end"))
     parts += [_text(LEFT, HEIGHT - 6, _time(start), "start"), _text(WIDTH - RIGHT, HEIGHT - 6, _time(end), "end")]
     for bound in near:
         parts.append(f'<path d="M{LEFT} {y(bound):.1f}H{WIDTH - RIGHT}" stroke="{OUT}" stroke-dasharray="5 3"/>')
@@ -89,7 +96,7 @@ def _pieces(points: Points) -> list[list[tuple[int, float]]]:
     usual = steps[len(steps) // 2] if steps else 0
     pieces = [[points[0]]]
     for earlier, later in pairwise(points):
-        if later[0] - earlier[0] > GAP_FACTOR * max(usual, 1):
+        if later[0] - earlier[0] > max(GAP_FACTOR * usual, GAP_MIN_MS):
             pieces.append([])
         pieces[-1].append(later)
     return pieces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,9 @@ from starlette.responses import RedirectResponse, Response
 from edge.alarms import Alarms
 from edge.commission.change import compare
 from edge.commission.control import Desk
+from edge.commission.hand_over import report_of
+from edge.commission.installation import InstallationError
+from edge.commission.pdf import NoPdf, make_pdf
 from edge.config import ConfigError
 from edge.local import password, view
 from edge.local.form import Refused, read_form
@@ -37,6 +41,7 @@ class House:
         self.work = Work(desk)
         self.sessions = Sessions(time.monotonic)
         self.guesses = Guesses(time.monotonic)
+        self.reporting = asyncio.Lock()
         self._password = self._stamp()
 
     def mind_password(self) -> None:
@@ -173,6 +178,23 @@ async def change_page(page: Page, *, problem: str = "", status: int = 200) -> Re
     return page.show(
         "change.html", status, renew_s=renew_s, work=work, change=change, expected=expected, problem=problem
     )
+
+
+async def report_page(page: Page) -> Response:
+    """The installation report as PDF, one at a time."""
+    house = page.house
+    if house.reporting.locked():
+        raise Refused(409, "busy")
+    async with house.reporting:
+        running = house.desk.applier.running
+        try:
+            made = await run_in_threadpool(report_of, house.desk.status(), running, page.language)
+            pdf = await make_pdf(made)
+        except (InstallationError, NoPdf) as error:
+            return page.show("error.html", 500, message=str(error))
+    name = f'attachment; filename="{running.name}-installation-{page.language}.pdf"'
+    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+    return Response(pdf, media_type="application/pdf", headers=headers)
 
 
 async def refused_page(page: Page, refused: Refused) -> Response:

@@ -91,6 +91,7 @@ def application(house: House) -> ASGIApp:
         _route(house, "/bind", "POST", actions.bind),
         _route(house, "/change", "GET", pages.change_page),
         _route(house, "/change", "POST", actions.start_change),
+        _route(house, "/report", "GET", pages.report_page),
         _route(house, "/test", "POST", actions.make_test),
         _route(house, "/sign-out", "POST", actions.sign_out),
     ]

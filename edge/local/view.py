@@ -89,7 +89,7 @@ def gateway_rows(look: Look, config: GatewayConfig, words: Wording) -> list[Row]
     waiting = words("gateway.waiting_count", count=buffer.open_observations + buffer.unsent_observations)
     if buffer.oldest_unsent_ms is not None:
         waiting += ", " + words("gateway.oldest", when=when(buffer.oldest_unsent_ms))
-    size = f"{buffer.bytes / 1e6:.1f} / {buffer.max_bytes / 1e6:.0f} MB"
+    size = f"{_number(f'{buffer.bytes / 1e6:.1f}', words)} / {buffer.max_bytes / 1e6:.0f} MB"
     lost = health.intake.refused + buffer.damaged_observations + buffer.thinned_readings
     return [
         Row(words("gateway.link"), link, bad=not uplink.connected),
@@ -164,7 +164,7 @@ def _chart(channel: str, points: list[tuple[int, float]], limit: Limit | None, w
         "device.chart", channel=channel, low=f"{min(values):g}", high=f"{max(values):g}", start=when(points[0][0]),
         end=when(points[-1][0]),
     )  # fmt: skip
-    return svg(Chart(points, title, limit))
+    return svg(Chart(points, title, limit, words.language))
 
 
 def _seen(state: DeviceState, words: Wording) -> str:

@@ -99,6 +99,10 @@ async def test_from_scan_to_first_readings_in_the_cloud(site: Site) -> None:
         assert "room-1/air" in tested.out
         await until(lambda: any(each.quality is Quality.TEST for each in site.cloud.observations))
 
+        pdf = site.folder / "report.pdf"
+        reported = await devices("report", config, "-o", pdf)
+        assert reported.code == 0, reported.err
+        assert pdf.read_bytes().startswith(b"%PDF-")
         again = await devices("scan", config, "--ports-in", site.folder, "--units", "1-3")
         assert "room-1, in the running gateway: up" in again.out
         lent = await devices("scan", config, "--ports-in", site.folder, "--units", "1-2", "--lend", "--only", "modbus")

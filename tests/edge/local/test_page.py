@@ -167,6 +167,14 @@ async def test_find_bind_and_apply_without_a_keyboard(site: PageSite) -> None:
         assert "Đã áp dụng" in (await client.get("/change")).text
 
 
+async def test_report_is_a_pdf_in_the_language_asked_for(site: PageSite) -> None:
+    async with open_page(site) as client:
+        answer = await client.get("/report?lang=en", timeout=60)
+        assert answer.headers["content-type"] == "application/pdf"
+        assert "gw-kho-01-installation-en.pdf" in answer.headers["content-disposition"]
+        assert answer.content.startswith(b"%PDF-")
+
+
 async def test_new_password_signs_everybody_out(site: PageSite) -> None:
     async with open_page(site) as client:
         assert (await client.get("/")).status_code == 200

@@ -113,7 +113,8 @@ _TABLE = {
     "barcode": "edge.drivers.barcode.find",
     "serial_line": "edge.drivers.serial_line.find",
     "modbus": "edge.drivers.modbus.find",
-    "rfid": "edge.drivers.rfid.find",
+    "uhf": "edge.drivers.uhf.find",
+    "llrp": "edge.drivers.llrp.find",
     "onewire": "edge.drivers.onewire.find",
     "ble": "edge.drivers.ble.find",
 }

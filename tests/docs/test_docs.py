@@ -17,6 +17,7 @@ from cloud import strict_toml
 from cloud.registry import document as registry
 from cloud.registry.profile import Rule
 from coldproof.main import app
+from edge.alarms import AlarmTable
 from edge.buffer.base import BufferOptions, SealOptions
 from edge.config import ClockTable, DeviceTable, GatewayTable, parse_config
 from edge.drivers.barcode.config import BarcodeConfig
@@ -32,6 +33,7 @@ from edge.drivers.serial_line.config import SerialLineConfig
 from edge.drivers.serial_line.layout import Point as LinePoint
 from edge.health import HealthTable
 from edge.limits import Limit
+from edge.local.table import LocalTable
 from edge.uplink.base import TlsOptions, UplinkOptions
 from tests.docs.markdown import (
     PAGES,
@@ -66,6 +68,8 @@ GATEWAY_TABLES = {
     "`[seal]`": SealOptions,
     "`[[limit]]`": Limit,
     "`[health]`": HealthTable,
+    "`[alarm]`": AlarmTable,
+    "`[local]`": LocalTable,
     "`[[device]]`": DeviceTable,
     '`[[device]]` with `driver = "modbus"`': ModbusConfig,
     '`[[device]]` with `driver = "gps"`': GpsConfig,

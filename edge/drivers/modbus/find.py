@@ -216,7 +216,7 @@ def _device(place: Place, one: Heard, fits: Sequence[Fit], usual: Setting | None
 
 def _proposal(where: str, fits: Sequence[Fit], line: dict[str, object]) -> Finding:
     best = fits[0]
-    alike = [fit.profile for fit in fits[1:] if fit.rank == best.rank]
+    alike = [f"{fit.profile} ({', '.join(fit.live[:2])})" for fit in fits[1:] if fit.rank[0] == best.rank[0]]
     broken = ", ".join(best.broken)
     return Finding(
         where=where,

@@ -20,6 +20,8 @@ from edge.drivers.modbus.driver import ModbusDriver
 from wire.observation import Observation, Quality, Reading
 
 TIMEOUT_S = 0.5
+#: (unit, part of the point's name) → what is met in stores, trucks, halls and greenhouses.
+USUAL = {("CEL", ""): (-45, 65), ("P1", "hum"): (12, 100), ("P1", "moist"): (1, 100)}
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Fit(NamedTuple):
 
     profile: str
     title: str
-    rank: tuple[int, int]
+    rank: tuple[int, int, int]
     live: list[str]
     broken: list[str]
     channels: list[tuple[str, str]]
@@ -61,15 +63,27 @@ def _judge(name: str, title: str, seen: list[Observation]) -> Fit | None:
     broken = [each.channel.partition("/")[2] for each in readings if each.quality is Quality.SENSOR_ERROR]
     if len(broken) == len(readings) and len(readings) > 1:
         return None
+    usual = sum(_is_usual(each) for each in readings)
     telling = sum(each.mantissa not in (None, 0) for each in readings)
     return Fit(
         profile=name,
         title=title,
-        rank=(telling, len(readings)),
+        rank=(usual - len(readings), telling, len(readings)),
         live=[words_of(each) for each in readings],
         broken=broken,
         channels=[(each.channel.partition("/")[2], each.unit) for each in readings],
     )
+
+
+def _is_usual(reading: Reading) -> bool:
+    """Whether a number is one that such places have: it tells tenths from hundredths of one and the same register.
+
+    What cannot be judged, and what is broken, counts as usual.
+    """
+    span = next(
+        (span for (unit, word), span in USUAL.items() if unit == reading.unit and word in reading.channel), None
+    )
+    return span is None or reading.value is None or span[0] <= reading.value <= span[1]
 
 
 def spare_profiles(name: str, line: Mapping[str, object]) -> dict[str, object]:

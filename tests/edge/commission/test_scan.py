@@ -15,8 +15,10 @@ from edge.commission.scan import Held, scan
 from edge.drivers.gps.codec import encode_rmc
 from edge.drivers.modbus import find
 from edge.drivers.modbus.codec import shipped_profile
+from edge.drivers.modbus.fingerprint import Fit, _judge
 from firmware_sim.devices.modbus import Unit, answer, rtu_frame, rtu_payload
 from tests.edge.commission.line import Line
+from wire.observation import ClockState, Quality, Reading, Stamp
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +185,19 @@ async def test_missing_port_is_one_finding(tmp_path: Path) -> None:
     (found,), _ = await look(tmp_path / "nowhere")
     assert found.cause is Cause.UNUSABLE
     assert "nowhere" in found.fault
+
+
+def test_tenths_are_told_from_hundredths_by_what_is_usual() -> None:
+    stamp = Stamp(0, 0, bytes(16), ClockState.SYNCED)
+
+    def fit(exponent: int) -> Fit:
+        air = Reading("found/air", "CEL", -213, exponent, stamp)
+        found = _judge("p", "P", [air, Reading("found/humidity", "P1", 554, exponent, stamp)])
+        assert found is not None
+        return found
+
+    assert fit(-1).rank > fit(-2).rank
+    assert _judge("p", "P", [Reading("found/air", "CEL", -213, -1, stamp, Quality.OUT_OF_RANGE)]) is None
 
 
 def test_every_family_loads_here() -> None:

@@ -49,15 +49,10 @@ class Failed(msgspec.Struct, frozen=True):
 class RolledBack(Exception):
     """New devices gave nothing: everything is as before. restored: the file, too."""
 
-    def __init__(self, failed: Sequence[Failed], *, within_s: float, restored: bool, where: str) -> None:
+    def __init__(self, failed: Sequence[Failed], *, within_s: float, restored: bool, file: str) -> None:
         self.failed = list(failed)
         self.restored = restored
         lines = [f"{one.device}: {one.why}" for one in failed]
-        file = (
-            f"the file says again what runs; what you tried is in {where}"
-            if restored
-            else f"the file could NOT be put back ({where}); put it right before the next start"
-        )
         super().__init__(
             f"no first reading within {within_s:g} s, so the configuration before runs on:\n  "
             + "\n  ".join(lines)
@@ -111,6 +106,10 @@ class Applier:
     ) -> Applied:
         before, change = self.running, compare(self.running, wanted)
         self._check(change, wanted, may_be_silent)
+        if change.empty:
+            self.running = wanted  # comments may differ
+            self._keep(wanted, say)
+            return Applied(change)
         try:
             begin_trial(wanted)
         except OSError as error:
@@ -125,15 +124,18 @@ class Applier:
         bad = [one for one in failed if one.device not in may_be_silent]
         if bad:
             await self._back(before, change)
-            restored, where = self._restore_file(before, wanted)
+            restored, file = self._restore_file(before, wanted)
             log.error("configuration was rolled back: %s", "; ".join(f"{one.device}: {one.why}" for one in bad))
-            raise RolledBack(bad, within_s=within_s, restored=restored, where=where)
-        try:
-            keep_good(wanted)
-        except OSError as error:
-            say(f"it runs, but cannot be kept as the last good configuration: {error}")
+            raise RolledBack(bad, within_s=within_s, restored=restored, file=file)
+        self._keep(wanted, say)
         log.info("configuration was taken over: %s", _summary(change))
         return Applied(change, failed)
+
+    def _keep(self, good: GatewayConfig, say: Say) -> None:
+        try:
+            keep_good(good)
+        except OSError as error:
+            say(f"it runs, but cannot be kept as the last good configuration: {error}")
 
     def _check(self, change: Change, wanted: GatewayConfig, may_be_silent: Sequence[str]) -> None:
         if change.restart:
@@ -160,11 +162,18 @@ class Applier:
             raise ApplyRefused(f"{error}; the new configuration did not prove itself and cannot be left") from error
 
     def _restore_file(self, before: GatewayConfig, wanted: GatewayConfig) -> tuple[bool, str]:
+        """Whether the file says again what runs, and what to tell."""
         try:
-            return True, put_back(before, rejected=wanted.text)
+            aside = put_back(before, rejected=wanted.text)
         except OSError as error:
             log.error("%s cannot be put back: %s", before.path, error)
-            return False, str(error)
+            return False, f"the file could NOT be put back ({error}); put it right before the next start"
+        if before.text == wanted.text:
+            return (
+                True,
+                "the file is as it was; files that it names (profiles) differ: put them right before the next start",
+            )
+        return True, f"the file says again what runs; what you tried is in {aside}"
 
     async def _prove(self, names: Sequence[str], within_s: float, say: Say) -> list[Failed]:
         """Wait for the first readings of these; those that gave none."""

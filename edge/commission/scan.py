@@ -127,7 +127,7 @@ async def _look(looks: Sequence[tuple[Finder, Place]], scene: Scene) -> list[Fin
     """Each finder in turn, until one knows what is there."""
     faults: list[Finding] = []
     for finder, place in looks:
-        if place.port is not None and (who := holder(place.port.path)):
+        if place.port is not None and (who := await asyncio.to_thread(holder, place.port.path)):
             return [_busy(place, who)]
         try:
             async with asyncio.timeout(PLACE_S):

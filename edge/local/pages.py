@@ -126,15 +126,14 @@ async def status_page(page: Page) -> Response:
     house = page.house
     desk, running, look = house.desk, house.desk.applier.running, house.desk.status()
     alarms = house.alarms.active()
-    shown = view.devices(
-        look,
-        desk.tap.newest(),
-        curves=desk.tap.curves(),
-        limits=running.limits,
-        alarms=alarms,
-        words=page.words,
-    )
-    return page.show(
+    newest, curves = desk.tap.newest(), desk.tap.curves()
+
+    def drawn() -> list[view.Device]:
+        return view.devices(look, newest, curves=curves, limits=running.limits, alarms=alarms, words=page.words)
+
+    shown = await run_in_threadpool(drawn)  # the loop has scanners to answer meanwhile
+    return await run_in_threadpool(
+        page.show,
         "status.html",
         renew_s=RENEW_S,
         look=look,

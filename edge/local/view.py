@@ -17,7 +17,7 @@ from edge.local.chart import Chart, svg
 from edge.local.wording import Wording
 from wire.observation import Observation, Quality, Reading, Scan
 
-NARROW_SPACE = "\u202f"
+CHARTS_MAX = 60  # of a page; a gateway with more channels shows their numbers
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -62,13 +62,14 @@ def devices(
     """Every device with its channels."""
     by_channel = {limit.channel: limit for limit in limits}
     beyond = {alarm.channel for alarm in alarms}
-    found = []
+    found: list[Device] = []
+    drawn = set(list(curves)[:CHARTS_MAX])
     for state in look.health.devices:
         mine = [each for each in newest if each.channel.partition("/")[0] == state.name]
         values = [
             _value(
                 each,
-                curves.get(each.channel, []),
+                curves.get(each.channel, []) if each.channel in drawn else [],
                 by_channel.get(each.channel),
                 words,
                 beyond=each.channel in beyond,

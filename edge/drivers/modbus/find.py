@@ -25,7 +25,9 @@ from edge.drivers.serial_port import close_port, open_port
 
 #: What devices commonly know; one that doesn't answers with an exception, which is an answer.
 REQUESTS = (Request(3, 0, 1), Request(4, 1, 2), Request(4, 0, 1), Request(3, 1, 1))
-ANSWER_S = 0.08  # slow devices think for 50 ms
+ANSWER_S = 0.08  # most devices think for less than 50 ms
+SLOW_S = 0.6  # for those whose answer came late, and for a line on which nobody is quick
+SLOW_UNITS, SLOW_SETTINGS = 8, 3  # where nobody answered quickly: 12 s
 AGAIN = 3  # more questions to a unit that makes a sound
 OPEN_S = 2.0
 HOST_S = 1.0
@@ -104,13 +106,28 @@ async def _sweep(port: Port, scene: Scene) -> list[Heard]:
     for setting in SETTINGS:
         left = [unit for unit in scene.asked.units if unit not in heard or _worth_more(heard[unit])]
         scene.say(f"{port.path}: {setting}, {len(left)} addresses")
-        async for one in _at(port, setting, left, is_first=setting is SETTINGS[0]):
-            before = heard.get(one.unit_id)
-            if before is None or (one.judged.verdict is Verdict.ANSWER and _worth_more(before)):
-                heard[one.unit_id] = one
-                if one.judged.verdict is Verdict.ANSWER:
-                    scene.say(f"{port.path}: unit {one.unit_id} answers at {setting}")
+        late: set[int] = set()
+        async for one in _at(port, setting, left, answer_s=ANSWER_S, is_first=setting is SETTINGS[0]):
+            if one.judged.verdict is Verdict.STRANGER:
+                late.add(one.judged.data[0])
+            else:
+                _keep(heard, one, scene)
+        async for one in _at(port, setting, sorted(late - heard.keys()), answer_s=SLOW_S):
+            _keep(heard, one, scene)
+    if not heard:
+        for setting in SETTINGS[:SLOW_SETTINGS]:
+            scene.say(f"{port.path}: {setting}, once more with patience")
+            async for one in _at(port, setting, scene.asked.units[:SLOW_UNITS], answer_s=SLOW_S):
+                _keep(heard, one, scene)
     return [heard[unit] for unit in sorted(heard)]
+
+
+def _keep(heard: dict[int, Heard], one: Heard, scene: Scene) -> None:
+    before, is_answer = heard.get(one.unit_id), one.judged.verdict is Verdict.ANSWER
+    if one.judged.verdict is not Verdict.STRANGER and (before is None or (is_answer and _worth_more(before))):
+        heard[one.unit_id] = one
+        if is_answer:
+            scene.say(f"unit {one.unit_id} answers at {one.setting}")
 
 
 def _worth_more(one: Heard) -> bool:
@@ -118,8 +135,12 @@ def _worth_more(one: Heard) -> bool:
     return one.judged.verdict is not Verdict.ANSWER
 
 
-async def _at(port: Port, setting: Setting, units: Sequence[int], *, is_first: bool) -> AsyncIterator[Heard]:
+async def _at(
+    port: Port, setting: Setting, units: Sequence[int], *, answer_s: float, is_first: bool = False
+) -> AsyncIterator[Heard]:
     """Whoever makes a sound at one setting of the line."""
+    if not units:
+        return
     line = serialx.async_serial_for_url(
         port.path,
         baudrate=setting.baudrate,
@@ -135,7 +156,7 @@ async def _at(port: Port, setting: Setting, units: Sequence[int], *, is_first: b
         return  # an adapter that does not know this setting
     try:
         for unit in units:
-            judged = await _ask_unit(opened, setting, unit)
+            judged = await _ask_unit(opened, setting, unit, answer_s)
             if judged is not None:
                 yield Heard(unit, setting, judged)
     except OSError as error:
@@ -145,7 +166,7 @@ async def _at(port: Port, setting: Setting, units: Sequence[int], *, is_first: b
             await close_port(opened, timeout_s=OPEN_S)
 
 
-async def _ask_unit(port: serialx.AsyncSerial, setting: Setting, unit: int) -> Judged | None:
+async def _ask_unit(port: serialx.AsyncSerial, setting: Setting, unit: int, answer_s: float) -> Judged | None:
     """What there is to say of a unit; None when it says nothing to anything.
 
     Two devices with one address give the same exception at once, and it looks like one: only numbers, asked for several
@@ -153,14 +174,16 @@ async def _ask_unit(port: serialx.AsyncSerial, setting: Setting, unit: int) -> J
     """
     best: Judged | None = None
     for request in REQUESTS:
-        judged = await ask(port, request, unit, timeout_s=ANSWER_S, character_s=setting.character_s)
-        if judged.verdict in (Verdict.SILENT, Verdict.STRANGER):
+        judged = await ask(port, request, unit, timeout_s=answer_s, character_s=setting.character_s)
+        if judged.verdict is Verdict.STRANGER:
+            return judged
+        if judged.verdict is Verdict.SILENT:
             continue
         if judged.verdict is Verdict.ANSWER and judged.exception:
             best = best or judged
             continue
         more = [
-            await ask(port, request, unit, timeout_s=ANSWER_S, character_s=setting.character_s) for _ in range(AGAIN)
+            await ask(port, request, unit, timeout_s=answer_s, character_s=setting.character_s) for _ in range(AGAIN)
         ]
         return _summed_up([judged, *more])
     return best

@@ -16,15 +16,19 @@ SPEEDS = {getattr(termios, f"B{rate}"): rate for rate in (4800, 9600, 19200, 384
 
 class Line:
     """`answer(frame, baudrate)` gives the bytes that come back. talk: bytes that come every 50 ms by themselves.
+    think_s: before it answers.
 
     A pseudo-terminal knows no parity: the kernel refuses to set it.
     """
 
-    def __init__(self, path: Path, answer: Callable[[bytes, int], bytes], *, talk: bytes = b"") -> None:
+    def __init__(
+        self, path: Path, answer: Callable[[bytes, int], bytes], *, talk: bytes = b"", think_s: float = 0.0
+    ) -> None:
         self.path = path
         self.asked: list[bytes] = []
         self._answer = answer
         self._talk = talk
+        self._think_s = think_s
         self._master = -1
         self._slave = -1
         self._talking: asyncio.Task[None] | None = None
@@ -46,6 +50,7 @@ class Line:
             self._talking.cancel()
         asyncio.get_running_loop().remove_reader(self._master)
         os.close(self._master)
+        self._master = -1
         os.close(self._slave)
         self.path.unlink()
 
@@ -54,6 +59,10 @@ class Line:
         self.asked.append(frame)
         reply = self._answer(frame, SPEEDS.get(termios.tcgetattr(self._slave)[4], 0))
         if reply:
+            asyncio.get_running_loop().call_later(self._think_s, self._write, reply)
+
+    def _write(self, reply: bytes) -> None:
+        if self._master >= 0:
             os.write(self._master, reply)
 
     async def _speak(self) -> None:

@@ -127,6 +127,13 @@ async def test_device_set_otherwise_than_its_line_is_named(tmp_path: Path) -> No
     assert "it speaks 19200 8N1, its neighbours on this line 9600 8N1" in found[2].fault
 
 
+async def test_device_that_thinks_long_is_found_by_its_late_answer(tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    async with Line(path, slaves((2, "xy-md02", ROOM)), think_s=0.15):
+        found, _ = await look(path)
+    assert [one.table.get("unit_id") for one in found] == [2]
+
+
 async def test_noise_is_no_device(tmp_path: Path) -> None:
     path = tmp_path / "port"
     async with Line(path, lambda *_: b"", talk=b"\x00\xfe\x81"):

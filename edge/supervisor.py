@@ -26,6 +26,7 @@ from edge.clock import Clock
 from edge.device import DeviceRecord, DeviceState
 from edge.drivers.base import (
     BadReply,
+    DeviceBusy,
     DeviceUnavailable,
     Driver,
     DriverError,
@@ -47,7 +48,7 @@ class Patience(msgspec.Struct, frozen=True):
     hang: for one open or poll of a driver that does not keep its own timeout. On a shared line an exchange also
     waits for its turn, so this is far above any timeout. stable: a listener that lasted this long has recovered.
     absent: the longest pause while the device cannot even be opened; long_absent: the same, when that has lasted for
-    absent_for.
+    absent_for. busy: the pauses before a device that says it is busy is asked again, within its turn.
     """
 
     hang_s: float = 60.0
@@ -61,6 +62,7 @@ class Patience(msgspec.Struct, frozen=True):
     probe_s: float = 30.0
     stable_s: float = 10.0
     after_bad_reply_s: float = 0.01
+    busy_s: tuple[float, ...] = (0.1, 0.2, 0.4)
 
 
 def patience_for(claimed: Iterable[str]) -> Patience:
@@ -191,7 +193,7 @@ class Supervisor:
         self._record.polls += 1
         try:
             async with asyncio.timeout(self._patience.hang_s):
-                observations = await driver.poll()
+                observations = await self._ask(driver)
         except TimeoutError:
             raise DeviceUnavailable(f"no answer, and the driver hung for {self._patience.hang_s:g} s") from None
         except BadReply as error:
@@ -201,6 +203,14 @@ class Supervisor:
         self._record.seen(observations)
         if observations:
             await self._put(observations)
+
+    async def _ask(self, driver: PollDriver) -> list[Observation]:
+        for pause_s in self._patience.busy_s:
+            try:
+                return await driver.poll()
+            except DeviceBusy:
+                await asyncio.sleep(pause_s)
+        return await driver.poll()
 
     async def _next_slot(self) -> None:
         assert self._interval_ms is not None  # edge/config.py requires it of every poller

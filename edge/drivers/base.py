@@ -11,6 +11,7 @@ at once and goes on where it was. It raises only these errors:
     DriverError
     ├── DeviceUnavailable   not there, silent, or the link failed   → the supervisor closes, backs off, opens again
     ├── BadReply            answered, but not with something true   → counted and shown, asked again next time
+    │   └── DeviceBusy      answered that it has no time now        → asked again after a moment, a few times
     └── DriverMisconfigured no amount of waiting will help          → shown until the configuration changes
 """
 
@@ -42,6 +43,10 @@ class DeviceUnavailable(DriverError):
 
 class BadReply(DriverError):
     """The device answered with something that cannot be true (checksum, exception code, wrong length)."""
+
+
+class DeviceBusy(BadReply):
+    """The device asks for a moment: the same question may be answered soon."""
 
 
 class DriverMisconfigured(DriverError):

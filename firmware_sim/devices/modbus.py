@@ -1,31 +1,34 @@
 """A Modbus slave, bytes in and bytes out: the witness against the library that the gateway's driver uses.
 
 Own framing and protocol on purpose, no Modbus library; what the registers mean is the drivers' codec.
-Functions 3 and 4; exception codes 1 (function), 2 (address), 3 (count) and 4 (the probe is broken and the device
-says so). Framing: RTU with CRC, TCP with MBAP. Used by rtu_bus.py and tcp_probe.py.
-Source: Modbus Application Protocol V1.1b3 §6.3, §6.4, §7; Modbus over Serial Line V1.02 §2.5.1;
+Functions 1 to 4; exception codes 1 (function), 2 (address), 3 (count), 4 (the probe is broken and the device says so)
+and 6 (busy). Framing: RTU with CRC, TCP with MBAP. Used by rtu_bus.py and tcp_probe.py.
+Source: Modbus Application Protocol V1.1b3 §6.1–§6.4, §7; Modbus over Serial Line V1.02 §2.5.1;
 Modbus Messaging on TCP/IP V1.0b §3.1.3.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from edge.drivers.modbus.codec import CodecError, Point, Profile, encode
+from edge.drivers.modbus.codec import CodecError, Point, Profile, encode, plan
+from firmware_sim.devices import ailments
+from firmware_sim.devices.ailments import Ailment, is_busy, measured
 from firmware_sim.devices.log import Value
 
-HOLDING, INPUT = 3, 4  # the functions that read the two register tables
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, TARGET_SILENT = 1, 2, 3, 4, 0x0B
+BIT_TABLES, REGISTER_TABLES = (1, 2), (3, 4)  # by the function that reads them: coils, discrete inputs; holding, input
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, BUSY, TARGET_SILENT = 1, 2, 3, 4, 6, 0x0B
 MAX_COUNT = 125  # registers in one answer: 250 bytes fit a PDU of 253
+MAX_BITS = 2000  # 250 bytes, too
 MAX_RTU_BYTES = 256  # address 1 + PDU 253 + CRC 2
 MBAP_BYTES = 7
 MAX_MBAP_LENGTH = 254  # unit id 1 + PDU 253
 REQUEST_BYTES = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8}  # RTU requests of fixed length
 
-Source = Callable[[int], Decimal | None]  # what a point measures at a simulated time (ms); None: its probe is broken
+Source = ailments.Source
 
 
 class ModbusError(Exception):
@@ -37,7 +40,10 @@ class ModbusError(Exception):
 
 
 class Unit(NamedTuple):
-    """One slave: its register map, and where the values of its points come from."""
+    """One slave: its register map, where the values of its points come from, and what is wrong with it.
+
+    It has the registers that its profile reads, and answers exception 2 for all others, as the strict ones do.
+    """
 
     unit_id: int
     device: str
@@ -45,6 +51,7 @@ class Unit(NamedTuple):
     profile: Profile
     sources: dict[str, Source]
     failure: Literal["sentinel", "exception"] = "sentinel"
+    ailments: Sequence[Ailment] = ()
 
 
 class Answer(NamedTuple):
@@ -142,41 +149,90 @@ class Mbap(NamedTuple):
         return struct.pack(">HHHB", self.transaction, 0, len(pdu) + 1, self.unit_id) + pdu
 
 
+class _Table(NamedTuple):
+    """One of the four tables of a device: which addresses there are, and the points at each of them."""
+
+    addresses: frozenset[int]
+    points: dict[int, list[Point]]
+
+
 def _read(unit: Unit, function: int, pdu: bytes, at_ms: int) -> Answer:
-    if function not in (HOLDING, INPUT):
+    tables = _tables(unit.profile)
+    if function not in tables and function not in REGISTER_TABLES:
         raise ModbusError(ILLEGAL_FUNCTION)
     if len(pdu) != 5:
         raise ModbusError(ILLEGAL_VALUE)
     start, count = struct.unpack(">HH", pdu[1:])
-    if not 1 <= count <= MAX_COUNT:
+    if not 1 <= count <= (MAX_BITS if function in BIT_TABLES else MAX_COUNT):
         raise ModbusError(ILLEGAL_VALUE)
     wanted = range(start, start + count)
-    points = {
-        address: point
-        for block in unit.profile.block
-        for point in block.point
-        if block.function == function
-        for address in range(point.register, point.register + point.width)
-    }
-    if not points.keys() >= set(wanted):
+    table = tables.get(function, _Table(frozenset(), {}))
+    if not table.addresses >= set(wanted):
         raise ModbusError(ILLEGAL_ADDRESS)
-    registers: dict[int, int] = {}
+    if is_busy(unit.ailments, at_ms):
+        raise ModbusError(BUSY)
+    words: dict[int, int] = dict.fromkeys(wanted, 0)
     values = []
-    for point in {points[address].name: points[address] for address in wanted}.values():
-        words, value = _sample(unit, point, at_ms)
-        registers |= zip(range(point.register, point.register + point.width), words, strict=True)
+    for point in {point.name: point for address in wanted for point in table.points.get(address, ())}.values():
+        own, value = _sample(unit, point, at_ms)
+        for address, word in enumerate(own, point.register):
+            words[address] = words.get(address, 0) | word  # bits and bytes of several points share a register
         values += [value] if point.register in wanted else []
-    words = [registers[address] for address in wanted]
-    return Answer(bytes([function, 2 * count]) + struct.pack(f">{count}H", *words), values)
+    return Answer(bytes([function]) + _data(function, [words[address] for address in wanted]), values)
+
+
+def _data(function: int, words: list[int]) -> bytes:
+    """Byte count and data: V1.1b3 §6.1 (bits, the first one lowest) and §6.3 (registers)."""
+    if function in REGISTER_TABLES:
+        return bytes([2 * len(words)]) + struct.pack(f">{len(words)}H", *words)
+    packed = sum(bit << at for at, bit in enumerate(words)).to_bytes(-(-len(words) // 8), "little")
+    return bytes([len(packed)]) + packed
+
+
+_TABLES_MAX = 256  # profiles of one simulation; a test may make many
+_tables_of: dict[int, tuple[Profile, dict[int, _Table]]] = {}  # by id(profile), which is kept alive here
+
+
+def _tables(profile: Profile) -> dict[int, _Table]:
+    known = _tables_of.get(id(profile))
+    if known is None:
+        if len(_tables_of) >= _TABLES_MAX:
+            _tables_of.clear()
+        known = _tables_of[id(profile)] = profile, _map(profile)
+    return known[1]
+
+
+def _map(profile: Profile) -> dict[int, _Table]:
+    found: dict[int, _Table] = {}
+    for block in plan(profile):
+        table = found.setdefault(block.function, _Table(frozenset(), {}))
+        addresses = table.addresses | {*range(block.address, block.address + block.count)}
+        for point in block.point:
+            for address in range(point.register, point.register + point.width):
+                table.points.setdefault(address, []).append(point)
+        found[block.function] = _Table(addresses, table.points)
+    return found
 
 
 def _sample(unit: Unit, point: Point, at_ms: int) -> tuple[list[int], Value]:
-    measured = unit.sources[point.name](at_ms)
-    if measured is None and unit.failure == "exception":
+    step = Decimal(1).scaleb(point.exponent)
+    value = measured(unit.sources[point.name], unit.ailments, at_ms, step) if point.type != "bit" else None
+    told_by_bit = value is None and point.fault is not None
+    if point.type == "bit":
+        value = _flag(unit, point, at_ms)
+    elif value is None and unit.failure == "exception":
         raise ModbusError(DEVICE_FAILURE)
     try:
-        words = encode(point, measured)
+        words = [0] * point.width if told_by_bit else encode(point, value)
     except CodecError as error:  # the register cannot say it: the device has nothing true to answer
         raise ModbusError(DEVICE_FAILURE) from error
-    mantissa = None if measured is None else int(measured.scaleb(-point.exponent))
+    mantissa = None if value is None else int(value.scaleb(-point.exponent))
     return words, Value(unit.device, f"{unit.gateway}/{unit.device}/{point.name}", mantissa, point.exponent)
+
+
+def _flag(unit: Unit, point: Point, at_ms: int) -> Decimal | None:
+    """A bit says what its source says; one that tells of a broken probe is set while that is broken."""
+    told = [other for other in unit.profile.points if other.fault == point.name]
+    if any(unit.sources[other.name](at_ms) is None for other in told):
+        return Decimal(1)
+    return unit.sources[point.name](at_ms)

@@ -1,19 +1,22 @@
 """Modbus slaves on one serial line, behind a pseudo-terminal that keeps the line's baud rate.
 
 A pty is as fast as memory; here an answer comes out no earlier than it could on a real line: the request's time on
-the wire, 3.5 characters of silence, what the slave needs to think, and the answer's time on the wire.
+the wire, 3.5 characters of silence, what the slave needs to think, and the answer's time on the wire. Two slaves with one
+unit id answer at once, and nobody understands either.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from firmware_sim.devices.ailments import slow_s
 from firmware_sim.devices.log import DeviceLog
-from firmware_sim.devices.modbus import RtuRequests, Unit, answer, rtu_frame, rtu_payload
+from firmware_sim.devices.modbus import Answer, RtuRequests, Unit, answer, rtu_frame, rtu_payload
 from firmware_sim.devices.pty_port import PtyPort
 from firmware_sim.links import Link
 
@@ -43,7 +46,9 @@ class RtuBus:
         turnaround_s: float = 0.003,
         paced: bool = True,
     ) -> None:
-        self._units = {unit.unit_id: unit for unit in units}
+        self._units: dict[int, list[Unit]] = defaultdict(list)
+        for unit in units:
+            self._units[unit.unit_id].append(unit)
         self._link = link
         self._log = log
         self._now_ms = now_ms
@@ -101,18 +106,36 @@ class RtuBus:
 
     async def _answer(self, request: _Request) -> None:
         payload = rtu_payload(request.frame)
-        unit = None if payload is None else self._units.get(payload[0])
-        if payload is None or unit is None:
+        units = [] if payload is None else self._units.get(payload[0], [])
+        if payload is None or not units:
             return  # damaged, a broadcast or somebody else's: a slave keeps silent
         at_ms = int(self._now_ms())
-        reply = answer(unit, payload[1], at_ms)
-        frame = rtu_frame(unit.unit_id, reply.pdu)
+        replies = [answer(unit, payload[1], at_ms) for unit in units]
+        frame = _collided([rtu_frame(payload[0], reply.pdu) for reply in replies])
+        thinks_s = self._turnaround_s + max(slow_s(unit.ailments, at_ms) for unit in units)
         if self._paced:
             characters = len(request.frame) + SILENCE_CHARACTERS + len(frame)
-            due_s = request.came_s + characters * self._character_s + self._turnaround_s
+            due_s = request.came_s + characters * self._character_s + thinks_s
             await asyncio.sleep(due_s - asyncio.get_running_loop().time())
+        elif thinks_s > self._turnaround_s:
+            await asyncio.sleep(thinks_s)
         out, intact = await self._link.outward(frame)
-        if self._port.write(out) and intact:
-            self._log.values(reply.values, at_ms)
-        elif not intact:
-            self._log.damaged(unit.device, at_ms)
+        self._note(units, replies, at_ms, arrived=self._port.write(out), intact=intact and len(units) == 1)
+
+    def _note(self, units: list[Unit], replies: list[Answer], at_ms: int, *, arrived: bool, intact: bool) -> None:
+        for unit, reply in zip(units, replies, strict=True):
+            if not intact:
+                self._log.damaged(unit.device, at_ms)
+            elif arrived:
+                self._log.values(reply.values, at_ms)
+
+
+def _collided(frames: list[bytes]) -> bytes:
+    """What is heard when slaves talk at once, each a character after the other: a low bit drowns a high one."""
+    heard = frames[0]
+    for late, frame in enumerate(frames[1:], 1):
+        shifted = b"\xff" * late + frame  # 0xFF: an idle line
+        length = max(len(heard), len(shifted))
+        both = zip(heard.ljust(length, b"\xff"), shifted.ljust(length, b"\xff"), strict=True)
+        heard = bytes(one & other for one, other in both)
+    return heard

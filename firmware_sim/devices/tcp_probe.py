@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from firmware_sim.devices.ailments import slow_s
 from firmware_sim.devices.log import DeviceLog
 from firmware_sim.devices.modbus import MBAP_BYTES, TARGET_SILENT, Answer, Mbap, Unit, answer
 from firmware_sim.links import Link
@@ -81,6 +82,8 @@ class TcpProbe:
             pdu = self._link.inward(await reader.readexactly(mbap.length - 1))
             at_ms = int(self._now_ms())
             reply = self._reply(mbap.unit_id, pdu, at_ms)
+            if thinks_s := slow_s(self._unit.ailments, at_ms):
+                await asyncio.sleep(thinks_s)
             out, intact = await self._link.outward(mbap.frame(reply.pdu))
             writer.write(out)
             await writer.drain()

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from edge.drivers.base import Claim
-from edge.drivers.modbus.codec import PROFILE_MAX_CHARS, CodecError, Profile, Serial, parse_profile, shipped_profile
+from edge.drivers.modbus.codec import (
+    PROFILE_MAX_CHARS,
+    CodecError,
+    Profile,
+    Requests,
+    Serial,
+    parse_profile,
+    plan,
+    shipped_profile,
+)
+from edge.drivers.modbus.codec.profile import Gap, PauseS, RegisterCount
 
 TCP_PORT = 502  # Modbus Messaging on TCP/IP V1.0b §4.3.2
+LOOK_MAX_S = 50.0  # under the minute after which the supervisor takes a driver for hung
+
+
+Usual = TypeVar("Usual", Serial, Requests)
 
 
 class ProfileChoice:
@@ -39,7 +53,8 @@ class ProfileChoice:
 class ModbusConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One Modbus device, on a serial line (`port`) or over TCP (`host`).
 
-    baudrate, bytesize, parity and stopbits are the profile's where they are not given.
+    baudrate, bytesize, parity and stopbits are the profile's where they are not given, and so are max_gap,
+    max_registers, one_by_one and pause_s. framing: over TCP, `rtu` for a converter that passes RTU frames on.
     """
 
     profile: ProfileChoice
@@ -52,13 +67,22 @@ class ModbusConfig(msgspec.Struct, frozen=True, kw_only=True):
     parity: Literal["N", "E", "O"] | None = None
     stopbits: Literal[1, 2] | None = None
     timeout_s: Annotated[float, msgspec.Meta(ge=0.02, le=60)] = 1.0
+    framing: Literal["tcp", "rtu"] | None = None
+    max_gap: Gap | None = None
+    max_registers: RegisterCount | None = None
+    one_by_one: bool | None = None
+    pause_s: PauseS | None = None
+    pause_after_open_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
 
     @property
     def serial(self) -> Serial:
         """How the line is set."""
-        usual = self.profile.profile.serial
-        own: dict[str, Any] = {name: getattr(self, name) for name in usual.__struct_fields__}
-        return msgspec.structs.replace(usual, **{name: value for name, value in own.items() if value is not None})
+        return self._over(self.profile.profile.serial)
+
+    @property
+    def requests(self) -> Requests:
+        """How the device is asked."""
+        return self._over(self.profile.profile.requests)
 
     @property
     def link(self) -> str:
@@ -73,6 +97,9 @@ class ModbusConfig(msgspec.Struct, frozen=True, kw_only=True):
             for name in self.profile.profile.serial.__struct_fields__:
                 if getattr(self, name) is not None:
                     yield name, "belongs to a serial line, and this device is reached over TCP"
+        elif self.framing == "tcp":
+            yield "framing", "a serial line carries RTU frames: leave it out, or give host"
+        yield from self._plan_problems()
 
     def claims(self) -> list[Claim]:
         """What this device occupies."""
@@ -81,3 +108,18 @@ class ModbusConfig(msgspec.Struct, frozen=True, kw_only=True):
             line = self.serial
             settings = f"{line.baudrate} {line.bytesize}{line.parity}{line.stopbits}"
         return [Claim(key="unit_id", what=self.link, part=f"unit {self.unit_id}", settings=settings)]
+
+    def _plan_problems(self) -> Iterator[tuple[str, str]]:
+        requests = self.requests
+        widest = max(self.profile.profile.points, key=lambda point: point.width)
+        if widest.width > requests.max_registers:
+            yield "max_registers", f"point {widest.name} alone takes {widest.width} registers"
+            return
+        pauses = len(plan(self.profile.profile, requests)) - 1
+        if pauses * requests.pause_s > LOOK_MAX_S:
+            yield "pause_s", f"{pauses} pauses of {requests.pause_s:g} s are more than the {LOOK_MAX_S:g} s of one look"
+
+    def _over(self, usual: Usual) -> Usual:
+        """The profile's own settings, with ours where they are given."""
+        own: dict[str, Any] = {name: getattr(self, name) for name in usual.__struct_fields__}
+        return msgspec.structs.replace(usual, **{name: value for name, value in own.items() if value is not None})

@@ -1,7 +1,8 @@
-"""A Modbus device: reads the blocks of its profile, RTU on a serial line or TCP, over a link it may share."""
+"""A Modbus device: reads the points of its profile, RTU on a serial line or TCP, over a link it may share."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -10,9 +11,9 @@ from typing import ClassVar, Self
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.links import Link
 from edge.drivers.modbus.bus import Bus, open_serial, open_tcp
-from edge.drivers.modbus.codec import Block, CodecError, Value, decode_block
+from edge.drivers.modbus.codec import Block, BlockDecoder, CodecError, Value, plan, with_faults
 from edge.drivers.modbus.config import ModbusConfig
-from wire.observation import Observation, Reading
+from wire.observation import Observation, Reading, Stamp
 
 
 class ModbusDriver:
@@ -21,17 +22,20 @@ class ModbusDriver:
     config_type: ClassVar = ModbusConfig
 
     def __init__(self, name: str, config: ModbusConfig, ctx: DriverContext) -> None:
+        profile = config.profile.profile
         self._name = name
         self._config = config
         self._ctx = ctx
-        self._blocks = config.profile.profile.block
+        self._requests = [BlockDecoder(block) for block in plan(profile, config.requests)]
+        self._channels = {point.name: f"{name}/{point.name}" for point in profile.points}
+        self._told_faults = any(point.fault is not None for point in profile.points)
         self._link: Link | None = None
         self._open = AsyncExitStack()
 
     @property
     def channels(self) -> Sequence[tuple[str, str]]:
         """One per point of the profile."""
-        return [(f"{self._name}/{point.name}", point.unit) for point in self._config.profile.profile.points]
+        return [(self._channels[point.name], point.unit) for point in self._config.profile.profile.points]
 
     async def __aenter__(self) -> Self:
         lease = self._ctx.links.lease(self._config.link, self._open_bus)
@@ -45,26 +49,35 @@ class ModbusDriver:
         await self._open.aclose()
 
     async def poll(self) -> list[Observation]:
-        """Every point once; the stamp of a block is taken when its answer was in."""
-        readings: list[Observation] = []
-        for block in self._blocks:
-            readings += await self._read(block)
-        return readings
+        """Every point once; the stamp of a request is taken when its answer was in.
 
-    async def _read(self, block: Block) -> list[Observation]:
+        All of one look or nothing: a number is not handed on before it is known whether its probe has failed.
+        """
+        values: list[Value] = []
+        stamps: list[Stamp] = []
+        for at, request in enumerate(self._requests):
+            if at and self._config.requests.pause_s:
+                await asyncio.sleep(self._config.requests.pause_s)  # the line is free for others meanwhile
+            registers = await self._exchange(request.block)
+            stamp = self._ctx.clock.stamp()
+            try:
+                found = request.decode(registers)
+            except CodecError as error:
+                raise BadReply(f"{self._name}: {error}") from error
+            values += found
+            stamps += [stamp] * len(found)
+        if self._told_faults:
+            values = with_faults(values)
+        channels = self._channels
+        return [
+            Reading(channels[v.point.name], v.point.unit, v.mantissa, v.point.exponent, stamp, v.quality)
+            for v, stamp in zip(values, stamps, strict=True)
+        ]
+
+    async def _exchange(self, block: Block) -> list[int]:
         link = self._link
         if link is None:
             raise DeviceUnavailable(f"{self._name}: not open")
-        async with link.lock:
-            registers = await self._exchange(link, block)
-            stamp = self._ctx.clock.stamp()
-        try:
-            values = decode_block(block, registers)
-        except CodecError as error:
-            raise BadReply(f"{self._name}: {error}") from error
-        return [Reading(self._channel(v), v.point.unit, v.mantissa, v.point.exponent, stamp, v.quality) for v in values]
-
-    async def _exchange(self, link: Link, block: Block) -> list[int]:
         bus: Bus | None = link.resource
         if bus is None:
             raise DeviceUnavailable(f"{self._name}: {self._config.link} was lost by a neighbour, opening it again")
@@ -76,12 +89,17 @@ class ModbusDriver:
                 link.resource = None
                 bus.close()
 
-    def _channel(self, value: Value) -> str:
-        return f"{self._name}/{value.point.name}"
-
     async def _open_bus(self) -> Bus:
         config = self._config
         if config.port is not None:
-            return await open_serial(config.port, config.serial, config.timeout_s)
-        assert config.host is not None  # one of the two, by ModbusConfig.problems
-        return await open_tcp(config.host, config.tcp_port, config.timeout_s)
+            bus = await open_serial(config.port, config.serial, config.timeout_s)
+        else:
+            assert config.host is not None  # one of the two, by ModbusConfig.problems
+            bus = await open_tcp(config.host, config.tcp_port, config.timeout_s, rtu=config.framing == "rtu")
+        if config.pause_after_open_s:
+            try:
+                await asyncio.sleep(config.pause_after_open_s)
+            except asyncio.CancelledError:
+                bus.close()
+                raise
+        return bus

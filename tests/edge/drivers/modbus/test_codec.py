@@ -158,7 +158,7 @@ AIR = '[[block.point]]\nname = "air"\nunit = "CEL"\nregister = 1\n'
         (BLOCK + AIR + AIR, "occurs twice"),
         (BLOCK + AIR + "sensor_error = [99999]\n", "int16 cannot hold"),
         (BLOCK + AIR + "min = 5.0\nmax = -5.0\n", "min 5.0 is above max -5.0"),
-        (BLOCK + AIR + "min = nan\n", "must be numbers"),
+        (BLOCK + AIR + "min = nan\n", "min must be a number"),
         (BLOCK + AIR.replace('"air"', '"Air 1"'), "name"),
         (BLOCK + AIR.replace('"air"', '"air\\n"'), "name"),
         (BLOCK + AIR + "exponent = 12\n", "exponent"),

@@ -1,8 +1,8 @@
 """Modbus slaves on one serial line, behind a pseudo-terminal that keeps the line's baud rate.
 
 A pty is as fast as memory; here an answer comes out no earlier than it could on a real line: the request's time on
-the wire, 3.5 characters of silence, what the slave needs to think, and the answer's time on the wire. Two slaves with one
-unit id answer at once, and nobody understands either.
+the wire, 3.5 characters of silence, what the slave needs to think, and the answer's time on the wire.
+Two slaves with one unit id answer at once, and nobody understands either.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Self
 
 import pytest
+from msgspec.structs import replace
 
 from edge.buffer.base import BufferFull, BufferUnusable
 from edge.clock import SteppedClock
-from edge.drivers.base import BadReply, DeviceUnavailable, Driver, DriverMisconfigured, Emit
+from edge.drivers.base import BadReply, DeviceBusy, DeviceUnavailable, Driver, DriverMisconfigured, Emit
 from edge.supervisor import Patience, Supervisor, patience_for
 from wire.observation import Observation, Quality, Reading
 
@@ -204,6 +205,24 @@ async def test_bad_reply_is_counted_and_the_device_stays_open() -> None:
         assert (state.state, state.bad_replies, state.failures, state.last_error) == ("up", 1, 0, "checksum")
         assert bench.driver.opened == 1
         assert len(bench.recorded) == 2
+
+
+async def test_busy_device_is_asked_again_within_its_turn() -> None:
+    script = [DeviceBusy("busy"), DeviceBusy("busy"), None]
+    bench = Bench(lambda clock: FakeDevice(clock, script), patience=replace(QUICK, busy_s=(0.001, 0.001, 0.001)))
+    async with bench.running():
+        await until(lambda: bench.recorded)
+        assert len(bench.driver.polls) == 3
+        assert (bench.supervisor.state.state, bench.supervisor.state.bad_replies) == ("up", 0)
+
+
+async def test_device_that_stays_busy_is_a_bad_reply_and_waits_for_its_next_turn() -> None:
+    bench = Bench(FakeDevice, patience=replace(QUICK, busy_s=(0.001, 0.001)))
+    bench.driver.always = DeviceBusy("busy")
+    async with bench.running():
+        await until(lambda: bench.supervisor.state.bad_replies)
+        assert len(bench.driver.polls) == 3
+        assert (bench.driver.opened, bench.supervisor.state.last_error) == (1, "busy")
 
 
 async def test_hanging_driver_is_cut_off() -> None:

@@ -86,17 +86,19 @@ class Bus:
             self._received = 0
             began_s = time.monotonic()
             reply: ModbusPDU | None = None
+            silent = False
             try:
                 async with asyncio.timeout(timeout_s):
                     reply = await self._exchange(block, unit_id)
             except TimeoutError:
+                silent = True
                 raise self._no_answer(where, unit_id, timeout_s) from None
             except (ConnectionException, OSError) as error:
                 raise DeviceUnavailable(f"{where}: {error}") from error
             except ModbusException as error:
                 raise BadReply(f"{where}: {error}") from error
             finally:
-                self._note(block, unit_id, reply, began_s)
+                self._note(block, unit_id, reply, began_s=began_s, silent=silent)
         return _contents(reply, block, where)
 
     def turnaround_s(self, unit_id: int) -> float | None:
@@ -140,15 +142,16 @@ class Bus:
         if rest_s > 0:
             await asyncio.sleep(rest_s)
 
-    def _note(self, block: Block, unit_id: int, reply: ModbusPDU | None, began_s: float) -> None:
+    def _note(self, block: Block, unit_id: int, reply: ModbusPDU | None, *, began_s: float, silent: bool) -> None:
         """What an exchange taught about the line and the unit, however it ended."""
         ended_s = time.monotonic()
         if reply is None:
             self._used_at_s = ended_s
-        elif not reply.isError():
+        elif reply.isError():
+            silent = reply.exception_code in NOBODY_THERE
+        else:
             self._turnaround_s[unit_id] = max(0.0, self._used_at_s - began_s - self._wire.exchange_s(block))
-        answered = reply is not None and not (reply.isError() and reply.exception_code in NOBODY_THERE)
-        self._turns.tell(unit_id, answered=answered, took_s=ended_s - began_s)
+        self._turns.tell(unit_id, answered=not silent, took_s=ended_s - began_s)
 
     def _no_answer(self, where: str, unit_id: int, timeout_s: float) -> DeviceUnavailable | BadReply:
         if not self._client.connected:

@@ -1,14 +1,14 @@
 """Who may use a shared line next: in turn, and the silent ones on a budget.
 
-A slave that doesn't answer keeps the line for its whole time-out. So that several dead ones never stand one after
-the other before a live one:
+A slave that doesn't answer keeps the line for its whole time-out. So that dead ones cost the live ones little:
 
-1. Requests are served in the order in which they came; every device has at most one waiting.
-2. A unit whose last request ended in silence is *suspect* until it answers. Suspects may use the line when nobody
-   else waits for it, or within their budget: SILENT_SHARE of the time, with no credit to speak of. A suspect's turn
-   that lasted a second is paid for by five seconds in which live devices go first.
+1. Requests are served in the order in which they came; a device has at most one waiting.
+2. A unit whose last request ended in silence is *suspect* until it answers. On a line with several units, suspects
+   together may use SILENT_SHARE of the time and no more, even while nobody else wants the line: somebody soon will.
+   A suspect's turn that lasted a second is paid for by five seconds, in which only the others have turns.
 
-Hence a live device waits for one dead slave's time-out at most, and the dead ones are still asked.
+Hence a live device waits for one dead slave's time-out at most, now and then; and the dead ones are still asked. One
+that is back answers at once, and costs the others who wait to be asked no more of the budget.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-SILENT_SHARE = 0.2  # of the line's time, at most, may go to units that were silent when they were last asked
-CREDIT_MAX_S = 0.05  # less than any time-out: never two silent turns in a row while a live device waits
+SILENT_SHARE = 0.2  # of the line's time
+CREDIT_MAX_S = 0.02  # less than any time-out: never two silent turns in a row
+TIMER_SLACK_S = 0.001  # a timer may come a little early
 
 
 class _Waiting(NamedTuple):
@@ -30,20 +31,22 @@ class _Waiting(NamedTuple):
 
 
 class Turns:
-    """The turns of one line. Every `take` is followed by `tell`, as soon as it is known how the unit behaved."""
+    """The turns of one line. In every turn it is told, by `tell`, how the unit behaved."""
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._now_s = now_s
+    def __init__(self) -> None:
         self._taken = False
         self._waiting: deque[_Waiting] = deque()
+        self._units: set[int] = set()
         self._suspects: set[int] = set()
         self._credit_s = CREDIT_MAX_S
-        self._credited_at_s = now_s()
+        self._credited_at_s = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def take(self, unit_id: int) -> AsyncIterator[None]:
         """Wait for a turn, and give it on at the end."""
-        if self._taken:
+        self._units.add(unit_id)
+        if self._taken or not self._may_go(unit_id):
             await self._wait(unit_id)
         self._taken = True
         try:
@@ -68,6 +71,8 @@ class Turns:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(unit_id, turn)
         self._waiting.append(waiting)
+        if not self._taken:
+            self._next()  # sets the timer
         try:
             await turn
         except asyncio.CancelledError:
@@ -78,22 +83,35 @@ class Turns:
             raise
 
     def _give_on(self) -> None:
-        """Hand the line to the next: it stays taken in between, so that nobody can slip in."""
-        self._taken = bool(self._waiting)
-        if self._taken:
-            chosen = self._choose()
-            self._waiting.remove(chosen)
-            chosen.turn.set_result(None)
+        self._taken = False
+        self._next()
 
-    def _choose(self) -> _Waiting:
+    def _next(self) -> None:
+        """Give the free line to the first who may have it; it is taken from now on, so that nobody slips in."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        chosen = next((waiting for waiting in self._waiting if self._may_go(waiting.unit_id)), None)
+        if chosen is not None:
+            self._waiting.remove(chosen)
+            self._taken = True
+            chosen.turn.set_result(None)
+        elif self._waiting:
+            wait_s = max(0.0, -self._credit_s / SILENT_SHARE) + TIMER_SLACK_S
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        if not self._taken:
+            self._next()
+
+    def _may_go(self, unit_id: int) -> bool:
+        if unit_id not in self._suspects or len(self._units) == 1:
+            return True
         self._credit()
-        if self._credit_s <= 0:
-            for waiting in self._waiting:
-                if waiting.unit_id not in self._suspects:
-                    return waiting
-        return self._waiting[0]
+        return self._credit_s > 0
 
     def _credit(self) -> None:
-        now_s = self._now_s()
+        now_s = time.monotonic()
         self._credit_s = min(CREDIT_MAX_S, self._credit_s + SILENT_SHARE * (now_s - self._credited_at_s))
         self._credited_at_s = now_s

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from edge.drivers.modbus.codec import parse_profile, shipped_profile
+from firmware_sim.devices.ailments import Ailment
 from firmware_sim.devices.modbus import (
     MAX_RTU_BYTES,
     Mbap,
@@ -168,3 +169,102 @@ def test_random_requests_always_get_an_answer_of_legal_size() -> None:
     unit = spec_unit()
     for _ in range(500):
         assert 2 <= len(answer(unit, rng.randbytes(rng.randrange(1, 20)), 0).pdu) <= 253
+
+
+BITS_MAP = """
+name = "controller"
+title = "Bits, bytes and a gap"
+source = "made for this test"
+[requests]
+max_gap = 2
+[[point]]
+name = "door"
+unit = "C62"
+function = 1
+register = 19
+type = "bit"
+[[point]]
+name = "alarm"
+unit = "C62"
+function = 1
+register = 21
+type = "bit"
+[[point]]
+name = "air"
+unit = "CEL"
+function = 3
+register = 5
+exponent = -1
+fault = "fault"
+[[point]]
+name = "fault"
+unit = "C62"
+function = 3
+register = 8
+type = "bit"
+bit = 3
+[[point]]
+name = "level"
+unit = "C62"
+function = 3
+register = 8
+type = "uint8"
+half = "high"
+"""
+
+
+def controller(air: str | None = "4.5", **more: object) -> Unit:
+    values = {"door": "1", "alarm": "1", "air": air, "fault": "0", "level": "7"}
+    sources = {name: always(value) for name, value in values.items()}
+    return Unit(1, "dev", "gw", parse_profile(BITS_MAP), sources, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("request_hex", "reply_hex"),
+    [
+        ("0100130003", "010105"),  # bits 19 and 21, the first one lowest
+        ("0100130004", "8102"),
+        ("0200130001", "8201"),
+        ("0300050004", "0308002d000000000700"),  # air, a gap that may be read along, level and fault in one register
+        ("0300060001", "03020000"),
+        ("0300090001", "8302"),
+        ("01001307d1", "8103"),  # more than 2,000 bits
+    ],
+)
+def test_bits_bytes_and_gaps(request_hex: str, reply_hex: str) -> None:
+    assert answer(controller(), bytes.fromhex(request_hex), 0).pdu.hex() == reply_hex
+
+
+def test_a_broken_probe_sets_the_bit_that_tells_of_it() -> None:
+    reply = answer(controller(air=None), bytes.fromhex("0300050004"), 0)
+    assert reply.pdu.hex() == "030800000000000007" + "08"
+    assert {value.channel: value.mantissa for value in reply.values} == {
+        "gw/dev/air": None,
+        "gw/dev/fault": 1,
+        "gw/dev/level": 7,
+    }
+
+
+def clock_source(at_ms: int) -> Decimal:
+    return Decimal(at_ms) / 10
+
+
+@pytest.mark.parametrize(
+    ("ailment", "at_ms", "value"),
+    [
+        (Ailment("stuck", begins_ms=100, ends_ms=200), 99, 99),
+        (Ailment("stuck", begins_ms=100, ends_ms=200), 150, 100),
+        (Ailment("stuck", begins_ms=100, ends_ms=200), 200, 200),
+        (Ailment("drift", 2.0, begins_ms=0), 3_600, 3_600),
+        (Ailment("drift", 720_000.0, begins_ms=100), 150, 250),  # 0.2 °C a millisecond
+    ],
+)
+def test_ailing_device_measures_wrongly(ailment: Ailment, at_ms: int, value: int) -> None:
+    unit = controller(ailments=(ailment,))._replace(sources={**controller().sources, "air": clock_source})
+    assert answer(unit, bytes.fromhex("0300050001"), at_ms).pdu.hex() == f"0302{value:04x}"
+
+
+def test_busy_device_says_so() -> None:
+    unit = controller(ailments=(Ailment("busy", begins_ms=10),))
+    assert answer(unit, bytes.fromhex("0300050001"), 9).pdu.hex() == "0302002d"
+    assert answer(unit, bytes.fromhex("0300050001"), 10).pdu.hex() == "8306"

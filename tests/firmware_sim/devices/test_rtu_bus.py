@@ -16,6 +16,7 @@ from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.exceptions import ModbusIOException
 
 from edge.drivers.modbus.codec import shipped_profile
+from firmware_sim.devices.ailments import Ailment
 from firmware_sim.devices.modbus import Unit, rtu_frame
 from firmware_sim.devices.rtu_bus import MAX_WAITING, RtuBus
 from firmware_sim.links import GOOD, Faults, Link
@@ -168,3 +169,33 @@ async def test_a_flood_of_requests_is_bounded(
         await asyncio.sleep(0.2)
         os.close(descriptor)
     assert len(logged.produced) <= 2 * (MAX_WAITING + 1), "one was being answered, the others waited"
+
+
+async def test_two_devices_with_one_unit_id_are_not_understood(
+    tmp_path: Path, link: Link, logged: Any, serve: Callable[..., Any]
+) -> None:
+    units = [unit(1, "-18.5"), unit(1, "4.0"), unit(2, "5.0")]
+    async with RtuBus(tmp_path / "tty", units, link=link, log=logged.log, now_ms=lambda: 0, paced=False) as bus:
+        serve(bus.serve())
+        client = await open_client(tmp_path / "tty")
+        try:
+            with pytest.raises(ModbusIOException):
+                await client.read_input_registers(1, count=2, device_id=1)
+            await asyncio.sleep(0.05)
+            assert (await client.read_input_registers(1, count=1, device_id=2)).registers == [50]
+        finally:
+            client.close()
+    assert [line["channel"] for line in logged.produced] == ["gw/room-2/air"]
+
+
+async def test_a_slow_device_answers_late(tmp_path: Path, link: Link, logged: Any, serve: Callable[..., Any]) -> None:
+    slow = unit(1, "-18.5")._replace(ailments=(Ailment("slow", 0.2),))
+    async with RtuBus(tmp_path / "tty", [slow], link=link, log=logged.log, now_ms=lambda: 0, paced=False) as bus:
+        serve(bus.serve())
+        client = await open_client(tmp_path / "tty", timeout_s=1)
+        try:
+            started_s = time.monotonic()
+            await client.read_input_registers(1, count=2, device_id=1)
+            assert time.monotonic() - started_s >= 0.2
+        finally:
+            client.close()

@@ -11,6 +11,7 @@ import time
 import tty
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,13 @@ from pymodbus.framer import FramerType
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from edge.drivers.base import BadReply, DeviceUnavailable
+from edge.drivers.base import BadReply, DeviceBusy, DeviceUnavailable
 from edge.drivers.modbus.bus import Bus, open_serial, open_tcp
-from edge.drivers.modbus.codec import Serial, decode_block, shipped_profile
-from firmware_sim.devices.modbus import crc16
+from edge.drivers.modbus.codec import Block, Point, Serial, decode_block, shipped_profile
+from firmware_sim.devices.log import DeviceLog
+from firmware_sim.devices.modbus import Unit, crc16
+from firmware_sim.devices.rtu_bus import RtuBus
+from firmware_sim.links import Link
 
 XY = shipped_profile("xy-md02").block[0]
 
@@ -180,6 +184,71 @@ async def test_todays_pymodbus_lets_cancellation_through() -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("code", [5, 6])
+async def test_busy_device_asks_for_a_moment(code: int) -> None:
+    async with answering(lambda request: [answer(request, bytes([0x84, code]))]) as port:
+        with pytest.raises(DeviceBusy):
+            await read_once(port)
+
+
+@pytest.mark.parametrize(
+    ("function", "count", "pdu", "bits"),
+    [
+        (1, 10, "0102cd01", [1, 0, 1, 1, 0, 0, 1, 1, 1, 0]),  # V1.1b3 §6.1: CD is coils 27–20
+        (2, 3, "020105", [1, 0, 1]),
+    ],
+)
+async def test_bits_come_lowest_first(function: int, count: int, pdu: str, bits: list[int]) -> None:
+    point = Point(name="p", unit="C62", register=19, type="bit")
+    block = Block(function, 19, count, [point])  # type: ignore[arg-type]
+    async with answering(lambda request: [answer(request, bytes.fromhex(pdu))]) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        assert await bus.read(block, 1, 1) == bits
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+async def test_wrong_number_of_bits_is_a_bad_reply() -> None:
+    block = Block(1, 19, 10, [Point(name="p", unit="C62", register=19, type="bit")])
+    async with answering(lambda request: [answer(request, bytes.fromhex("0101cd"))]) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        with pytest.raises(BadReply, match="function 1 with 8 bits, asked for function 1 with 10"):
+            await bus.read(block, 1, 1)
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+async def test_silence_of_one_that_used_to_answer_is_told_as_such() -> None:
+    silent = asyncio.Event()
+    async with answering(lambda request: [] if silent.is_set() else [answer(request, GOOD)]) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        assert bus.turnaround_s(1) is None
+        await bus.read(XY, 1, 1)
+        assert (bus.turnaround_s(1) or 9) < 1
+        silent.set()
+        with pytest.raises(DeviceUnavailable, match="before, it answered after"):
+            await bus.read(XY, 1, 0.05)
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+async def test_turnaround_is_what_is_left_when_the_wire_has_had_its_time(tmp_path: Path) -> None:
+    log, link = DeviceLog(tmp_path), Link("bus", random.Random(1))
+    sources = {"air": lambda _: Decimal(1), "humidity": lambda _: Decimal(50)}
+    unit = Unit(1, "room", "gw", shipped_profile("xy-md02"), sources)
+    line = RtuBus(tmp_path / "bus", [unit], link=link, log=log, now_ms=lambda: 0, turnaround_s=0.05)
+    with log:
+        async with line:
+            serving = asyncio.create_task(line.serve())
+            bus = await open_serial(str(tmp_path / "bus"), Serial(), 1)
+            await bus.read(XY, 1, 1)
+            thought_s = bus.turnaround_s(1)
+            bus.close()
+            serving.cancel()
+    assert thought_s is not None
+    assert 0.045 < thought_s < 0.09
+
+
 def device(*units: int) -> list[SimDevice]:
     data = [SimData(1, values=[0xFF2B, 0x0229], datatype=DataType.REGISTERS)]
     return [SimDevice(number, simdata=data) for number in units]
@@ -203,6 +272,17 @@ async def test_foreign_tcp_server(free_port: Callable[[], int]) -> None:
     await server.shutdown()
 
 
+async def test_foreign_server_of_rtu_frames_over_tcp(free_port: Callable[[], int]) -> None:
+    port = free_port()
+    server = ModbusTcpServer(device(1), framer=FramerType.RTU, address=("127.0.0.1", port))
+    await server.serve_forever(background=True)
+    bus = await open_tcp("127.0.0.1", port, 1, rtu=True)
+    await check_foreign(bus)
+    bus.close()
+    await asyncio.sleep(0.02)
+    await server.shutdown()
+
+
 async def test_foreign_rtu_server(tmp_path: Path) -> None:
     async with wire(tmp_path) as (ours, theirs):
         server = ModbusSerialServer(device(1, 2), framer=FramerType.RTU, port=str(theirs), baudrate=115200)
@@ -215,7 +295,7 @@ async def test_foreign_rtu_server(tmp_path: Path) -> None:
 
 
 async def test_frames_keep_their_distance(tmp_path: Path) -> None:
-    """At 1,200 baud 8N1 3.5 characters take 29 ms; a request that follows an answer sooner would be read as part of it."""
+    """At 1,200 baud 8N1 3.5 characters take 29 ms; one that follows sooner would be read as part of the answer."""
     async with wire(tmp_path) as (ours, theirs):
         server = ModbusSerialServer(device(1), framer=FramerType.RTU, port=str(theirs), baudrate=1200)
         await server.serve_forever(background=True)

@@ -134,7 +134,6 @@ def test_every_profile_is_sound_and_names_its_source(name: str) -> None:
     profile = shipped_profile(name)
     assert profile.name == name
     assert len(profile.source) > 20
-    assert all(known.min is not None and known.max is not None for known in profile.points)
 
 
 BLOCK = HEAD + "[[block]]\nfunction = 4\naddress = 1\ncount = 2\n"
@@ -171,5 +170,5 @@ def test_wrong_profile_is_refused_with_its_place(text: str, why: str) -> None:
 
 @pytest.mark.parametrize("name", ["nope", "../xy-md02", "xy-md02\n", ""])
 def test_unknown_profile_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(CodecError, match="known: pt100, pt100-10, xy-md02"):
+    with pytest.raises(CodecError, match=f"known: {', '.join(profile_names())}"):
         shipped_profile(name)

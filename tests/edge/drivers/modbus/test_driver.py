@@ -197,3 +197,141 @@ async def test_block_of_ten_is_one_request(tmp_path: Path) -> None:
     assert [reading.value for reading in readings] == [Decimal(-number) for number in range(10)]
     assert len({reading.stamp for reading in readings}) == 1
     assert asked == 10
+
+
+LOOSE = """
+name = "loose"
+title = "t"
+source = "s"
+[requests]
+max_gap = 4
+[[point]]
+name = "air"
+unit = "CEL"
+function = 3
+register = 10
+exponent = -1
+[[point]]
+name = "dew"
+unit = "CEL"
+function = 3
+register = 15
+exponent = -1
+[[point]]
+name = "door"
+unit = "C62"
+function = 1
+register = 7
+type = "bit"
+"""
+LOOSE_VALUES = {"air": Decimal("4.5"), "dew": Decimal("-2.0"), "door": Decimal(1)}
+
+
+class Counting(RtuBus):
+    """Counts what it is asked."""
+
+    asked: list[bytes]
+
+    async def _answer(self, request) -> None:
+        self.asked.append(request.frame)
+        await super()._answer(request)
+
+
+@pytest.fixture
+async def loose(tmp_path: Path) -> AsyncIterator[Counting]:
+    log, link = DeviceLog(tmp_path), Link("bus", random.Random(1))
+    units = [unit(1, parse_profile(LOOSE), **LOOSE_VALUES)]
+    bus = Counting(tmp_path / "bus", units, link=link, log=log, now_ms=lambda: 0, paced=False)
+    bus.asked = []
+    async with RtuBench(tmp_path, link).running(simulated=bus, log=log):
+        yield bus
+
+
+@pytest.mark.parametrize(
+    ("keys", "requests"),
+    [({}, 2), ({"max_gap": 3}, 3), ({"one_by_one": True}, 3), ({"max_registers": 5}, 3), ({"max_gap": 4}, 2)],
+    ids=str,
+)
+async def test_points_are_merged_as_the_profile_and_the_configuration_say(
+    loose: Counting, tmp_path: Path, keys: dict, requests: int
+) -> None:
+    choice = ProfileChoice(parse_profile(LOOSE))
+    config = ModbusConfig(profile=choice, port=str(tmp_path / "bus"), timeout_s=1, **keys)
+    async with ModbusDriver("dev", config, context()) as driver:
+        found = {reading.channel: reading.value for reading in await driver.poll() if isinstance(reading, Reading)}
+    assert found == {f"dev/{name}": value for name, value in LOOSE_VALUES.items()}
+    assert len(loose.asked) == requests
+
+
+async def test_device_gets_its_pause_between_requests_and_the_line_is_free_meanwhile(
+    loose: Counting, tmp_path: Path
+) -> None:
+    choice, ctx = ProfileChoice(parse_profile(LOOSE)), context()
+    slow = ModbusConfig(profile=choice, port=str(tmp_path / "bus"), timeout_s=1, one_by_one=True, pause_s=0.3)
+    quick = ModbusConfig(profile=choice, port=str(tmp_path / "bus"), timeout_s=1)
+    async with ModbusDriver("slow", slow, ctx) as patient, ModbusDriver("quick", quick, ctx) as neighbour:
+        began_s = time.monotonic()
+        looking = asyncio.create_task(patient.poll())
+        await asyncio.sleep(0.05)
+        await neighbour.poll()
+        assert time.monotonic() - began_s < 0.3
+        await looking
+        assert time.monotonic() - began_s >= 0.6
+
+
+async def test_dead_neighbours_cost_a_live_device_one_timeout_at_most(tmp_path: Path) -> None:
+    """Five dead slaves and a live one on a line, all asked again and again."""
+    log, link, ctx = DeviceLog(tmp_path), Link("bus", random.Random(1)), context()
+    bus = RtuBus(tmp_path / "bus", [unit(1)], link=link, log=log, now_ms=lambda: 0, paced=False)
+    timeout_s, until_s = 0.2, time.monotonic() + 4
+    waited: list[float] = []
+
+    def driver(unit_id: int) -> ModbusDriver:
+        config = ModbusConfig(
+            profile=ProfileChoice(XY), port=str(tmp_path / "bus"), timeout_s=timeout_s, unit_id=unit_id
+        )
+        return ModbusDriver(f"room-{unit_id}", config, ctx)
+
+    async def keep_asking(unit_id: int) -> None:
+        async with driver(unit_id) as asked:
+            while time.monotonic() < until_s:
+                began_s = time.monotonic()
+                try:
+                    await asked.poll()
+                except DeviceUnavailable:
+                    continue
+                waited.append(time.monotonic() - began_s)
+                await asyncio.sleep(0.02)
+
+    async with RtuBench(tmp_path, link).running(simulated=bus, log=log), asyncio.timeout(30):
+        async with asyncio.TaskGroup() as group:
+            for unit_id in (1, 2, 3, 4, 5, 6):
+                group.create_task(keep_asking(unit_id))
+    after_the_first_round = waited[2:]  # in which it shows who is dead
+    assert max(after_the_first_round) < timeout_s + 0.15
+    assert len(waited) > 40, "four fifths of the line's time are for those who answer"
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "why"),
+    [
+        ({"port": "p", "framing": "tcp"}, "framing", "a serial line carries RTU frames"),
+        ({"host": "h", "max_registers": 1}, "max_registers", "point wide alone takes 2 registers"),
+        ({"host": "h", "one_by_one": True, "pause_s": 2.0}, "pause_s", "pauses of 2 s are more than the 50 s"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_before_anything_opens(keys: dict, key: str, why: str) -> None:
+    many = "".join(f'[[point]]\nname = "p-{at}"\nunit = "C62"\nfunction = 3\nregister = {at}\n' for at in range(30))
+    wide = '[[point]]\nname = "wide"\nunit = "C62"\nfunction = 3\nregister = 100\ntype = "int32"\n'
+    profile = parse_profile('name = "x"\ntitle = "t"\nsource = "s"\n' + many + wide)
+    problems = list(ModbusConfig(profile=ProfileChoice(profile), **keys).problems())
+    assert [found for found, _ in problems] == [key]
+    assert why in problems[0][1]
+
+
+async def test_rtu_frames_over_tcp_are_a_setting(tmp_path: Path, free_port) -> None:
+    config = ModbusConfig(profile=ProfileChoice(XY), host="127.0.0.1", tcp_port=free_port(), framing="rtu")
+    assert list(config.problems()) == []
+    with pytest.raises(DeviceUnavailable):
+        async with ModbusDriver("room", config, context()):
+            pass

@@ -1,4 +1,4 @@
-"""What the gateway costs: `make bench`. 20 counting devices × 10 registers, one block read per device, real processes.
+"""What the gateway costs: `make bench`. 20 counting devices × 10 registers, a request per device, real processes.
 
 Every figure is measured on the running gateway, and every reading is balanced in the end. The same steps are done
 with thingsboard-gateway in the same run where they apply, for the ratio. Results: bench/results/performance.json, and
@@ -172,7 +172,8 @@ def _working(load: Load, name: str, *, devices: bool = True) -> Iterator[_Works]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(load: Load, name: str, window_s: float) -> Measured:
+def measure(load: Load, name: str, window_s: float) -> Measured:
+    """What a window of a load costs a system, from its start to the last reading that it stored."""
     with _working(load, name) as works:
         time.sleep(WARM_S)
         pid = works.system.gateway_pid()
@@ -207,7 +208,7 @@ def _throughput(run: _Run) -> Iterator[Figure]:
     """How much goes from the devices to the record, and for how much CPU and memory."""
     window_s = run.window_s(60, 15)
     for system in run.systems:
-        found = _measure(FULL if system == OURS else PEER_FULL, system, window_s)
+        found = measure(FULL if system == OURS else PEER_FULL, system, window_s)
         yield Figure(
             "poll → committed at the cloud",
             system,
@@ -242,7 +243,7 @@ def _disk(run: _Run) -> Iterator[Figure]:
     """Bytes written per reading, beside the floor: one page of 4 KiB per commit window with readings in it."""
     for load, window_ms, target in ((SLOW, 250, 2_000), (SLOW_WIDE, 1000, 700), (FAST, 250, 150)):
         for system in run.systems if load is not SLOW_WIDE else [OURS]:
-            found = _measure(load, system, run.window_s(60, 30))
+            found = measure(load, system, run.window_s(60, 30))
             floor = PAGE_BYTES * found.windows(window_ms) / found.readings
             yield Figure(
                 f"bytes written per reading at {load.name}",

@@ -101,7 +101,7 @@ def counters(device: int, profile: Profile) -> dict[str, Source]:
 
         return value
 
-    return {point.name: source(point.register) for block in profile.block for point in block.point}
+    return {point.name: source(point.register) for point in profile.points}
 
 
 def profile_file(registers: int) -> Path:

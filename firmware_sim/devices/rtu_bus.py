@@ -23,6 +23,7 @@ from firmware_sim.links import Link
 BITS_PER_CHARACTER = 10  # 8N1
 SILENCE_CHARACTERS = 3.5  # ends a frame (Serial Line V1.02 §2.5.1.1)
 SILENCE_MIN_S = 0.02  # a loaded host may pause its writing; no pause of ours is shorter
+TIMER_S = 0.0015  # an event loop's timers are whole milliseconds, rounded up
 MAX_WAITING = 8  # requests that came while the line was busy; a master that sends more than that is broken
 
 
@@ -116,7 +117,7 @@ class RtuBus:
         if self._paced:
             characters = len(request.frame) + SILENCE_CHARACTERS + len(frame)
             due_s = request.came_s + characters * self._character_s + thinks_s
-            await asyncio.sleep(due_s - asyncio.get_running_loop().time())
+            await _until(due_s)
         elif thinks_s > self._turnaround_s:
             await asyncio.sleep(thinks_s)
         out, intact = await self._link.outward(frame)
@@ -128,6 +129,14 @@ class RtuBus:
                 self._log.damaged(unit.device, at_ms)
             elif arrived:
                 self._log.values(reply.values, at_ms)
+
+
+async def _until(due_s: float) -> None:
+    """Wait to the instant, so that a line is as fast as it could be, too."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(due_s - TIMER_S - loop.time())
+    while loop.time() < due_s:  # noqa: ASYNC110 - a moment shorter than any timer
+        await asyncio.sleep(0)
 
 
 def _collided(frames: list[bytes]) -> bytes:

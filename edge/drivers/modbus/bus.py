@@ -1,8 +1,9 @@
 """One Modbus line or socket. The only module that calls pymodbus: its exceptions and traps end here.
 
 Retries and reconnection of the library are off; the supervisor owns both. Its own timeout is out of reach, so that
-every wait ends by ours, and always as a cancellation: pymodbus up to 3.15 turned CancelledError into
-ModbusIOException, which breaks `asyncio.timeout`; `_exchange` turns it back.
+every wait ends by ours, and always as a cancellation. Two ways in which that would be lost end in
+`_heeding_cancellation`: pymodbus up to 3.15 turned CancelledError into ModbusIOException, and the `asyncio.wait_for`
+of Python 3.11, which pymodbus uses, returns its result when that comes in the same moment as the cancellation.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException, ModbusIOException
@@ -48,6 +50,7 @@ EXCEPTIONS = {
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
 Client = AsyncModbusSerialClient | AsyncModbusTcpClient
+Result = TypeVar("Result")
 
 
 class Wire:
@@ -129,13 +132,7 @@ class Bus:
             client.read_holding_registers,
             client.read_input_registers,
         )[block.function - 1]
-        try:
-            return await read(block.address, count=block.count, device_id=unit_id)
-        except ModbusIOException:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from None
-            raise
+        return await _heeding_cancellation(read(block.address, count=block.count, device_id=unit_id))
 
     async def _silence(self) -> None:
         rest_s = self._used_at_s + self._wire.quiet_s - time.monotonic()
@@ -167,6 +164,22 @@ class Bus:
         else:
             why = f"before, it answered after {usual_s * 1000:.0f} ms: is it powered, and its cable whole?"
         return DeviceUnavailable(f"{where}: no answer within {timeout_s:g} s; {why}")
+
+
+async def _heeding_cancellation(library_call: Awaitable[Result]) -> Result:
+    """What the library gives; CancelledError when it was asked to stop meanwhile, whatever it made of that."""
+    task = asyncio.current_task()
+    assert task is not None  # coroutines run in tasks
+    asked_before = task.cancelling()
+    try:
+        result = await library_call
+    except ModbusIOException:
+        if task.cancelling() > asked_before:
+            raise asyncio.CancelledError from None
+        raise
+    if task.cancelling() > asked_before:
+        raise asyncio.CancelledError
+    return result
 
 
 async def open_serial(port: str, line: Serial, timeout_s: float) -> Bus:
@@ -214,7 +227,7 @@ async def _connected(bus: Bus, name: str, timeout_s: float) -> Bus:
     client = bus._client  # noqa: SLF001 - the same module
     try:
         async with asyncio.timeout(timeout_s):
-            opened = await client.connect()
+            opened = await _heeding_cancellation(client.connect())
         why = "" if opened else f"cannot be opened; is {name} the right place, switched on, and free?"
     except TimeoutError:
         why = f"cannot be opened within {timeout_s:g} s; is it switched on and reachable?"

@@ -76,10 +76,10 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._give_on()  # it was our turn already
-            else:
+            if turn.cancelled():
                 self._waiting.remove(waiting)
+            else:
+                self._give_on()  # it was our turn already
             raise
 
     def _give_on(self) -> None:
@@ -91,12 +91,14 @@ class Turns:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        chosen = next((waiting for waiting in self._waiting if self._may_go(waiting.unit_id)), None)
+        # One that was cancelled just now is still in the queue until its task has noticed.
+        there = [waiting for waiting in self._waiting if not waiting.turn.done()]
+        chosen = next((waiting for waiting in there if self._may_go(waiting.unit_id)), None)
         if chosen is not None:
             self._waiting.remove(chosen)
             self._taken = True
             chosen.turn.set_result(None)
-        elif self._waiting:
+        elif there:
             wait_s = max(0.0, -self._credit_s / SILENT_SHARE) + TIMER_SLACK_S
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._timed)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from pymodbus.exceptions import ModbusIOException
 from pymodbus.framer import FramerType
+from pymodbus.pdu.register_message import ReadInputRegistersResponse
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -167,6 +168,21 @@ async def test_cancellation_that_pymodbus_translates_is_translated_back(monkeypa
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert task.cancelled()
+        bus.close()
+        await asyncio.sleep(0.02)
+
+
+async def test_cancellation_in_the_moment_of_the_answer_is_not_lost() -> None:
+    """`asyncio.wait_for` of Python 3.11, inside pymodbus, returns the answer then, as if nobody had cancelled."""
+    async with answering(lambda _: []) as port:
+        bus = await open_tcp("127.0.0.1", port, 1)
+        task = asyncio.create_task(bus.read(XY, 1, 5))
+        await asyncio.sleep(0.05)
+        reply = ReadInputRegistersResponse(registers=[1, 2], dev_id=1)
+        bus._client.ctx.response_future.set_result(reply)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
         bus.close()
         await asyncio.sleep(0.02)

@@ -113,3 +113,28 @@ async def test_cancelled_waiter_gives_its_turn_on(when: str) -> None:
         await use(4)
     assert second.cancelled()
     assert order == [3, 4]
+
+
+async def test_all_who_use_a_line_can_be_cancelled_at_once() -> None:
+    line = Line(11)
+    await line.all(11, 1)
+    tasks = [asyncio.create_task(line.ask(unit)) for unit in (1, 2, 11, 3)]
+    await asyncio.sleep(LIVE_S / 4)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(task.cancelled() for task in tasks)
+    async with asyncio.timeout(1):
+        await line.all(1, 2)
+
+
+async def test_suspect_that_waits_for_credit_can_be_cancelled() -> None:
+    line = Line(11)
+    await line.all(1, 11)
+    waiting = asyncio.create_task(line.ask(11))
+    await asyncio.sleep(LIVE_S)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    async with asyncio.timeout(1):
+        await line.all(1)

@@ -24,7 +24,7 @@ from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.barcode.options import CommandCard
 from edge.drivers.gps.config import GpsConfig
 from edge.drivers.hid.config import HidConfig
-from edge.drivers.modbus.codec import Block, Point, Profile, Serial, parse_profile
+from edge.drivers.modbus.codec import Block, Point, Profile, Requests, Serial, Settings, parse_profile
 from edge.drivers.modbus.config import ModbusConfig
 from edge.drivers.onewire.config import OneWireConfig
 from edge.drivers.replay.codec import Column
@@ -77,8 +77,10 @@ GATEWAY_TABLES = {
     "`[[device.column]]`": Column,
     "The profile": Profile,
     "The profile's `[serial]`": Serial,
+    "The profile's `[requests]`": Requests,
+    "The profile's `[settings]`": Settings,
+    "The profile's `[[point]]`": Point,
     "The profile's `[[block]]`": Block,
-    "The profile's `[[block.point]]`": Point,
 }
 SCANNER_TABLES = {
     '`[[device]]` with `driver = "barcode"`': BarcodeConfig,
@@ -218,14 +220,14 @@ def examples(*tables: str) -> list[Any]:
 
 
 def test_every_toml_example_is_of_a_kind_we_check() -> None:
-    kinds = [examples("gateway", "device"), examples("block"), examples("cloud"), examples("party")]
+    kinds = [examples("gateway", "device"), examples("block", "point"), examples("cloud"), examples("party")]
     assert all(kinds)
     assert sum(map(len, kinds)) == sum(len(fenced(text_of(page), "toml")) for page in PAGES)
 
 
 @pytest.mark.parametrize("example", examples("gateway", "device"))
 def test_gateway_examples_pass_the_check(example: str, tmp_path: Path) -> None:
-    for block in (param.values[0] for param in examples("block")):
+    for block in (param.values[0] for param in examples("block", "point")):
         assert isinstance(block, str)
         name = re.match(r"# (\S+\.toml)\n", block)
         assert name is not None, "a profile's example begins with its file name"
@@ -236,9 +238,9 @@ def test_gateway_examples_pass_the_check(example: str, tmp_path: Path) -> None:
     assert len(config.devices) == len(given["device"])
 
 
-@pytest.mark.parametrize("example", examples("block"))
+@pytest.mark.parametrize("example", examples("block", "point"))
 def test_device_profile_examples_are_read(example: str) -> None:
-    assert parse_profile(example).block
+    assert list(parse_profile(example).points)
 
 
 @pytest.mark.parametrize("example", examples("cloud"))

@@ -14,6 +14,8 @@ def gateway_configs(scenario: Scenario, devices: Mapping[str, DevicePlace]) -> d
     tables: dict[str, list[dict[str, Any]]] = {gateway.name: [] for gateway in scenario.gateway}
     baudrates = {bus.name: bus.baudrate for bus in scenario.bus}
     for device in scenario.device:
+        if isinstance(device, ModbusRtu) and device.twin:
+            continue  # nobody knows of it, until it talks into the other's answers
         tables[device.gateway].append(_table(device, devices[device.name], baudrates))
     return tables
 

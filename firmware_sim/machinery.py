@@ -17,6 +17,8 @@ from pathlib import Path
 import msgspec
 
 from edge.drivers.modbus.codec import Profile, shipped_profile
+from firmware_sim import controller
+from firmware_sim.controller import ConstantPoint, StatePoint
 from firmware_sim.devices import recorded
 from firmware_sim.devices.hid_scanner import HidScanner
 from firmware_sim.devices.log import DeviceLog
@@ -57,7 +59,7 @@ class _Builder:
     """What every device of one simulation is built with."""
 
     def __init__(
-        self, scenario: Scenario, seed: int, *, files: Path, folder: Path, world: World, log: DeviceLog
+        self, scenario: Scenario, seed: int, *, files: Path, folder: Path, world: World, origin_ms: int, log: DeviceLog
     ) -> None:
         self.scenario = scenario
         self.folder = folder
@@ -65,6 +67,7 @@ class _Builder:
         self._seed = seed
         self._files = files
         self._world = world
+        self._origin_ms = origin_ms
         self.links = {
             name: Link(name, random.Random(f"{seed} link {name}"))  # noqa: S311 - chance, not secrets
             for name in scenario.links
@@ -75,7 +78,8 @@ class _Builder:
         profile = shipped_profile(device.profile)
         sources = self._sources(device, profile)
         unit_id, gateway = device.unit_id, device.gateway
-        return Unit(unit_id, device.name, gateway, profile, sources, device.failure)
+        ailments = controller.ailments(device.ailment, self._origin_ms)
+        return Unit(unit_id, device.name, gateway, profile, sources, device.failure, ailments)
 
     def _sources(self, device: ModbusRtu | ModbusTcp, profile: Profile) -> dict[str, Source]:
         sources: dict[str, Source] = {}
@@ -83,6 +87,8 @@ class _Builder:
             seen = device.points[point.name]
             if isinstance(seen, RecordedPoint):
                 sources[point.name] = _column(self._recorded(seen), seen.column)
+            elif isinstance(seen, ConstantPoint | StatePoint):
+                sources[point.name] = controller.source(seen, point, self._world)
             else:
                 seed_text = f"{self._seed} {device.gateway}/{device.name}/{point.name}"
                 sources[point.name] = WorldProbe(self._world, seen, point, seed_text)
@@ -118,7 +124,7 @@ async def running(
     async with AsyncExitStack() as stack:
         log = stack.enter_context(DeviceLog(folder))
         world = World(scenario, seed, origin_ms)
-        build = _Builder(scenario, seed, files=files, folder=ports, world=world, log=log)
+        build = _Builder(scenario, seed, files=files, folder=ports, world=world, origin_ms=origin_ms, log=log)
         machinery = Machinery({}, build.links, {}, {})
         for bus in scenario.bus:
             machinery.buses[bus.name] = await stack.enter_async_context(_bus(build, bus, now_ms))

@@ -19,6 +19,7 @@ import msgspec
 from edge.drivers.barcode.codec import Code, Suffix, encode
 from edge.drivers.hid.codec import type_text
 from edge.drivers.modbus.codec import profile_names, shipped_profile
+from firmware_sim.controller import AilmentSpell, ConstantPoint, StatePoint
 from firmware_sim.devices.hid_scanner import Typing
 from firmware_sim.devices.scanner import WELL_BEHAVED, Habits
 from firmware_sim.links import Faults
@@ -57,7 +58,7 @@ class RecordedPoint(Strict, frozen=True, tag_field="source", tag="recorded"):
     time_format: str = "%Y-%m-%d %H:%M:%S"
 
 
-Point = WorldPoint | RecordedPoint
+Point = WorldPoint | RecordedPoint | ConstantPoint | StatePoint
 
 
 class Gateway(Strict, frozen=True):
@@ -76,7 +77,7 @@ class Bus(Strict, frozen=True):
 
 
 class ModbusRtu(Strict, frozen=True, tag_field="kind", tag="modbus-rtu"):
-    """A Modbus slave on a bus. failure: how it says that its probe is broken."""
+    """A Modbus slave on a bus. failure: how it says that its probe is broken. twin: its unit id is another's, too."""
 
     name: str
     gateway: str
@@ -87,6 +88,8 @@ class ModbusRtu(Strict, frozen=True, tag_field="kind", tag="modbus-rtu"):
     interval_s: Positive
     timeout_s: Positive = 1.0
     failure: Literal["sentinel", "exception"] = "sentinel"
+    ailment: list[AilmentSpell] = msgspec.field(default_factory=list)
+    twin: bool = False
 
 
 class ModbusTcp(Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
@@ -101,6 +104,7 @@ class ModbusTcp(Strict, frozen=True, tag_field="kind", tag="modbus-tcp"):
     tcp_port: Port = 0
     timeout_s: Positive = 1.0
     failure: Literal["sentinel", "exception"] = "sentinel"
+    ailment: list[AilmentSpell] = msgspec.field(default_factory=list)
 
 
 class Scanner(Strict, frozen=True, tag_field="kind", tag="scanner"):
@@ -244,13 +248,13 @@ def _device_problems(scenario: Scenario, device: Device) -> Iterator[str]:
     elif set(device.points) != (known := {point.name for point in shipped_profile(device.profile).points}):
         yield f"points: {device.profile} has exactly {', '.join(sorted(known))}"
     for name, point in device.points.items():
-        if isinstance(point, WorldPoint) and point.place not in {place.name for place in scenario.place}:
+        if isinstance(point, WorldPoint | StatePoint) and point.place not in {place.name for place in scenario.place}:
             yield f"points.{name}.place: no place {point.place!r}"
     if isinstance(device, ModbusRtu):
         if device.bus not in {bus.name for bus in scenario.bus}:
             yield f"bus: no bus {device.bus!r}"
         same = [d for d in scenario.device if isinstance(d, ModbusRtu) and d.bus == device.bus]
-        if sum(other.unit_id == device.unit_id for other in same) > 1:
+        if sum(other.unit_id == device.unit_id for other in same if not other.twin) > 1:
             yield f"unit_id: {device.unit_id} is there twice on {device.bus}"
         if len({other.gateway for other in same}) > 1:
             yield f"bus: {device.bus} can belong to one gateway only"

@@ -55,6 +55,14 @@ class World:
         warmer_c = self.air_c(place, at_ms) - space.set_c
         return min(99.0, max(5.0, space.humidity_percent - HUMIDITY_PER_C * warmer_c + weather))
 
+    def door_open(self, place: str, at_ms: int) -> bool:
+        """Whether a place's door is open; one without a door is closed."""
+        return self._places[place].door_open(at_ms)
+
+    def defrosting(self, place: str, at_ms: int) -> bool:
+        """Whether a place's evaporator is being defrosted."""
+        return self._places[place].defrosting(at_ms)
+
     def _integrate(self, steps: int) -> None:
         while self._steps < steps:
             at_ms = self._origin_ms + self._steps * STEP_MS
@@ -98,6 +106,12 @@ class _Space:
         self._mass_c += place.mass_to_air_per_h * (self.air_c - self._mass_c) * STEP_H
         self.air_c += change * STEP_H
         self.trace.append(self.air_c)
+
+    def door_open(self, at_ms: int) -> bool:
+        return self._doors is not None and self._doors.are_open(at_ms)
+
+    def defrosting(self, at_ms: int) -> bool:
+        return self.place.defrost is not None and _defrosting(self.place.defrost, at_ms - self._origin_ms)
 
     def _powered(self, since_ms: int) -> bool:
         running = not self.place.running or _inside(self.place.running, since_ms)

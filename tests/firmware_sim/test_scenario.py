@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware_sim.devices.modbus import answer
+from firmware_sim.machinery import running
 from firmware_sim.place import offset
 from firmware_sim.scenario import MAX_SCENARIO_BYTES, ScenarioError, find, load
 
@@ -130,3 +132,66 @@ def test_offsets(text: str, ms: int) -> None:
 def test_what_is_no_offset(text: str) -> None:
     with pytest.raises(ValueError, match="no offset"):
         offset(text)
+
+
+CONTROLLER = """
+[[device]]
+kind = "modbus-rtu"
+name = "freezer"
+gateway = "gw"
+bus = "line"
+unit_id = 2
+profile = "carel-ir33"
+interval_s = 60
+[device.points]
+probe-1 = { source = "world", place = "room", measurement = "temperature" }
+probe-2 = { source = "constant", value = -25.5 }
+set-point = { source = "constant", value = -20 }
+defrost = { source = "state", place = "room", state = "defrost" }
+door = { source = "state", place = "room", state = "door" }
+door-alarm = { source = "constant", value = 0 }
+probe-1-fault = { source = "constant", value = 0 }
+probe-2-fault = { source = "constant", value = 0 }
+compressor = { source = "constant", value = 1 }
+high-alarm = { source = "constant", value = 0 }
+low-alarm = { source = "constant", value = 0 }
+[[device.ailment]]
+kind = "drift"
+amount = 2.0
+from = "+10m"
+until = "+20m"
+"""
+
+
+def test_a_controller_with_flags_and_ailments_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD + CONTROLLER)
+    with pytest.raises(ScenarioError, match=r"points\.door\.place: no place 'moon'"):
+        read(tmp_path, GOOD + CONTROLLER.replace('place = "room", state = "door"', 'place = "moon", state = "door"'))
+    with pytest.raises(ScenarioError, match="ailment"):
+        read(tmp_path, GOOD + CONTROLLER.replace('"drift"', '"hiccup"'))
+
+
+def test_two_devices_with_one_unit_id_are_refused_unless_that_is_meant(tmp_path: Path) -> None:
+    same = GOOD + CONTROLLER.replace("unit_id = 2", "unit_id = 1")
+    with pytest.raises(ScenarioError, match="unit_id: 1 is there twice on line"):
+        read(tmp_path, same)
+    assert read(tmp_path, same.replace('profile = "carel-ir33"', 'profile = "carel-ir33"\ntwin = true'))
+
+
+async def test_flags_follow_the_place_and_ailments_their_time(tmp_path: Path) -> None:
+    defrost = '[place.defrost]\nevery_h = 8\nminutes = 30\nheat_c_per_h = 6.0\nfirst = "+5m"\n[[gateway]]'
+    door = '[place.door]\nexchange_per_h = 1.0\nopenings = [{ from = "+1m", until = "+2m" }]\n'
+    path = tmp_path / "s.toml"
+    path.write_text((GOOD + CONTROLLER).replace("[[gateway]]", door + defrost, 1))
+    origin_ms, minute_ms = 1_700_000_000_000, 60_000
+    scenario, now = load(path), [origin_ms]
+    async with running(scenario, tmp_path, files=tmp_path, now_ms=lambda: now[0], origin_ms=origin_ms, seed=1) as built:
+        (unit,) = built.buses["line"]._units[2]
+
+        def said(function: int, address: int, minutes: float) -> int:
+            pdu = bytes([function]) + address.to_bytes(2) + (1).to_bytes(2)
+            return int.from_bytes(answer(unit, pdu, origin_ms + int(minutes * minute_ms)).pdu[2:], signed=True)
+
+        assert [said(2, 43, minutes) for minutes in (0.5, 1.5, 2.5)] == [0, 1, 0]
+        assert [said(2, 18, minutes) for minutes in (4, 6, 36)] == [0, 1, 0]
+        assert [said(4, 412, minutes) for minutes in (9, 19, 21)] == [-255, -252, -255]  # 9 minutes × 2 °C an hour

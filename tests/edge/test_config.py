@@ -132,7 +132,7 @@ CASES = [
     (HEAD + MODBUS.replace("room-1", "Room/1"), "gateway.toml:9: device[0].name: expected a name of a-z"),
     (
         HEAD + MODBUS.replace("xy-md02", "xy-md03"),
-        "gateway.toml:12: device[0].profile: unknown profile 'xy-md03', known: pt100",
+        "gateway.toml:12: device[0].profile: unknown profile 'xy-md03', known: carel-ir33, ",
     ),
     (HEAD + MODBUS.replace('"xy-md02"', '"absent.toml"'), "device[0].profile: /etc/coldproof/absent.toml: [Errno 2]"),
     (HEAD + MODBUS.replace('"xy-md02"', "5"), "device[0].profile: expected the name of a profile"),

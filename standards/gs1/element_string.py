@@ -4,7 +4,8 @@ Behind it stands biip, whose AI table is complete but whose judgement is lenient
 and contradicting AIs, and values that run into the next AI are judged here. Not judged (no list of ours would
 stay true): whether a country, currency, IBAN or company prefix was ever issued, and coupon codes (8110, 8112).
 A scan of any symbol comes in through `scan.parse`; this is the part of it that knows element strings.
-biip is imported on first use, because the base install doesn't have it.
+biip is imported on first use, because the base install doesn't have it, and because it costs: 0.5 MB of disk, 16 MB of
+memory and 0.07 s of processor time (biip 5.2 on a desktop machine; reckon with several times that on a Raspberry Pi).
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Desk:
 
 
 def warm_up() -> None:
-    """Load what the first verdict needs, so that no operator waits for it (0.1 s; on a small board several times).
+    """Load what the first verdict needs, so that no operator waits for it; element_string.py says what it costs.
 
     Raises DriverMisconfigured where it is not installed.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import subprocess
+import sys
 import tty
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -14,15 +16,16 @@ import pytest
 from edge.drivers.barcode import driver as driver_module
 from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.barcode.driver import BarcodeDriver
-from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
+from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, DriverMisconfigured
 from firmware_sim.devices.log import DeviceLog
-from firmware_sim.devices.scanner import SerialScanner
+from firmware_sim.devices.scanner import Habits, SerialScanner
 from firmware_sim.links import Faults, Link
 from tests.edge.drivers.suite import TIMEOUT_S, Bench, LinkBench, LinkSuite, context
 from wire.observation import Observation, Scan
 
 CODE = "010893000000012510LOT-7\x1d21S1"
 WRONG = "0108930000000126"
+PALLET = "00189300000000001013"
 
 
 class ScannerBench(LinkBench):
@@ -37,8 +40,9 @@ class ScannerBench(LinkBench):
         assert isinstance(observation, Scan)
         return observation.channel, observation.code, observation.symbology
 
-    def driver(self, ctx: DriverContext) -> BarcodeDriver:
-        return BarcodeDriver("packing", BarcodeConfig(port=str(self.folder / "scanner"), timeout_s=TIMEOUT_S), ctx)
+    def driver(self, ctx: DriverContext, **more: object) -> BarcodeDriver:
+        config = BarcodeConfig(port=str(self.folder / "scanner"), timeout_s=TIMEOUT_S, **more)  # type: ignore[arg-type]
+        return BarcodeDriver("packing", config, ctx)
 
     async def speak(self) -> None:
         await self.scanner.send(CODE, "C1")
@@ -62,6 +66,44 @@ class TestScanner(LinkSuite):
             await bench.change(Faults(unplugged=True))
             with pytest.raises(DeviceUnavailable, match="still plugged in"):
                 await asyncio.wait_for(listening, 1)
+
+    async def test_bad_scanner_gives_no_wrong_code_and_a_good_one_again_afterwards(
+        self, bench: ScannerBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Noise, missing suffixes and double scans: whatever is accepted is what was scanned."""
+        monkeypatch.setattr(driver_module, "REST_S", 0.05)
+        heard: list[Scan] = []
+        troubles: list[str] = []
+
+        async def emit(observations: Sequence[Observation]) -> None:
+            heard.extend(one for one in observations if isinstance(one, Scan))
+
+        async def listen() -> None:
+            while True:
+                try:
+                    await driver.listen(emit)
+                except BadReply as error:
+                    troubles.append(str(error))
+
+        driver = bench.driver(context(), require_aim=True, double_scan_s=30.0)
+        bench.scanner.habits = Habits(double=0.5, double_after_s=0.02, no_suffix=0.3, noise=0.3)
+        async with driver:
+            listening = asyncio.create_task(listen())
+            for _ in range(30):
+                await bench.scanner.send(CODE, "C1")
+                await asyncio.sleep(0.01)
+            bench.scanner.habits = Habits()
+            await asyncio.sleep(0.2)
+            await bench.scanner.send(PALLET, "C1")
+            async with asyncio.timeout(5):
+                while heard[-1].code != PALLET:
+                    await asyncio.sleep(0.01)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        accepted = [scan for scan in heard if scan.channel == "packing/scan"]
+        assert [(scan.code, scan.symbology) for scan in accepted] == [(CODE, "C1"), (PALLET, "C1")]
+        assert {scan.code for scan in heard if scan.channel == "packing/scan.repeats" and scan.code == CODE}
+        assert troubles
 
 
 class Line:
@@ -210,6 +252,20 @@ async def test_endless_bytes_are_a_bad_reply_and_good_codes_around_them_are_kept
 async def test_absent_port_is_named() -> None:
     with pytest.raises(DeviceUnavailable, match=r"/dev/absent-scanner.*is the scanner plugged in"):
         async with BarcodeDriver("s", BarcodeConfig(port="/dev/absent-scanner"), context()):
+            pass
+
+
+async def test_what_judges_codes_is_loaded_when_a_scanner_opens_and_not_before(line: Line) -> None:
+    code = "import sys; import edge.drivers.barcode.driver, edge.drivers.hid.driver; sys.exit('biip' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    async with BarcodeDriver("s", line.config(), context()):
+        assert "biip" in sys.modules
+
+
+async def test_without_what_judges_codes_the_cure_is_named(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "biip", None)
+    with pytest.raises(DriverMisconfigured, match=r"pip install 'coldproof\[edge\]'"):
+        async with BarcodeDriver("s", line.config(), context()):
             pass
 
 

@@ -34,7 +34,7 @@ DECODERS = {
     "ble": _Entry("edge.drivers.ble.filter:AdvertFilter", "edge"),
     "epc": _Entry("coldproof.epc_command:decode_line", ""),
     "nmea": _Entry("edge.drivers.gps.decode:decode_line", "edge"),
-    "scan": _Entry("coldproof.edge_decode_scan:decode_line", "cloud"),
+    "scan": _Entry("coldproof.edge_decode_scan:decode_line", "edge"),
 }
 
 

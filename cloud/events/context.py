@@ -77,8 +77,11 @@ def _copies(conn: Connection, seen: SeenScan) -> list[Row[Any]]:
     return found
 
 
-def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bool:
-    """Whether this pallet became an event of this step and place within the repeat window."""
+def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step, *, before: bool) -> bool:
+    """Whether this pallet became an event of this step and place within the repeat window.
+
+    before: only by a scan that stands before this one; otherwise by one that stands behind it, too, and came earlier.
+    """
     query = (
         select(event.c.body, event.c.origin)
         .join_from(event_item, event, event.c.id == event_item.c.event_id)
@@ -88,7 +91,8 @@ def is_repeated(conn: Connection, seen: SeenScan, pallet: str, step: Step) -> bo
     for row in conn.execute(query):
         told = msgspec.json.decode(row.body, type=_Told)
         same = (told.biz_step, told.read_point.id) == (BIZ_STEPS[step.name], step.place)
-        if same and _stands_in(conn, row.origin, seen):
+        stands_at = _place(conn, row.origin, seen) if same else None
+        if stands_at is not None and (not before or stands_at < _at(seen)):
             return True
     return False
 
@@ -115,18 +119,20 @@ def _line(seen: SeenScan) -> str:
     return f"{stream_part(seen.gateway, seen.place.stream)}/{seen.channel}"
 
 
-def _stands_in(conn: Connection, origin: str, seen: SeenScan) -> bool:
-    """Whether the scan of an event stands in the same stream as this one."""
+def _place(conn: Connection, origin: str, seen: SeenScan) -> tuple[int, int] | None:
+    """Where the scan of an event stands in the stream of this one; None in another stream."""
     named = _SCAN_ORIGIN.fullmatch(origin)
     if named is None or named["gateway"] != seen.gateway:
-        return False
+        return None
     theirs = (
-        select(scan.c.place_stream)
+        select(scan.c.place_seq, scan.c.place_position)
         .join_from(pack, scan, scan.c.pack_id == pack.c.id)
         .where(pack.c.gateway == seen.gateway, pack.c.stream == bytes.fromhex(named["stream"]))
         .where(pack.c.seq == int(named["seq"]), scan.c.ordinal == int(named["ordinal"]))
+        .where(scan.c.place_stream == seen.place.stream)
     )
-    return conn.scalar(theirs) == seen.place.stream
+    row = conn.execute(theirs).first()
+    return None if row is None else (row.place_seq, row.place_position)
 
 
 def _closed_before(conn: Connection, seen: SeenScan) -> tuple[int, int]:

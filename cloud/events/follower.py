@@ -177,12 +177,14 @@ class ScanFollower:
         if isinstance(label, Carton):
             known = registry.product(conn, label.gtin) is not None
             return judge_carton(seen, label, step, known_product=known, zone=self._zone)
+        cartons = open_cartons(conn, seen) if point.step == "pack" else {}
         return judge_pallet(
             seen,
             label,
             step,
-            open_cartons=open_cartons(conn, seen) if point.step == "pack" else {},
-            repeated=is_repeated(conn, seen, label.uri, step),
+            open_cartons=cartons,
+            # With nothing to pack, only a scan before it makes a pallet's scan a repeat; else it is an empty pallet.
+            repeated=is_repeated(conn, seen, label.uri, step, before=point.step == "pack" and not cartons),
             zone=self._zone,
         )
 

@@ -153,7 +153,7 @@ async def test_scan_travels_at_once_and_is_answered_when_it_is_safe(site: Site) 
     site.config_path.write_text(site.config_path.read_text().replace("after_s = 0.3", "after_s = 60"))
     async with site.devices(), site.gateway():
         began_s = time.monotonic()
-        await site.scanner.send("CODE", "C1")
+        await site.scanner.send("CODE", "C0")
         await until(lambda: site.scans == ["CODE"], 3)
         assert time.monotonic() - began_s < 3
         incidents = site.folder / "device-incidents.jsonl"
@@ -347,12 +347,12 @@ async def test_killed_gateway_loses_at_most_its_commit_window(site: Site) -> Non
     async with site.devices():
         async with process(site) as gateway:
             await until(lambda: len(site.produced) >= 40)
-            await site.scanner.send("BEFORE", "C1")
+            await site.scanner.send("BEFORE", "C0")
             await until(lambda: "feedback" in (site.folder / "device-incidents.jsonl").read_text())
             os.kill(gateway.pid, signal.SIGKILL)
             killed_s = time.monotonic()
         async with process(site) as gateway:
-            await site.scanner.send("AFTER", "C1")
+            await site.scanner.send("AFTER", "C0")
             await until(lambda: "AFTER" in site.scans)
             gateway.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(gateway.wait, 15) == 0

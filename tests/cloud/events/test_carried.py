@@ -122,6 +122,7 @@ def sealed(journey: Journey) -> Field:
 @settings(max_examples=30, deadline=None)
 @given(journeys, st.integers(0, 2**32))
 @example(journey=[[], [], [], [CODES[2]]], seed=0)
+@example(journey=[[], [], [], [CODES[2], CODES[0], CODES[2]]], seed=0)
 @example(journey=[[CODES[0]], [*[CODES[0]] * 3, CODES[3]], [CODES[3]], [], [CODES[0]] * 2, [], [], []], seed=159)
 def test_moved_scans_become_the_same_events(
     tmp_path_factory: pytest.TempPathFactory, journey: Journey, seed: int

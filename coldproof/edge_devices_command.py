@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
-from coldproof.edge_scan import finding_text, held_by_gateway, hosts_in, lender, ports_of, progress
+from coldproof.edge_scan import buses_of, finding_text, held_by_gateway, hosts_in, lender, ports_of, progress
 from edge.commission import last_scan, letters
 from edge.commission.bind import BindRefused, NewPlace, Wish
 from edge.commission.bind import bind as bind_device
@@ -49,6 +49,7 @@ def scan(
     units: Annotated[str, typer.Option(help="Modbus addresses to try: 1-16, 1,3,7, or 1-247.")] = "1-16",
     listen: Annotated[float, typer.Option(min=0, max=120, help="Seconds per port to wait for a scan.")] = 0.0,
     radio: Annotated[float, typer.Option(min=0, max=300, help="Seconds to listen for radio sensors.")] = 15.0,
+    w1_bus: Annotated[list[str] | None, typer.Option(help="A folder of 1-wire sensors; may be repeated.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="This family of drivers only, as modbus.")] = None,
     lend: Annotated[
         bool, typer.Option("--lend", help="Also ports of the running gateway: its devices on them pause.")
@@ -61,6 +62,7 @@ def scan(
         asked = Asked(
             ports=ports_of(loaded, port, ports_in_folder),
             hosts=hosts_of([*(host or []), *hosts_in(loaded)], subnet or []),
+            w1_buses=buses_of(loaded, w1_bus or []),
             units=units_of(units),
             listen_s=listen,
             radio_s=radio,

@@ -21,6 +21,8 @@ from edge.config import GatewayConfig
 from edge.crew import claims_of
 from edge.drivers.base import DeviceUnavailable
 
+W1_BUS = "/sys/bus/w1/devices"
+
 
 def finding_text(number: int, finding: Finding) -> str:
     """A finding as it is shown."""
@@ -52,7 +54,14 @@ def ports_of(config: GatewayConfig, named: list[str] | None, folder: Path | None
 def hosts_in(config: GatewayConfig) -> list[str]:
     """The hosts that the configuration names."""
     claims = [claim.what for device in config.devices for claim in claims_of(device)]
-    return [what.split(":")[1] for what in claims if what.startswith("tcp:")]
+    return [what.removeprefix("tcp:") for what in claims if what.startswith("tcp:")]
+
+
+def buses_of(config: GatewayConfig, named: list[str]) -> list[str]:
+    """The 1-wire buses: the kernel's, those named, and those of the configuration."""
+    claims = [claim.what for device in config.devices for claim in claims_of(device)]
+    configured = [what.removeprefix("w1:") for what in claims if what.startswith("w1:")]
+    return list(dict.fromkeys([W1_BUS, *named, *configured]))
 
 
 def held_by_gateway(config: GatewayConfig) -> Held:

@@ -18,6 +18,7 @@ import msgspec
 from edge.clock import BUILD_MS
 from edge.commission.finder import Finding
 from edge.config import parse_config
+from edge.drivers.registry import load_driver
 from standards.gs1.check_digit import has_valid_check_digit
 
 Step = Literal["pack", "store", "load", "deliver"]
@@ -146,11 +147,17 @@ def _registry_tables(known: Mapping[str, Any], gateway: str, finding: Finding, w
         yield table_text("place", {"gln": wish.place, **msgspec.structs.asdict(new), "custody": new.kind != "customer"})
         yield "\n"
     if not finding.channels:
-        point = finding.table.get("point", "scan")
-        channel = f"{wish.name}/{point}"
+        channel = f"{wish.name}/{_point_of(finding)}"
         yield table_text("read_point", {"gateway": gateway, "channel": channel, "place": wish.place, "step": wish.step})
         return
     yield "\n".join(_bindings(gateway, finding.channels, finding.what, wish))
+
+
+def _point_of(finding: Finding) -> str:
+    """Where its scans come, as its driver has it."""
+    fields = msgspec.structs.fields(load_driver(str(finding.table["driver"])).config_type)
+    usual = next((field.default for field in fields if field.encode_name == "point"), "scan")
+    return str(finding.table.get("point", usual))
 
 
 def _bindings(gateway: str, channels: Sequence[tuple[str, str]], what: str, wish: Wish) -> Iterator[str]:

@@ -64,18 +64,31 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(NamedTuple):
-    """Somewhere to look. key: as a driver would claim it (`serial:/dev/ttyUSB0`, `tcp:10.0.0.7:502`)."""
+    """Somewhere to look. key: as a driver would claim it (`serial:/dev/ttyUSB0`, `tcp:10.0.0.7:502`).
+
+    shared: looking disturbs nobody who works there (a radio, files of the kernel).
+    """
 
     key: str
     address: str
     port: Port | None = None
+    shared: bool = False
+
+
+def split_host(text: str, usual_port: int) -> tuple[str, int]:
+    """`HOST` or `HOST:PORT` as both; more than one colon is an IPv6 address."""
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdecimal() and ":" not in host:
+        return host, int(port)
+    return text, usual_port
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants looked at. units: of a Modbus line. listen_s: how long to wait for who speaks seldom."""
 
     ports: list[Port] = []
-    hosts: list[str] = []
+    hosts: list[str] = []  #: `HOST`, or `HOST:PORT` for one that does not listen where its kind usually does
+    w1_buses: list[str] = []
     units: list[int] = []
     listen_s: float = 0.0
     radio_s: float = 0.0
@@ -112,9 +125,10 @@ _TABLE = {
     "gps": "edge.drivers.gps.find",
     "barcode": "edge.drivers.barcode.find",
     "serial_line": "edge.drivers.serial_line.find",
-    "modbus": "edge.drivers.modbus.find",
     "uhf": "edge.drivers.uhf.find",
+    "modbus": "edge.drivers.modbus.find",
     "llrp": "edge.drivers.llrp.find",
+    "hid": "edge.drivers.hid.find",
     "onewire": "edge.drivers.onewire.find",
     "ble": "edge.drivers.ble.find",
 }

@@ -1,4 +1,4 @@
-"""The serial ports of this machine: their stable names, what USB says of them, and who holds them."""
+"""The serial ports of this machine: their stable names, and what USB says of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 import serialx
 
+from edge.drivers import usb_port
+
 BY_ID = Path("/dev/serial/by-id")
 BY_PATH = Path("/dev/serial/by-path")
 PORTS_MAX = 64
-PROCESSES_MAX = 20_000
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -73,25 +74,15 @@ def stable_name(device: str) -> str:
 
 
 def one_port(one: str, other: str) -> bool:
-    """Whether two names are one port."""
-    return os.path.realpath(one) == os.path.realpath(other)
+    """Whether two names are one port, also where one is `usb:…`."""
+    return _real(one) == _real(other)
 
 
-def holder(path: str) -> str:
-    """`NAME (process 123)` of who has a port open, as far as this user may see; empty when nobody is seen."""
-    real, own = os.path.realpath(path), str(os.getpid())
-    for process in sorted(_processes()):
-        if process == own:
-            continue
-        folder = Path("/proc") / process
-        try:
-            held = any(os.path.realpath(each) == real for each in (folder / "fd").iterdir())
-            if held:
-                return f"{(folder / 'comm').read_text().strip()} (process {process})"
-        except OSError:  # gone, or another user's
-            continue
-    return ""
-
-
-def _processes() -> list[str]:
-    return [name for name in os.listdir("/proc") if name.isdigit()][:PROCESSES_MAX]  # noqa: PTH208 - names only
+def _real(name: str) -> str:
+    if not name.startswith(usb_port.PREFIX):
+        return os.path.realpath(name)
+    try:
+        wanted = usb_port.parse_name(name)
+    except ValueError:
+        return name
+    return next((os.path.realpath(each.path) for each in usb_port.usb_ports() if wanted.matches(each)), name)

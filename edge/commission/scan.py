@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import msgspec
 import serialx
 
 from edge.commission.finder import Asked, Cause, Family, Finder, Finding, Place, families
 from edge.commission.letters import Look, Seen
-from edge.commission.ports import Port, holder, one_port
+from edge.commission.ports import Port, one_port
 from edge.device import DeviceState, State
 from edge.drivers.base import DeviceUnavailable, DriverError
+from edge.drivers.port_trouble import holders
+from edge.drivers.registry import load_driver
 from edge.drivers.serial_port import close_port, open_port
 
 PLACE_S = 600.0  # the longest look at one place: 247 units at eight settings
@@ -39,6 +42,26 @@ class Held(msgspec.Struct, frozen=True):
         if self.look is None:
             return []
         return list(dict.fromkeys(held.device for held in self.look.held if _one_place(held.what, key)))
+
+    def has(self, finding: Finding) -> bool:
+        """Whether the gateway has this device already."""
+        if self.look is None or not finding.table:
+            return False
+        return any((held.what, held.part) in _claimed(finding) for held in self.look.held)
+
+
+def _claimed(finding: Finding) -> list[tuple[str, str]]:
+    """What a finding would occupy when it is configured."""
+    driver = load_driver(str(finding.table["driver"]))
+    try:
+        options: Any = msgspec.convert(
+            {key: value for key, value in finding.table.items() if key != "driver"},
+            driver.config_type,
+            dec_hook=lambda kind, value: kind(value),
+        )
+    except (msgspec.ValidationError, TypeError, ValueError):  # it needs words of a person, such as a key
+        return []
+    return [(claim.what, claim.part) for claim in options.claims()]
 
 
 class Scene:
@@ -112,6 +135,8 @@ async def _look_unless_held(
     looks: Sequence[tuple[Finder, Place]], scene: Scene, held: Held, lend: Lend | None
 ) -> list[Finding]:
     place = looks[0][1]
+    if place.shared:
+        return [finding for finding in await _look(looks, scene) if not held.has(finding)]
     devices = held.devices_on(place.key)
     if not devices:
         return await _look(looks, scene)
@@ -127,7 +152,7 @@ async def _look(looks: Sequence[tuple[Finder, Place]], scene: Scene) -> list[Fin
     """Each finder in turn, until one knows what is there."""
     faults: list[Finding] = []
     for finder, place in looks:
-        if place.port is not None and (who := await asyncio.to_thread(holder, place.port.path)):
+        if place.port is not None and (who := await asyncio.to_thread(holders, place.port.path)):
             return [_busy(place, who)]
         try:
             async with asyncio.timeout(PLACE_S):
@@ -136,12 +161,14 @@ async def _look(looks: Sequence[tuple[Finder, Place]], scene: Scene) -> list[Fin
             scene.say(f"{place.address}: given up after {PLACE_S:g} s")
             continue
         except DriverError as error:
-            what = "a serial port" if place.port is not None else "a host"
+            what = "a serial port" if place.port is not None else place.key.partition(":")[0]
             return [Finding(where=place.address, what=what, cause=Cause.UNUSABLE, fault=str(error))]
         if any(finding.table for finding in new):
             return new
         faults += new
-    return faults[-1:] if looks[0][1].port is not None else faults
+    if looks[0][1].port is None:
+        return faults
+    return [fault for fault in faults if fault.live][:1] or faults[-1:]
 
 
 def _as_running(held: Held, name: str) -> Finding:

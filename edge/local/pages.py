@@ -144,7 +144,9 @@ async def status_page(page: Page) -> Response:
         rows=view.gateway_rows(look, running, page.words),
         scans=desk.tap.scans()[::-1][:8],
         limited={limit.channel for limit in running.limits},
-        scanners=[device.name for device in desk.crew.devices if not desk.crew.channels(device.name)],
+        scanners=[
+            f"{device.name}/{device.options.point}" for device in desk.crew.devices if hasattr(device.options, "point")
+        ],
         now=view.when(time.time_ns() // 1_000_000),
     )
 

@@ -136,6 +136,7 @@ class Work:
         return Asked(
             ports=ports,
             hosts=hosts_of(form.get("hosts", "").split(), []),
+            w1_buses=["/sys/bus/w1/devices"],
             units=units_of(form.get("units") or "1-16"),
             listen_s=min(LISTEN_MAX_S, float(form.get("listen") or 0)),
             radio_s=15.0,

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Sequence
 
 import serialx
 
-from edge.commission.finder import Asked, Cause, Finding, Place, Scene
+from edge.commission.finder import Asked, Finding, Place, Scene, split_host
 from edge.commission.ports import Port
 from edge.drivers.base import DeviceUnavailable
 from edge.drivers.modbus.config import TCP_PORT
-from edge.drivers.modbus.fingerprint import Fit, best_fits, spare_profiles
+from edge.drivers.modbus.diagnosis import Heard, Setting, device, line_keys, nobody, proposal, trouble, usual_setting
+from edge.drivers.modbus.fingerprint import best_fits
 from edge.drivers.modbus.probe import Judged, Request, Verdict, ask
 from edge.drivers.serial_port import close_port, open_port
 
@@ -32,23 +31,6 @@ AGAIN = 3  # more questions to a unit that makes a sound
 OPEN_S = 2.0
 HOST_S = 1.0
 IDLE_S = 0.3
-BITS = {"N": 10, "E": 11, "O": 11}
-
-
-class Setting(NamedTuple):
-    """How a line is set."""
-
-    baudrate: int
-    parity: str
-    stopbits: int
-
-    def __str__(self) -> str:
-        return f"{self.baudrate} 8{self.parity}{self.stopbits}"
-
-    @property
-    def character_s(self) -> float:
-        """The time of one character on the wire."""
-        return (BITS[self.parity] + self.stopbits - 1) / self.baudrate
 
 
 #: The usual ones, the most usual first. 19,200 8E1 is the standard's own default (Serial Line V1.02 §3.3); one without
@@ -65,21 +47,14 @@ SETTINGS = (
 )
 
 
-class Heard(NamedTuple):
-    """What a unit did at the setting where it did most."""
-
-    unit_id: int
-    setting: Setting
-    judged: Judged
-
-
 class ModbusFinder:
     """Asks."""
 
     def places(self, asked: Asked) -> list[Place]:
         """Every serial port, and the Modbus port of every host."""
         ports = [Place(f"serial:{port.path}", port.label, port) for port in asked.ports]
-        return ports + [Place(f"tcp:{host}:{TCP_PORT}", f"{host}:{TCP_PORT}") for host in asked.hosts]
+        hosts = [split_host(text, TCP_PORT) for text in asked.hosts]
+        return ports + [Place(f"tcp:{host}:{port}", f"{host}:{port}") for host, port in hosts]
 
     async def look(self, place: Place, scene: Scene) -> list[Finding]:
         """Every unit that answers, or tries to."""
@@ -88,15 +63,15 @@ class ModbusFinder:
         idle = await scene.hear(place.port, SETTINGS[0].baudrate, IDLE_S)
         heard = await _sweep(place.port, scene)
         if not heard:
-            return [_nothing(place, scene.asked, speaks=bool(idle))]
-        usual = _usual(heard)
+            return [nobody(place, scene.asked, settings=len(SETTINGS), speaks=bool(idle))]
+        usual = usual_setting(heard)
         findings = []
         for one in heard:
             if one.judged.verdict is Verdict.ANSWER:
-                fits = await best_fits(_line(place.port, one))
-                findings.append(_device(place, one, fits, usual))
+                fits = await best_fits(line_keys(place.port, one))
+                findings.append(device(place, one, fits, usual))
             else:
-                findings.append(_trouble(place, one, heard, speaks=bool(idle)))
+                findings.append(trouble(place, one, heard, speaks=bool(idle)))
         return findings
 
 
@@ -199,132 +174,21 @@ def _summed_up(answers: Sequence[Judged]) -> Judged:
     return by_verdict[Verdict.ANSWER][0]
 
 
-def _usual(heard: Iterable[Heard]) -> Setting | None:
-    """How most of the line speaks."""
-    counts = Counter(one.setting for one in heard if one.judged.verdict is Verdict.ANSWER)
-    return max(counts, key=lambda setting: (counts[setting], -SETTINGS.index(setting))) if counts else None
-
-
-def _line(port: Port, one: Heard) -> dict[str, object]:
-    setting = one.setting
-    return {
-        "port": port.path,
-        "unit_id": one.unit_id,
-        "baudrate": setting.baudrate,
-        "parity": setting.parity,
-        "stopbits": setting.stopbits,
-    }
-
-
-def _device(place: Place, one: Heard, fits: Sequence[Fit], usual: Setting | None) -> Finding:
-    where = f"{place.address} unit {one.unit_id}, {one.setting}"
-    assert place.port is not None
-    if not fits:
-        return _unknown(where, one.judged)
-    finding = _proposal(where, fits, _line(place.port, one))
-    if usual is not None and one.setting != usual and not finding.fault:
-        return Finding(
-            where=where,
-            what=finding.what,
-            certainty=finding.certainty,
-            table=finding.table,
-            live=finding.live,
-            also=finding.also,
-            channels=finding.channels,
-            cause=Cause.OTHER_SETTINGS,
-            fault=f"it speaks {one.setting}, its neighbours on this line {usual}: set it to {usual}, then scan again",
-        )
-    return finding
-
-
-def _proposal(where: str, fits: Sequence[Fit], line: dict[str, object]) -> Finding:
-    best = fits[0]
-    alike = [f"{fit.profile} ({', '.join(fit.live[:2])})" for fit in fits[1:] if fit.rank[0] == best.rank[0]]
-    broken = ", ".join(best.broken)
-    return Finding(
-        where=where,
-        what=best.title,
-        certainty="possible" if alike else "likely",
-        table={"driver": "modbus", "profile": best.profile, **spare_profiles(best.profile, line)},
-        live=best.live,
-        also=alike,
-        channels=best.channels,
-        cause=Cause.PROBE_FAULT if broken else None,
-        fault=f"the device answers, and says that its probe is broken ({broken}): look at the probe and its cable"
-        if broken
-        else "",
-    )
-
-
-def _unknown(where: str, judged: Judged) -> Finding:
-    said = f"exception {judged.exception}" if judged.exception else judged.data[3:-2].hex(" ")
-    return Finding(
-        where=where,
-        what="a Modbus device that no profile fits",
-        live=[f"it says {said}"],
-        fault="write a profile from its manual (docs/devices.md, Profiles), and name it in `profile`",
-    )
-
-
-def _trouble(place: Place, one: Heard, heard: Sequence[Heard], *, speaks: bool) -> Finding:
-    """Why a unit that makes sounds cannot be understood."""
-    where = f"{place.address} unit {one.unit_id}, {one.setting}"
-    clean = any(other.judged.verdict is Verdict.ANSWER for other in heard)
-    rubble = sum(other.judged.verdict is Verdict.RUBBLE for other in heard)
-    alone = one.judged.verdict is Verdict.DOUBLE or (not speaks and (clean or rubble == 1))
-    if alone:
-        return Finding(
-            where=where,
-            what="two devices with one address",
-            cause=Cause.DUPLICATE_ADDRESS,
-            fault=f"only when unit {one.unit_id} is asked, {_shown(one.judged.data)} come: two devices answer at once. "
-            "Take one of them off the line, give it another address, and scan again",
-        )
-    return Finding(
-        where=where,
-        what="a noisy line",
-        cause=Cause.NOISE,
-        fault=f"{_shown(one.judged.data)} come, and are no frame"
-        + (", also when nobody is asked" if speaks else "")
-        + ": check A and B, the shield, the end resistors and the way of the cable beside motors",
-    )
-
-
-def _shown(data: bytes) -> str:
-    return f"{len(data)} bytes ({data[:12].hex(' ')}{' …' if len(data) > 12 else ''})"
-
-
-def _nothing(place: Place, asked: Asked, *, speaks: bool) -> Finding:
-    units = f"units {asked.units[0]} to {asked.units[-1]}" if asked.units else "no units"
-    if speaks:
-        return Finding(
-            where=place.address,
-            what="something that speaks by itself",
-            cause=Cause.NOISE,
-            fault="bytes come without being asked for, in no form we know: noise, or a device that is no Modbus device",
-        )
-    return Finding(
-        where=place.address,
-        what="a serial port with nobody on it",
-        cause=Cause.NO_ANSWER,
-        fault=f"no answer at any of {len(SETTINGS)} line settings from {units}: is the device powered, A and B not "
-        "swapped, its address among these (--units 1-247 tries all)?",
-    )
-
-
 async def _look_at_host(place: Place, scene: Scene) -> list[Finding]:
-    host = place.key.split(":")[1]
+    host, tcp_port = split_host(place.address, TCP_PORT)
     try:
         async with asyncio.timeout(HOST_S):
-            _, writer = await asyncio.open_connection(host, TCP_PORT)
+            _, writer = await asyncio.open_connection(host, tcp_port)
     except (OSError, TimeoutError):
         return []  # most hosts of a network are no Modbus devices
     writer.close()
     scene.say(f"{place.address}: a Modbus port is open")
     for unit in (1, *[unit for unit in scene.asked.units if unit != 1][:15]):
         line: dict[str, object] = {"host": host, "unit_id": unit}
+        if tcp_port != TCP_PORT:
+            line["tcp_port"] = tcp_port
         if fits := await best_fits(line):
-            return [_proposal(f"{place.address} unit {unit}", fits, line)]
+            return [proposal(f"{place.address} unit {unit}", fits, line)]
     return [
         Finding(
             where=place.address,

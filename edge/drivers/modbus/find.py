@@ -2,7 +2,7 @@
 
 On a line every unit asked for is tried at every usual setting of the line, quickly and by our own frames (probe.py), so
 that what is wrong can be told. Whoever answers is then read by the driver itself with every profile: the one that reads
-whole and plausible is proposed. One look at 16 units takes about 20 s.
+whole and plausible is proposed. One look at 16 units takes about 40 s.
 """
 
 from __future__ import annotations

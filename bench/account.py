@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from bench.devices import Channel, Made
+from bench.counting import Channel, Made
 
 TIME_TOLERANCE_MS = 1_000
 

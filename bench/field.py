@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.devices import ADDRESSES_NAME, Address, Channel, Made, addresses, made
+from bench.counting import ADDRESSES_NAME, Address, Channel, Made, addresses, made
 from coldproof.demo.stage import Stage, StageError
 
 READY_S = 60.0
@@ -25,7 +25,7 @@ class Field:
         self._stage = Stage(folder)
 
     def __enter__(self) -> Self:
-        self._stage.start_program("devices", sys.executable, "-m", "bench.devices", *self._words)
+        self._stage.start_program("devices", sys.executable, "-m", "bench.counting", *self._words)
         try:
             self._stage.wait_for("devices", (self.folder / ADDRESSES_NAME).exists, within_s=READY_S)
         except BaseException:

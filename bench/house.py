@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Engine, distinct, func, select
 
 from bench.account import Kept
-from bench.devices import GATEWAY, Channel, profile_file
+from bench.counting import GATEWAY, Channel, profile_file
 from bench.port import quiet_port
 from bench.system import Place
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from bench.account import Kept
-from bench.devices import Address, Channel
+from bench.counting import Address, Channel
 
 
 class System(Protocol):

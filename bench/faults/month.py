@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.account import account
 from bench.broker import Shipped
-from bench.devices import ADDRESSES_NAME, addresses, made, serve
+from bench.counting import ADDRESSES_NAME, addresses, made, serve
 from bench.faults.row import Bench, Result
 from bench.field import Field
 from bench.house import House, write_gateway

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from bench.account import Kept
-from bench.devices import Channel
+from bench.counting import Channel
 from bench.system import Place
 from coldproof.demo.stage import Stage
 

@@ -20,7 +20,7 @@ import msgspec
 
 from bench.account import Account, Window, account
 from bench.broker import Mosquitto, Shipped
-from bench.devices import GATEWAY, Channel, Made
+from bench.counting import GATEWAY, Channel, Made
 from bench.faults.peer import PeerHouse
 from bench.faults.row import OURS, Bench, Result
 from bench.field import Field

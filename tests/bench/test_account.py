@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.account import Account, Kept, account
-from bench.devices import Made
+from bench.counting import Made
 
 NAME = "dev-0/r-0"
 

@@ -36,15 +36,23 @@ MEMORY_MAX_MIB = 512
 
 #: codec → its target, and the folders of vectors that it begins with. A new codec: a target, a line, nothing else.
 TARGETS = {
+    "ble": ("bench.fuzz_targets:ble_advert", ()),
+    "ble-answer": ("bench.fuzz_targets:ble_answer", ()),
+    "ble-line": ("bench.fuzz_targets:ble_line", ("ble",)),
     "barcode": ("bench.fuzz_targets:barcode_stream", ("gs1",)),
+    "epc": ("bench.fuzz_targets:epc_bytes", ()),
     "gps": ("bench.fuzz_targets:gps_stream", ("gps",)),
     "gps-fields": ("bench.fuzz_targets:gps_fields", ("gps",)),
     "gs1": ("bench.fuzz_targets:gs1_code", ("gs1",)),
+    "hid": ("bench.fuzz_targets:hid_events", ()),
+    "llrp": ("bench.fuzz_targets:llrp_stream", ()),
     "modbus": ("bench.fuzz_targets:modbus_registers", ()),
     "onewire": ("bench.fuzz_targets:onewire_file", ("onewire",)),
     "replay": ("bench.fuzz_targets:replay_number", ("serial_line",)),
     "serial-line": ("bench.fuzz_targets:serial_line_stream", ("serial_line",)),
     "serial-line-text": ("bench.fuzz_targets:serial_line_text", ("serial_line",)),
+    "uhf": ("bench.fuzz_targets:uhf_stream", ()),
+    "verdict": ("bench.fuzz_targets:gs1_verdict", ("gs1",)),
 }
 
 Target = Callable[[bytes], None]

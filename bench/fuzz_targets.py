@@ -6,16 +6,25 @@ finding. Invariants that must hold for every input stand here as assertions. A t
 
 from __future__ import annotations
 
+import msgspec
+
 from edge.drivers.barcode import codec as barcode
+from edge.drivers.ble.codec import bthome, environment, ruuvi, ruuvi_log
+from edge.drivers.ble.codec.advert import AdvertError
+from edge.drivers.ble.filter import AdvertFilter
 from edge.drivers.gps import codec as gps
 from edge.drivers.gps.decode import decode_line as nmea_line
 from edge.drivers.gps.navigation import Navigator
 from edge.drivers.gps.readings import values
+from edge.drivers.hid import codec as hid
+from edge.drivers.llrp import codec as llrp
 from edge.drivers.modbus import codec as modbus
 from edge.drivers.onewire import codec as onewire
 from edge.drivers.replay.codec import RowError, read_number
 from edge.drivers.serial_line import codec as serial_line
 from edge.drivers.serial_line import layout as serial_layout
+from edge.drivers.uhf import codec as uhf
+from standards.gs1 import epc, verdict
 from standards.gs1 import scan as gs1_scan
 from standards.gs1.application_identifier import Gs1Error
 from wire.observation import CODE_MAX_BYTES, INT64_MAX, MAX_EXPONENT, MIN_EXPONENT
@@ -38,6 +47,7 @@ _LAYOUTS = (
     ),
 )
 _BLOCK = next(iter(modbus.shipped_profile("xy-md02").block))
+_KEY = bytes(range(16))
 _SUFFIXES: tuple[barcode.Suffix, ...] = ("line", "cr", "lf", "crlf", "tab")
 
 
@@ -48,6 +58,39 @@ def barcode_stream(data: bytes) -> None:
         for item in decoder.feed(piece):
             assert not isinstance(item, barcode.Code) or len(item.text.encode()) <= CODE_MAX_BYTES
     decoder.discard()
+
+
+def ble_advert(data: bytes) -> None:
+    """What a sensor says in the air: each family's payload, plain and encrypted."""
+    for decode in (
+        ruuvi.decode,
+        lambda payload: bthome.Decoder("A4:C1:38:00:00:01").decode({bthome.V2: payload}),
+        lambda payload: bthome.Decoder("A4:C1:38:00:00:01", _KEY).decode({bthome.V2: payload}),
+        lambda payload: bthome.Decoder("A4:C1:38:00:00:01").decode({bthome.V1_PLAIN: payload}),
+    ):
+        try:
+            message = decode(data)
+        except AdvertError:
+            continue
+        assert all(abs(value.mantissa or 0) <= INT64_MAX for value in message.values)
+
+
+def ble_answer(data: bytes) -> None:
+    """What a connected sensor answers: measurements, and lines of its log."""
+    for uuid in environment.CHARACTERISTICS:
+        try:
+            environment.decode(uuid, data)
+        except AdvertError:
+            continue
+    try:
+        ruuvi_log.decode(data)
+    except AdvertError:
+        return
+
+
+def ble_line(data: bytes) -> None:
+    """A line for `edge decode ble`."""
+    msgspec.json.encode(AdvertFilter().decode(data))
 
 
 def gps_stream(data: bytes) -> None:
@@ -72,6 +115,27 @@ def gps_fields(data: bytes) -> None:
     try:
         nmea_line(f"${body.decode('latin-1')}*{total:02X}")
     except ValueError:
+        return
+
+
+def hid_events(data: bytes) -> None:
+    """A keyboard scanner's events."""
+    for layout in ("us", "de", "fr"):
+        decoder = hid.Decoder(layout)
+        for piece in _pieces(data):
+            for item in decoder.feed(piece):
+                assert not isinstance(item, barcode.Code) or len(item.text.encode()) <= CODE_MAX_BYTES
+        decoder.discard()
+
+
+def llrp_stream(data: bytes) -> None:
+    """An RFID reader's messages."""
+    decoder = llrp.Decoder()
+    try:
+        for piece in _pieces(data):
+            decoder.feed(piece)
+            assert decoder.pending <= len(data)
+    except llrp.StreamLost:
         return
 
 
@@ -125,6 +189,30 @@ def serial_line_text(data: bytes) -> None:
     for value in found:
         assert value.mantissa is None or abs(value.mantissa) <= INT64_MAX
         assert MIN_EXPONENT <= value.exponent <= MAX_EXPONENT
+
+
+def uhf_stream(data: bytes) -> None:
+    """An RFID module's frames."""
+    decoder = uhf.Decoder()
+    for piece in _pieces(data):
+        for item in [*decoder.feed(piece), *decoder.settle()]:
+            if isinstance(item, uhf.Frame):
+                uhf.seen_in(item)
+        assert decoder.pending <= len(data)
+
+
+def epc_bytes(data: bytes) -> None:
+    """What is written on a tag."""
+    for given in (data, data[:12], data[:16]):
+        try:
+            epc.decode(given)
+        except ValueError:
+            continue
+
+
+def gs1_verdict(data: bytes) -> None:
+    """A code as a scanner sent it, to the verdict that the scanner is told."""
+    msgspec.to_builtins(verdict.decode(data.decode("utf-8", "replace")))
 
 
 def gs1_code(data: bytes) -> None:

@@ -22,9 +22,10 @@ class HidFinder:
         return [Place("input:", "input devices", shared=True)]
 
     async def look(self, place: Place, scene: Scene) -> list[Finding]:  # noqa: ARG002 - the protocol's signature
-        """Every input device with a scanner's name."""
+        """Every keyboard with a scanner's name."""
         found = await asyncio.to_thread(input_devices)
-        return [_finding(each) for each in found if any(word in each.name.lower() for word in WORDS)]
+        named = [each for each in found if any(word in each.name.lower() for word in WORDS)]
+        return [_finding(each) for each in named if each.is_keyboard]
 
 
 def _finding(device: InputDevice) -> Finding:

@@ -108,8 +108,11 @@ async def test_scanner_that_plays_a_keyboard_is_known_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     devices = [
-        hid_device.InputDevice(Path("/dev/input/event0"), "AT Translated Set 2 keyboard", "isa0060/serio0", ""),
-        hid_device.InputDevice(Path("/dev/input/event4"), "Newland HR22 Barcode Reader", "usb-1.2/input0", "S123"),
+        hid_device.InputDevice(Path("/dev/input/event0"), "AT Translated Set 2 keyboard", "isa0060/serio0", "", True),
+        hid_device.InputDevice(
+            Path("/dev/input/event4"), "Newland HR22 Barcode Reader", "usb-1.2/input0", "S123", True
+        ),
+        hid_device.InputDevice(Path("/dev/input/event5"), "Barcode LED", "usb-1.3/input1", "", False),
     ]
     monkeypatch.setattr(hid_find, "input_devices", lambda: devices)
     (found,) = await look()

@@ -7,15 +7,17 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from firmware_sim.control import ControlError
+from firmware_sim.control import ControlError, ask
 from firmware_sim.devices.log import PRODUCED_NAME
 from firmware_sim.devices.recorded import RecordedError
 from firmware_sim.machinery import DEVICES_NAME
+from firmware_sim.parts import DevicePlace
 from firmware_sim.run import CONTROL_NAME, run
 from firmware_sim.scenario import Scenario, ScenarioError, find, load
 from wire.simtime import Segment, SimTime, SimTimeError, write
@@ -32,7 +34,7 @@ def _group() -> None:
 
 @app.command("run")
 def run_scenario(
-    scenario: Annotated[str, typer.Argument(help="a scenario file, or the name of a built-in one: demo")],
+    scenario: Annotated[str, typer.Argument(help="a scenario file, or the name of a built-in one: demo, warehouse")],
     folder: Annotated[Path | None, typer.Option("--dir", help="where ports and logs go; default: a new one")] = None,
     time_path: Annotated[Path | None, typer.Option("--time", help="file of simulated time; default: real time")] = None,
     seed: Annotated[int | None, typer.Option(help="for physics and noise; default: the scenario's")] = None,
@@ -52,6 +54,22 @@ def run_scenario(
         sys.exit(f"coldproof sim: {error.filename or 'network'}: {error.strerror or error}")
 
 
+@app.command("scan")
+def scan_code(
+    folder: Annotated[Path, typer.Argument(help="the folder of a running simulation")],
+    scanner: Annotated[str, typer.Argument(help="which scanner, as in its scenario")],
+    code: Annotated[str, typer.Argument(help="what to scan")],
+    symbology: Annotated[str, typer.Option(help="the AIM identifier's two letters")] = "C1",
+) -> None:
+    """Scan something with a simulated scanner, as soon as somebody listens to it."""
+    try:
+        asyncio.run(ask(folder / CONTROL_NAME, f"scan {scanner} {symbology} {code}"))
+    except ControlError as error:
+        sys.exit(f"coldproof sim: {error}")
+    except OSError as error:
+        sys.exit(f"coldproof sim: no simulation runs in {folder} ({error.strerror or error})")
+
+
 def _real_time(folder: Path) -> Path:
     """A file of simulated time that runs as fast as the wall clock."""
     path = folder / "time.json"
@@ -66,8 +84,35 @@ def _announce(scenario: Scenario, folder: Path) -> None:
     print(f"  control  {folder / CONTROL_NAME}", flush=True)
 
 
+def _tell_places(folder: Path, places: Mapping[str, DevicePlace]) -> None:
+    """Where an installer would look for them; a twin or a second device at one place is not told again."""
+    ports = sorted({Path(place.port).name for place in places.values() if place.port})
+    hosts = sorted({f"{place.host}:{place.tcp_port}" for place in places.values() if place.host})
+    wires = sorted({place.folder for place in places.values() if place.folder})
+    told = {
+        f"ports    {folder.absolute() / 'dev'}": ports,
+        "hosts   ": hosts,
+        "1-wire  ": wires,
+        "radio    export": [f"DBUS_SYSTEM_BUS_ADDRESS={place.dbus}" for place in places.values() if place.dbus][:1],
+    }
+    for what, found in told.items():
+        if found:
+            print(f"  {what} {' '.join(found)}")
+    print("  ready", flush=True)
+
+
 async def _until_stopped(scenario: Scenario, folder: Path, time_path: Path, seed: int, files: Path) -> None:
-    playing = asyncio.create_task(run(scenario, folder, time_path, seed, files=files), name="scenario")
+    playing = asyncio.create_task(
+        run(
+            scenario,
+            folder,
+            time_path,
+            seed,
+            files=files,
+            ready=lambda machinery: _tell_places(folder, machinery.places),
+        ),
+        name="scenario",
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, playing.cancel)

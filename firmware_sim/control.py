@@ -76,6 +76,20 @@ def parse_faults(text: str) -> Faults:
         raise ControlError(f"{text[:80]!r} are no faults of a link: {error}") from error
 
 
+async def ask(path: Path, command: str) -> str:
+    """Give one command to a running simulation; the answer without `ok`. Raises ControlError, OSError."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(command.encode() + b"\n")
+        await writer.drain()
+        answer = (await reader.readline()).decode().rstrip("\n")
+    finally:
+        writer.close()
+    if not answer.startswith("ok"):
+        raise ControlError(answer.removeprefix("error: ") or "the simulation has ended")
+    return answer.removeprefix("ok").lstrip()
+
+
 @asynccontextmanager
 async def listening(path: Path, control: Control) -> AsyncIterator[None]:
     """Take commands on a Unix socket at `path` while inside. Raises ControlError where it cannot be made."""

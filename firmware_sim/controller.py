@@ -17,7 +17,6 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from edge.drivers.modbus.codec import Point
 from firmware_sim.devices.ailments import Ailment, Source
 from firmware_sim.place import Offset, Strict
 
@@ -52,10 +51,10 @@ class Places(Protocol):
     def defrosting(self, place: str, at_ms: int) -> bool: ...
 
 
-def source(seen: ConstantPoint | StatePoint, point: Point, world: Places) -> Source:
-    """Where the simulated device has the value of such a point from."""
+def source(seen: ConstantPoint | StatePoint, exponent: int, world: Places) -> Source:
+    """Where the simulated device has the value of such a point from. exponent: of its steps."""
     if isinstance(seen, ConstantPoint):
-        fixed = Decimal(round(seen.value / 10.0**point.exponent)).scaleb(point.exponent)
+        fixed = Decimal(round(seen.value / 10.0**exponent)).scaleb(exponent)
         return lambda _at_ms: fixed
     tells = world.door_open if seen.state == "door" else world.defrosting
     return lambda at_ms: Decimal(tells(seen.place, at_ms))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from firmware_sim.control import Control, listening
 from firmware_sim.links import GOOD
 from firmware_sim.machinery import Machinery, running
+from firmware_sim.parts import Serve
 from firmware_sim.scenario import Scenario
 from wire.simtime import SharedSimTime
 
@@ -18,12 +20,21 @@ LOOK_S = 0.05  # the pace of time may change while we wait
 log = logging.getLogger(__name__)
 
 
-async def run(scenario: Scenario, folder: Path, time_path: Path, seed: int, *, files: Path) -> None:
+async def run(
+    scenario: Scenario,
+    folder: Path,
+    time_path: Path,
+    seed: int,
+    *,
+    files: Path,
+    ready: Callable[[Machinery], None] = lambda _: None,
+) -> None:
     """Start all devices in `folder` and play the timeline; devices go on when it is over, until cancelled.
 
     time_path: the file of simulated time (wire/simtime.py), whose origin is the start of the scenario.
     files: the folder that recorded logs are relative to. Scans are sent once, in order, however fast time runs;
-    one that nobody listens to holds up those after it. Raises SimTimeError, RecordedError, ControlError.
+    one that nobody listens to holds up those after it. ready: told when all devices are there.
+    Raises SimTimeError, RecordedError, ControlError.
     """
     sim_time = SharedSimTime(time_path)
     origin_ms = sim_time.origin_ms
@@ -34,10 +45,17 @@ async def run(scenario: Scenario, folder: Path, time_path: Path, seed: int, *, f
     ):
         for name, bus in machinery.buses.items():
             tasks.create_task(bus.serve(), name=f"bus {name}")
+        for name, serve in machinery.services.items():
+            tasks.create_task(_served(serve), name=f"device {name}")
         tasks.create_task(_play_scans(scenario, machinery, sim_time), name="scans")
         tasks.create_task(_play_faults(scenario, machinery, sim_time), name="faults")
         log.info("simulation runs", extra={"scenario": scenario.name, "folder": str(folder), "seed": seed})
+        ready(machinery)
         await asyncio.Event().wait()
+
+
+async def _served(serve: Serve) -> None:
+    await serve()
 
 
 def timeline(scenario: Scenario) -> list[tuple[int, str, str, str]]:

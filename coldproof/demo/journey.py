@@ -26,7 +26,8 @@ from coldproof.demo.stage import Stage
 from firmware_sim import gateway_config
 from firmware_sim import scenario as scenarios
 from firmware_sim.devices.log import PRODUCED_NAME
-from firmware_sim.machinery import DEVICES_NAME, DevicePlace
+from firmware_sim.machinery import DEVICES_NAME
+from firmware_sim.parts import DevicePlace
 from firmware_sim.run import timeline
 from firmware_sim.scenario import Scenario, ScenarioError
 from standards.gs1 import scan as gs1_scan

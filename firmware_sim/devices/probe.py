@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from edge.drivers.modbus.codec import Point
-from firmware_sim.scenario import WorldPoint
+from firmware_sim.kinds import WorldPoint
 from firmware_sim.world import World, chance
 
 
 class WorldProbe:
-    """A source for a Modbus unit (devices/modbus.py). Same seed and instant, same value, however often asked."""
+    """A source for a device; exponent: of its steps. Same seed and instant, same value, however often asked."""
 
-    def __init__(self, world: World, seen: WorldPoint, point: Point, seed_text: str) -> None:
+    def __init__(self, world: World, seen: WorldPoint, exponent: int, seed_text: str) -> None:
         self._world = world
         self._seen = seen
-        self._exponent = point.exponent
+        self._exponent = exponent
         self._seed_text = seed_text
 
     def __call__(self, at_ms: int) -> Decimal:

@@ -11,12 +11,14 @@ import contextlib
 import errno
 import os
 import select
+import termios
 import tty
 from collections.abc import Callable
 from pathlib import Path
 
 LOOK_S = 0.02  # how often we look whether somebody opened the port; below a scanner's or master's notice
 READ_BYTES = 4096
+RATES = {getattr(termios, f"B{rate}"): rate for rate in (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)}
 
 
 class PtyPort:
@@ -69,6 +71,11 @@ class PtyPort:
         if not self.heard or self._heard_since_s is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._heard_since_s
+
+    @property
+    def baudrate(self) -> int:
+        """The rate that whoever opened the port has set; a pty sends at any. 0: an unusual one."""
+        return RATES.get(termios.tcgetattr(self._master)[5], 0) if self._master >= 0 else 0
 
     def write(self, data: bytes) -> bool:
         """Send; False when nobody has the port open or its buffer is full: a serial line does not wait."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -33,7 +33,10 @@ class _Request(NamedTuple):
 
 
 class RtuBus:
-    """One line with its slaves. `async with bus:` makes the port appear; `serve` answers until cancelled."""
+    """One line with its slaves. `async with bus:` makes the port appear; `serve` answers until cancelled.
+
+    own_baudrates: by unit id, of those that are set otherwise; if there are any, each hears only its own rate.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,10 @@ class RtuBus:
         baudrate: int = 9600,
         turnaround_s: float = 0.003,
         paced: bool = True,
+        own_baudrates: Mapping[int, int] | None = None,
     ) -> None:
+        self._own_baudrates = dict(own_baudrates or {})
+        self._baudrate = baudrate
         self._units: dict[int, list[Unit]] = defaultdict(list)
         for unit in units:
             self._units[unit.unit_id].append(unit)
@@ -105,9 +111,13 @@ class RtuBus:
         if not self._requests.full():
             self._requests.put_nowait(_Request(frame, asyncio.get_running_loop().time()))
 
+    def _is_deaf(self, unit_id: int) -> bool:
+        """Whether this unit is set to another rate than whoever asks."""
+        return bool(self._own_baudrates) and self._port.baudrate != self._own_baudrates.get(unit_id, self._baudrate)
+
     async def _answer(self, request: _Request) -> None:
         payload = rtu_payload(request.frame)
-        units = [] if payload is None else self._units.get(payload[0], [])
+        units = [] if payload is None or self._is_deaf(payload[0]) else self._units.get(payload[0], [])
         if payload is None or not units:
             return  # damaged, a broadcast or somebody else's: a slave keeps silent
         at_ms = int(self._now_ms())

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from firmware_sim.scenario import BUILT_IN, ModbusRtu, ModbusTcp, Scanner, Scenario, find, load
+from firmware_sim.kinds import ModbusRtu, ModbusTcp, Scanner
+from firmware_sim.scenario import BUILT_IN, Scenario, find, load
 from firmware_sim.world import HOUR_MS, World
 from standards.gs1.check_digit import has_valid_check_digit
 

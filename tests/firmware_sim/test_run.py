@@ -22,7 +22,8 @@ from edge.drivers.barcode.codec import Code
 from edge.drivers.hid.codec import Decoder
 from firmware_sim.control import MAX_SOCKET_PATH, Control, ControlError
 from firmware_sim.gateway_config import gateway_configs
-from firmware_sim.machinery import DEVICES_NAME, DevicePlace, running
+from firmware_sim.machinery import DEVICES_NAME, running
+from firmware_sim.parts import DevicePlace
 from firmware_sim.run import CONTROL_NAME, run, timeline
 from firmware_sim.scenario import find, load
 from wire.simtime import Segment, SimTime, write

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from firmware_sim.kinds import Gateway
 from firmware_sim.place import Ambient, Defrost, Door, Offset, Place, Spell
-from firmware_sim.scenario import Gateway, Scenario
+from firmware_sim.scenario import Scenario
 from firmware_sim.world import HOUR_MS, STEP_MS, World
 
 ORIGIN_MS = 1_795_000_000_000

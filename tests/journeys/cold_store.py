@@ -20,8 +20,9 @@ from cloud.registry.document import (
     ReadPointEntry,
 )
 from edge.drivers.modbus.codec import shipped_profile
+from firmware_sim.kinds import Bus, Device, Gateway, ModbusRtu, RecordedPoint, Scanner
 from firmware_sim.place import Ambient, Offset
-from firmware_sim.scenario import Bus, Device, Gateway, ModbusRtu, RecordedPoint, Scanner, Scenario
+from firmware_sim.scenario import Scenario
 from standards.gs1.check_digit import check_digit
 from tests.journeys.alarm_file import Limit, Side
 from tests.journeys.saveris import PROBES, RAW_TIME_FORMAT, RAW_VALUES, STEP_MS, VALUES, ZONE

@@ -36,8 +36,9 @@ from edge.clock import SteppedClock
 from edge.config import load_config
 from firmware_sim.devices.scanner import SerialScanner
 from firmware_sim.gateway_config import gateway_configs
+from firmware_sim.kinds import ModbusRtu
 from firmware_sim.machinery import running
-from firmware_sim.scenario import ModbusRtu, Scenario
+from firmware_sim.scenario import Scenario
 from tests.journeys.cold_store import GATEWAY, Scanned
 from tests.journeys.saveris import STEP_MS
 from wire.observation import Observation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import typer
 
 from coldproof.edge_scan import buses_of, finding_text, held_by_gateway, hosts_in, lender, ports_of, progress
 from edge.commission import last_scan, letters
-from edge.commission.bind import BindRefused, NewPlace, Wish
+from edge.commission.bind import BindRefused, NewPlace, Wish, instant_of
 from edge.commission.bind import bind as bind_device
 from edge.commission.client import NotRunning, asking
 from edge.commission.finder import Asked, Finding
@@ -24,6 +23,7 @@ from edge.commission.installation import InstallationError
 from edge.commission.kept import GOOD_NAME, digest, put_back
 from edge.commission.network import TooMany, hosts_of, units_of
 from edge.commission.pdf import NoPdf, make_pdf
+from edge.commission.ports import inputs_in
 from edge.commission.scan import scan as scan_for
 from edge.commission.words import printable, printable_lines
 from edge.config import ConfigError, GatewayConfig, load_config, parse_config
@@ -43,7 +43,7 @@ def scan(
     config: Config,
     *,
     port: Annotated[list[str] | None, typer.Option(help="This serial port only; may be repeated.")] = None,
-    ports_in_folder: Annotated[Path | None, typer.Option("--ports-in", help="Every port in this folder.")] = None,
+    ports_in_folder: Annotated[Path | None, typer.Option("--ports-in", help="All ports in this folder.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="A host to look at; may be repeated.")] = None,
     subnet: Annotated[list[str] | None, typer.Option(help="A network to look at, as 192.168.1.0/24.")] = None,
     units: Annotated[str, typer.Option(help="Modbus addresses to try: 1-16, 1,3,7, or 1-247.")] = "1-16",
@@ -63,6 +63,7 @@ def scan(
             ports=ports_of(loaded, port, ports_in_folder),
             hosts=hosts_of([*(host or []), *hosts_in(loaded)], subnet or []),
             w1_buses=buses_of(loaded, w1_bus or []),
+            inputs=inputs_in(ports_in_folder) if ports_in_folder else [],
             units=units_of(units),
             listen_s=listen,
             radio_s=radio,
@@ -94,14 +95,14 @@ def bind(
     config: Config,
     number: Annotated[int, typer.Argument(min=1, help="The number in the last scan.")],
     *,
-    name: Annotated[str, typer.Option(help="The device's name, as room-1.")],
-    place: Annotated[str, typer.Option(help="The GLN of the place where it is.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="The device's name, as room-1.")],
+    place: Annotated[str, typer.Option("--place", "-p", help="The GLN of the place where it is.")],
     sensor: Annotated[str, typer.Option(help="Model and serial number, as on its label.")] = "",
     note: Annotated[str, typer.Option(help="Where exactly it hangs.")] = "",
     interval: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds between two readings.")] = 60.0,
     above: Annotated[float | None, typer.Option(help="Warn at the site when a temperature is above.")] = None,
     below: Annotated[float | None, typer.Option(help="Warn at the site when a temperature is below.")] = None,
-    step: Annotated[str | None, typer.Option(help="Of a scanner: pack, store, load or deliver.")] = None,
+    step: Annotated[str | None, typer.Option("--step", "-s", help="A scanner's: pack, store, load or deliver.")] = None,
     place_name: Annotated[str, typer.Option(help="For a new place: its name.")] = "",
     place_name_en: Annotated[str, typer.Option(help="For a new place: its English name.")] = "",
     place_kind: Annotated[str, typer.Option(help="For a new place: packing, storage, vehicle, customer.")] = "storage",
@@ -127,7 +128,7 @@ def bind(
                 "new_place": NewPlace(place_name, place_name_en or place_name, place_kind, party)  # type: ignore[arg-type]
                 if place_name
                 else None,
-                "valid_from": _instant(valid_from),
+                "valid_from": instant_of(valid_from),
             },
             Wish,
             from_attributes=True,
@@ -277,16 +278,6 @@ def _put_back(config: Path, loaded: GatewayConfig) -> None:
 def _write(path: Path, text: str) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o640
     replace_file(path, text.encode(), mode=mode)
-
-
-def _instant(text: str) -> datetime.datetime:
-    if not text:
-        return datetime.datetime.now(datetime.UTC).astimezone()
-    try:
-        found = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BindRefused(f"--from {text!r}: write an instant as 2026-11-24T08:00:00+07:00") from error
-    return found if found.tzinfo else found.astimezone()
 
 
 def _load(path: Path) -> GatewayConfig:

@@ -77,6 +77,17 @@ def bind(config_path: Path, config: str, registry: str, *, gateway: str, finding
     return Bound(whole, _joined(registry, added_registry), added, added_registry)
 
 
+def instant_of(text: str) -> datetime.datetime:
+    """A point in time as a person writes it; empty: now. Raises BindRefused."""
+    if not text:
+        return datetime.datetime.now(datetime.UTC).astimezone()
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BindRefused(f"--from {text!r}: write an instant as 2026-11-24T08:00:00+07:00") from error
+    return found if found.tzinfo else found.astimezone()
+
+
 def measurement_of(point: str, unit: str) -> str | None:
     """What the registry calls the measurement of a channel; None where it is none that evidence knows."""
     if unit == "CEL":

@@ -89,6 +89,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     ports: list[Port] = []
     hosts: list[str] = []  #: `HOST`, or `HOST:PORT` for one that does not listen where its kind usually does
     w1_buses: list[str] = []
+    inputs: list[str] = []  #: input devices of Linux that may be scanners, by path
     units: list[int] = []
     listen_s: float = 0.0
     radio_s: float = 0.0
@@ -120,14 +121,15 @@ class Finder(Protocol):
 Say = Callable[[str], None]
 Look = Callable[[], Awaitable[list[Finding]]]
 
-#: In the order in which they look at a place they share: the quiet ones first.
+#: In the order in which they look at a place they share: who only listens, who asks once, who waits for a person, and
+#: last who asks a hundred times.
 _TABLE = {
     "gps": "edge.drivers.gps.find",
-    "barcode": "edge.drivers.barcode.find",
     "serial_line": "edge.drivers.serial_line.find",
     "uhf": "edge.drivers.uhf.find",
-    "modbus": "edge.drivers.modbus.find",
+    "barcode": "edge.drivers.barcode.find",
     "llrp": "edge.drivers.llrp.find",
+    "modbus": "edge.drivers.modbus.find",
     "hid": "edge.drivers.hid.find",
     "onewire": "edge.drivers.onewire.find",
     "ble": "edge.drivers.ble.find",

@@ -14,6 +14,7 @@ from edge.drivers import usb_port
 BY_ID = Path("/dev/serial/by-id")
 BY_PATH = Path("/dev/serial/by-path")
 PORTS_MAX = 64
+INPUT_MAJOR = 13  # of input devices: Linux, Documentation/admin-guide/devices.txt
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -59,7 +60,17 @@ def named_ports(paths: Iterable[str]) -> list[Port]:
 
 def ports_in(folder: Path) -> list[Port]:
     """Every terminal in a folder, such as one of a site's own udev rules. Raises OSError."""
-    return [Port(str(each)) for each in sorted(folder.iterdir()) if each.is_char_device()][:PORTS_MAX]
+    terminals = (each for each in sorted(folder.iterdir()) if each.is_char_device() and not _is_input(each))
+    return [Port(str(each)) for each in terminals][:PORTS_MAX]
+
+
+def inputs_in(folder: Path) -> list[str]:
+    """Every input device in a folder; a FIFO there is the recording of one. Raises OSError."""
+    return [str(each) for each in sorted(folder.iterdir()) if each.is_fifo() or _is_input(each)][:PORTS_MAX]
+
+
+def _is_input(path: Path) -> bool:
+    return path.is_char_device() and os.major(path.stat().st_rdev) == INPUT_MAJOR
 
 
 def stable_name(device: str) -> str:

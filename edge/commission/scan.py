@@ -104,9 +104,7 @@ async def scan(
         if family.missing:
             say(family.missing)
     places = _places(known, asked)
-    serial = [key for key in places if key.startswith("serial:")]
-    for key in serial:  # one after the other: a person follows it
-        tell(await _look_unless_held(places[key], scene, held, lend))
+    followed = [key for key in places if key.startswith(("serial:", "input:/"))]
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def elsewhere(key: str) -> None:
@@ -115,8 +113,10 @@ async def scan(
 
     async with asyncio.TaskGroup() as tasks:
         for key in places:
-            if key not in serial:
+            if key not in followed:
                 tasks.create_task(elsewhere(key), name=f"scan {key}")
+        for key in followed:  # one after the other: a person scans something at each
+            tell(await _look_unless_held(places[key], scene, held, lend))
     tell(_elsewhere_in_gateway(held, places))
     return findings
 
@@ -163,7 +163,7 @@ async def _look(looks: Sequence[tuple[Finder, Place]], scene: Scene) -> list[Fin
         except DriverError as error:
             what = "a serial port" if place.port is not None else place.key.partition(":")[0]
             return [Finding(where=place.address, what=what, cause=Cause.UNUSABLE, fault=str(error))]
-        if any(finding.table for finding in new):
+        if any(finding.table or finding.cause is Cause.BUSY for finding in new):
             return new
         faults += new
     if looks[0][1].port is None:

@@ -97,10 +97,10 @@ async def test_thermometers_of_the_kernel_are_read(tmp_path: Path) -> None:
 
 async def test_lines_of_text_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "port"
-    async with Line(path, lambda *_: b"", talk=b"T1;-21.3;OK\r\n"):
+    async with Line(path, lambda *_: b"", talk=b"warm; OK\r\n"):
         (found,) = await look(ports=[Port(str(path))])
     assert found.what == "a device that sends lines of text"
-    assert found.live[0] == "T1;-21.3;OK"
+    assert found.live[0] == "warm; OK"
     assert "serial_line" in found.fault
 
 

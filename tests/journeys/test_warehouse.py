@@ -1,0 +1,214 @@
+"""A new installer in the simulated warehouse, from docs/commissioning.md only: from `scan` to readings in the cloud.
+
+Every command is looked up in the walk-through, typed as it stands there, and its characters are counted; only the
+folder of the simulation and its ports are those of this run. Broker, cloud, gateway and simulation are processes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy import select
+
+from cloud.db.engine import open_engine, reading, sqlite_url
+from cloud.db.tables import scan, series, tail
+from firmware_sim.bluez.bus import dbus_daemon
+from firmware_sim.scenario import BUILT_IN
+from tests.docs.markdown import ROOT, commands
+from tests.journeys import test_enrolment as enrolment
+
+COMMISSIONING = ROOT / "docs/commissioning.md"
+TYPING_MIN_PER_S = 200 / 60  # characters: somebody who is no typist
+LIMIT_S = 300.0  # the acceptance: under five minutes of typing
+SIMULATION = "/tmp/kho"
+SHOWN_HOST = "127.0.0.1:41573"  # the docs' port of the RFID reader
+CODE = "00189300000000001013"
+
+READINGS = {"room-1/air", "room-1/humidity", "room-2/air", "core-room-2/air", "tag-chill/temperature"}
+READINGS |= {"tag-dock/temperature", "logger-chill/temperature"}
+SCANS = {"scanner-packing/scan", "scanner-room-1/scan", "gate-dock/pass", "table-packing/pass"}
+
+#: What each device is bound by: its name → words in its finding.
+FOUND = {
+    "room-1": "unit 1, 9600 8N1",
+    "room-2": "unit 2, 9600 8N1",
+    "logger-chill": "dev/logger-chill",
+    "scanner-packing": "dev/scanner-packing",
+    "scanner-room-1": "dev/scanner-room-1",
+    "table-packing": "dev/table-packing",
+    "gate-dock": "RFID reader (LLRP)",
+    "core-room-2": "28-0316a2795bff",
+    "tag-chill": "CB:B8:33:4C:88:4F",
+    "tag-dock": "A4:C1:38:8D:18:B2",
+}
+
+
+class Typed(NamedTuple):
+    """What was typed, and what came."""
+
+    out: str
+    err: str
+
+
+class Installer:
+    """Somebody at a terminal in the folder of the gateway's configuration."""
+
+    def __init__(self, site: enrolment.Site, simulation: Path, host: str) -> None:
+        self.characters = 0
+        self._site = site
+        self._places = {SHOWN_HOST: host}
+        self._simulation = str(simulation)
+
+    def type(self, *begin: str, number: int | None = None) -> Typed:
+        """The one command of the walk-through that begins so, to its end."""
+        words = self._words(begin, number)
+        done = subprocess.run(
+            enrolment._coldproof(*words),
+            cwd=self._site.folder, capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Typed(done.stdout, done.stderr)
+
+    def in_the_background(self, name: str, *begin: str) -> None:
+        """The same, without waiting for its end."""
+        self._site.start(name, enrolment._coldproof(*self._words(begin, None)))
+
+    def _words(self, begin: tuple[str, ...], number: int | None) -> list[str]:
+        (shown,) = [
+            words
+            for words in commands(COMMISSIONING)
+            if words[: len(begin)] == list(begin)
+            or (number is not None and words[:4] == list(begin[:4]) and words[5:7] == list(begin[4:]))
+        ]
+        words = [self._places.get(word, word).replace(SIMULATION, self._simulation) for word in shown]
+        if number is not None:
+            words[4] = str(number)
+        typed = [word.replace(self._simulation, SIMULATION) for word in words]
+        self.characters += len("coldproof " + " ".join(typed)) + 1
+        return words
+
+
+@pytest.fixture
+def simulation() -> Iterator[Path]:
+    """A folder with a short name: sockets are in it."""
+    folder = Path(tempfile.mkdtemp(prefix="kho-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def site(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[enrolment.Site]:
+    made = enrolment.Site(tmp_path, free_port)
+    yield made
+    made.stop()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.journey
+@pytest.mark.skipif(dbus_daemon() is None, reason="dbus-daemon is not installed")
+def test_from_scan_to_first_readings_in_the_cloud(
+    site: enrolment.Site, simulation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(site)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={simulation}/bus.sock")
+    host = simulate(site, simulation)
+    site.start("gateway", enrolment._coldproof("edge", "run", site.gateway_toml))
+    enrolment._until((site.edge_data / "control.sock").exists, "the gateway does not start")
+
+    installer = Installer(site, simulation, host)
+    for scanner in ("scanner-packing", "scanner-room-1"):
+        installer.in_the_background(scanner, "sim", "scan", SIMULATION, scanner)
+    begun_s = time.monotonic()
+    seen = installer.type("edge", "devices", "scan", "gateway.toml", "--ports-in")
+    scan_s = time.monotonic() - begun_s
+    findings = findings_of(seen.out)
+    assert len(findings) == 12, seen.out
+    assert faults_of(findings) == {"unit 3, 9600 8N1": "probe_fault", "unit 4, 19200 8N1": "other_settings"}
+    assert "12 findings, 12 to bind, 2 with a fault" in seen.err
+
+    for name, words in FOUND.items():
+        (number,) = [number for number, text in findings.items() if words in text]
+        installer.type("edge", "devices", "bind", "gateway.toml", "-n", name, number=number)
+    assert "10 devices" in installer.type("edge", "check", "gateway.toml").out
+    applied = installer.type("edge", "devices", "apply", "gateway.toml")
+    assert "kept as the last good configuration" in applied.out
+    installer.type("cloud", "registry", "load", "registry.toml")
+    for scanner in ("scanner-packing", "scanner-room-1"):
+        site.run("sim", "scan", simulation, scanner, CODE)
+    enrolment._until(lambda: in_the_cloud(site) >= READINGS | SCANS, "not everything is in the cloud")
+
+    typing_s = installer.characters / TYPING_MIN_PER_S
+    print(f"{installer.characters} characters, {typing_s:.0f} s of typing; the scan took {scan_s:.0f} s")
+    assert typing_s < LIMIT_S
+
+
+def enrol(site: enrolment.Site) -> None:
+    """What docs/cloud.md and docs/installer.md, steps 1 and 2, have done before."""
+    mosquitto = shutil.which("mosquitto", path=enrolment.PROGRAM_PATH)
+    if mosquitto is None:
+        pytest.skip("no mosquitto: install Debian's `mosquitto`")
+    head = f'[cloud]\ndata_dir = "data"\n[web]\nport = {site.web_port}\n'
+    head += f'[enrol]\nbroker_port = {site.port}\nbroker_dir = "broker"\n'
+    site.cloud_toml.write_text(head)
+    user = "root" if os.geteuid() == 0 else "mosquitto"
+    ours = ["--port", site.port, "--ingest-port", site.ingest_port, "--state", site.folder / "state", "--user", user]
+    shown = site.shown(enrolment.CLOUD, "cloud", "broker-config")
+    printed = site.run(*shown, *ours, "--listen", "127.0.0.1")
+    site.cloud_toml.write_text(head + printed[printed.index("[broker]") :])
+    site.start("broker", [mosquitto, "-c", str(site.folder / "broker" / "mosquitto.conf")])
+    enrolment._until(lambda: enrolment._listens(site.ingest_port), "mosquitto does not start")
+    site.start("cloud", enrolment._coldproof("cloud", "serve", site.cloud_toml))
+    enrolment._until(lambda: site.accepted() == 0, "the cloud does not start")
+    known = (BUILT_IN / "warehouse.registry.toml").read_text()
+    (site.folder / "registry.toml").write_text(known)
+    site.run("cloud", "registry", "load", site.folder / "registry.toml", "--config", site.cloud_toml)
+    code = site.run(*site.shown(enrolment.CLOUD, "cloud", "gateway", "invite")).strip()
+    words = [code if word == "CODE" else word for word in site.shown(enrolment.INSTALLER, "edge", "enrol")]
+    site.run(*words, "--data-dir", str(site.edge_data))
+
+
+def simulate(site: enrolment.Site, simulation: Path) -> str:
+    """Start the warehouse as the walk-through says; host and port of the RFID reader."""
+    (shown,) = [words for words in commands(COMMISSIONING) if words[:3] == ["sim", "run", "warehouse"]]
+    site.start("simulation", enrolment._coldproof(*[word.replace(SIMULATION, str(simulation)) for word in shown]))
+    log = site.folder / "simulation.log"
+    enrolment._until(lambda: "ready" in log.read_text(), "the simulation does not start")
+    found = re.search(r"hosts +(127\.0\.0\.1:\d+)", log.read_text())
+    assert found is not None
+    return found[1]
+
+
+def findings_of(shown: str) -> dict[int, str]:
+    """The findings as they were shown, by number."""
+    parts = re.split(r"^ {0,2}(\d{1,3}) {2}(?=\S)", shown, flags=re.MULTILINE)
+    return {int(number): text for number, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def faults_of(findings: dict[int, str]) -> dict[str, str]:
+    """Which unit at which setting has which cause."""
+    faulty = [text for text in findings.values() if "FAULT" in text]
+    return {
+        re.search(r"unit .*|\A.*", text)[0]: re.search(r"FAULT (\w+)", text)[1]  # type: ignore[index]
+        for text in faulty
+    }
+
+
+def in_the_cloud(site: enrolment.Site) -> set[str]:
+    """The channels of which there is something in the cloud's database."""
+    engine = open_engine(sqlite_url(site.folder / "data" / "cloud.db"))
+    try:
+        with reading(engine) as conn:
+            told = conn.scalars(select(series.c.channel).join(tail, tail.c.series_id == series.c.id).distinct())
+            scanned = conn.scalars(select(scan.c.channel).distinct())
+            return {*told, *scanned}
+    finally:
+        engine.dispose()

@@ -138,7 +138,7 @@ def test_from_scan_to_first_readings_in_the_cloud(
     for name, words in FOUND.items():
         (number,) = [number for number, text in findings.items() if words in text]
         installer.type("edge", "devices", "bind", "gateway.toml", "-n", name, number=number)
-    assert "10 devices" in installer.type("edge", "check", "gateway.toml").out
+    assert "devices: 10" in installer.type("edge", "check", "gateway.toml").out
     applied = installer.type("edge", "devices", "apply", "gateway.toml")
     assert "kept as the last good configuration" in applied.out
     installer.type("cloud", "registry", "load", "registry.toml")
@@ -196,10 +196,7 @@ def findings_of(shown: str) -> dict[int, str]:
 def faults_of(findings: dict[int, str]) -> dict[str, str]:
     """Which unit at which setting has which cause."""
     faulty = [text for text in findings.values() if "FAULT" in text]
-    return {
-        re.search(r"unit .*|\A.*", text)[0]: re.search(r"FAULT (\w+)", text)[1]  # type: ignore[index]
-        for text in faulty
-    }
+    return {text.splitlines()[0].partition("/dev/rs485 ")[2]: re.findall(r"FAULT (\w+)", text)[0] for text in faulty}
 
 
 def in_the_cloud(site: enrolment.Site) -> set[str]:

@@ -19,8 +19,9 @@ from edge.drivers.serial_line.codec import Decoder, Framing, Line
 from edge.drivers.serial_line.layout import SHOWN_CHARS, Layout, LineError, Point, Value, read_line
 
 BAUDRATES = (9600, 115_200, 4800, 19_200, 38_400)
-LISTEN_S = 2.6  # two lines of a sensor that speaks every second
+LISTEN_S = 4.0  # of a sensor that speaks every second: three lines whose beginning was heard
 LINES_MIN = 2
+CUT_MAX = 1  # lines that were cut: the port was closed between two finders that listened
 POINTS_MAX = 16
 KEY_DEPTH = 3
 DELIMITERS = (",", ";", "\t", " ")
@@ -82,10 +83,13 @@ def _draft(lines: Sequence[str]) -> Draft | None:
 
 def _reads(draft: Draft, lines: Sequence[str]) -> bool:
     layout = _layout(draft)
-    try:
-        return all(read_line(layout, line) for line in lines)
-    except LineError:
-        return False
+    cut = 0
+    for line in lines:
+        try:
+            read_line(layout, line)
+        except LineError:
+            cut += 1
+    return cut <= CUT_MAX and len(lines) - cut >= LINES_MIN
 
 
 def _layout(draft: Draft) -> Layout:

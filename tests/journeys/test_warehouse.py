@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ from cloud.db.engine import open_engine, reading, sqlite_url
 from cloud.db.tables import scan, series, tail
 from firmware_sim.bluez.bus import dbus_daemon
 from firmware_sim.scenario import BUILT_IN
-from tests.docs.markdown import ROOT, commands
+from tests.docs.markdown import ROOT, fenced, text_of
 from tests.journeys import test_enrolment as enrolment
 
 COMMISSIONING = ROOT / "docs/commissioning.md"
@@ -63,14 +64,31 @@ class Installer:
     """Somebody at a terminal in the folder of the gateway's configuration."""
 
     def __init__(self, site: enrolment.Site, simulation: Path, host: str) -> None:
-        self.characters = 0
+        self.characters = len(line_of("alias", "devices=coldproof edge devices")) + 1
         self._site = site
         self._places = {SHOWN_HOST: host}
         self._simulation = str(simulation)
 
-    def type(self, *begin: str, number: int | None = None) -> Typed:
+    def type(self, *begin: str) -> Typed:
         """The one command of the walk-through that begins so, to its end."""
-        words = self._words(begin, number)
+        line = line_of(*begin)
+        self.characters += len(line) + 1
+        return self._run(self._words(line))
+
+    def bind(self, name: str, number: int) -> None:
+        """The walk-through's command for this device, with its number in this scan."""
+        (line,) = [line for line in LINES if f" -n {name} " in line]
+        words = self._words(line)
+        words[4] = str(number)
+        self.characters += len(line) + 1
+        self._run(words)
+
+    def pull_the_trigger(self, scanner: str) -> None:
+        """Scan something, as soon as somebody listens; nothing is typed for that at a real site."""
+        line = line_of("coldproof", "sim", "scan", SIMULATION, scanner)
+        self._site.start(scanner, enrolment._coldproof(*self._words(line)))
+
+    def _run(self, words: list[str]) -> Typed:
         done = subprocess.run(
             enrolment._coldproof(*words),
             cwd=self._site.folder, capture_output=True, text=True, timeout=200, check=False,
@@ -78,23 +96,26 @@ class Installer:
         assert done.returncode == 0, done.stdout + done.stderr
         return Typed(done.stdout, done.stderr)
 
-    def in_the_background(self, name: str, *begin: str) -> None:
-        """The same, without waiting for its end."""
-        self._site.start(name, enrolment._coldproof(*self._words(begin, None)))
+    def _words(self, line: str) -> list[str]:
+        """What is behind `coldproof`, for this run."""
+        words = shlex.split(line)
+        words = ["edge", "devices", *words[1:]] if words[0] == "devices" else words[1:]
+        return [self._places.get(word, word).replace(SIMULATION, self._simulation) for word in words]
 
-    def _words(self, begin: tuple[str, ...], number: int | None) -> list[str]:
-        (shown,) = [
-            words
-            for words in commands(COMMISSIONING)
-            if words[: len(begin)] == list(begin)
-            or (number is not None and words[:4] == list(begin[:4]) and words[5:7] == list(begin[4:]))
-        ]
-        words = [self._places.get(word, word).replace(SIMULATION, self._simulation) for word in shown]
-        if number is not None:
-            words[4] = str(number)
-        typed = [word.replace(self._simulation, SIMULATION) for word in words]
-        self.characters += len("coldproof " + " ".join(typed)) + 1
-        return words
+
+def walk_through() -> list[str]:
+    """The lines to type, from the section of the page."""
+    section = text_of(COMMISSIONING).partition("\n## Try it first")[2].partition("\n## ")[0]
+    return [line for block in fenced(section, "sh") for line in block.splitlines()]
+
+
+LINES = walk_through()
+
+
+def line_of(*begin: str) -> str:
+    """The one line that begins with these words."""
+    (found,) = [line for line in LINES if shlex.split(line)[: len(begin)] == list(begin)]
+    return found
 
 
 @pytest.fixture
@@ -126,9 +147,9 @@ def test_from_scan_to_first_readings_in_the_cloud(
 
     installer = Installer(site, simulation, host)
     for scanner in ("scanner-packing", "scanner-room-1"):
-        installer.in_the_background(scanner, "sim", "scan", SIMULATION, scanner)
+        installer.pull_the_trigger(scanner)
     begun_s = time.monotonic()
-    seen = installer.type("edge", "devices", "scan", "gateway.toml", "--ports-in")
+    seen = installer.type("devices", "scan")
     scan_s = time.monotonic() - begun_s
     findings = findings_of(seen.out)
     assert len(findings) == 12, seen.out
@@ -137,11 +158,11 @@ def test_from_scan_to_first_readings_in_the_cloud(
 
     for name, words in FOUND.items():
         (number,) = [number for number, text in findings.items() if words in text]
-        installer.type("edge", "devices", "bind", "gateway.toml", "-n", name, number=number)
-    assert "devices: 10" in installer.type("edge", "check", "gateway.toml").out
-    applied = installer.type("edge", "devices", "apply", "gateway.toml")
+        installer.bind(name, number)
+    assert "devices: 10" in installer.type("coldproof", "edge", "check").out
+    applied = installer.type("devices", "apply")
     assert "kept as the last good configuration" in applied.out
-    installer.type("cloud", "registry", "load", "registry.toml")
+    installer.type("coldproof", "cloud", "registry", "load")
     for scanner in ("scanner-packing", "scanner-room-1"):
         site.run("sim", "scan", simulation, scanner, CODE)
     enrolment._until(lambda: in_the_cloud(site) >= READINGS | SCANS, "not everything is in the cloud")
@@ -178,8 +199,8 @@ def enrol(site: enrolment.Site) -> None:
 
 def simulate(site: enrolment.Site, simulation: Path) -> str:
     """Start the warehouse as the walk-through says; host and port of the RFID reader."""
-    (shown,) = [words for words in commands(COMMISSIONING) if words[:3] == ["sim", "run", "warehouse"]]
-    site.start("simulation", enrolment._coldproof(*[word.replace(SIMULATION, str(simulation)) for word in shown]))
+    words = shlex.split(line_of("coldproof", "sim", "run").replace(SIMULATION, str(simulation)))[1:]
+    site.start("simulation", enrolment._coldproof(*words))
     log = site.folder / "simulation.log"
     enrolment._until(lambda: "ready" in log.read_text(), "the simulation does not start")
     found = re.search(r"hosts +(127\.0\.0\.1:\d+)", log.read_text())

@@ -119,7 +119,7 @@ def sealed(journey: Journey) -> Field:
     return field
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=30, deadline=None)
 @given(journeys, st.integers(0, 2**32))
 @example(journey=[[], [], [], [CODES[2]]], seed=0)
 @example(journey=[[], [], [], [CODES[2], CODES[0], CODES[2]]], seed=0)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
-LINE_MAX_BYTES = 65_536  # the longest advert has 1,650 bytes in hex, a code 4,096
+from coldproof.filter_lines import decoded, write_answers
+
 UNUSABLE = 2  # exit status: the input needs a person
 
 Decode = Callable[[str], dict[str, Any]]
@@ -51,12 +51,7 @@ def decode(
     except DecoderUnusable as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(UNUSABLE) from None
-    try:
-        for answer in answers(sys.stdin.buffer, decoder):
-            sys.stdout.buffer.write(answer + b"\n")
-            sys.stdout.buffer.flush()  # somebody may be typing, or following a log
-    except BrokenPipeError:  # whoever read us has seen enough
-        sys.stderr.close()
+    write_answers(decoded(sys.stdin.buffer, decoder))
 
 
 def load(kind: str) -> Decode:
@@ -72,36 +67,3 @@ def load(kind: str) -> Decode:
         raise DecoderUnusable(f"{kind}: cannot be decoded here ({error}){cure}") from error
     decoder: Decode = found().decode if isinstance(found, type) else found
     return decoder
-
-
-def answers(stream: BinaryIO, decoder: Decode) -> Iterator[bytes]:
-    """One JSON document for each line that is not empty, in order."""
-    encoder = msgspec.json.Encoder(decimal_format="number")
-    for line in _lines(stream):
-        if isinstance(line, bytes):
-            text = line.decode("utf-8", "replace").strip("\r\n")
-            if text.strip(" \t"):
-                yield encoder.encode(_answer(decoder, text))
-        else:
-            yield encoder.encode({"error": f"a line of {line} bytes, the limit is {LINE_MAX_BYTES}"})
-
-
-def _answer(decoder: Decode, text: str) -> dict[str, Any]:
-    try:
-        return decoder(text)
-    except (ValueError, RecursionError) as error:
-        return {"error": str(error)}
-    except ImportError as error:
-        return {"error": f"a library is missing: {error}"}
-
-
-def _lines(stream: BinaryIO) -> Iterator[bytes | int]:
-    """The lines of a stream, never holding more than one; of an overlong one only how many bytes it had."""
-    while line := stream.readline(LINE_MAX_BYTES + 1):
-        if len(line) <= LINE_MAX_BYTES or line.endswith(b"\n"):
-            yield line
-            continue
-        size = len(line)
-        while (rest := stream.readline(LINE_MAX_BYTES)) and not rest.endswith(b"\n"):
-            size += len(rest)
-        yield size + len(rest.rstrip(b"\n"))

@@ -12,12 +12,12 @@ object, in the same order:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 import typer
 
+from coldproof.filter_lines import decoded, write_answers
 from standards.gs1 import epc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Read the EPCs of RFID tags.")
@@ -33,26 +33,7 @@ def _group() -> None:
 @app.command()
 def decode() -> None:
     """Decode EPCs from standard input, one a line: hex, a JSON string, or {"epc": …}; JSON lines out."""
-    for text in decode_lines(lines_of_input()):
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()  # somebody may be typing
-
-
-def lines_of_input() -> Iterator[str]:
-    """The lines of standard input, whatever bytes they hold; a runaway line comes cut, and is refused as too long."""
-    stream = sys.stdin.buffer
-    while line := stream.readline(LINE_MAX_CHARACTERS + 1):
-        whole = line.endswith(b"\n")
-        while not whole and (rest := stream.readline(LINE_MAX_CHARACTERS)):
-            whole = rest.endswith(b"\n")
-        yield line.decode("utf-8", "replace")
-
-
-def decode_lines(lines: Iterable[str]) -> Iterator[str]:
-    """One JSON object per line, in the same order; empty lines give nothing."""
-    for line in lines:
-        if line.strip():
-            yield msgspec.json.encode(decode_line(line)).decode()
+    write_answers(decoded(sys.stdin.buffer, decode_line))
 
 
 def decode_line(line: str) -> dict[str, Any]:

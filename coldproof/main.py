@@ -16,6 +16,7 @@ _COMMANDS = {
     "cloud": ("coldproof.cloud_command", "cloud"),
     "sim": ("coldproof.sim_command", "sim"),
     "lot": ("coldproof.lot_command", "cloud"),
+    "ledger": ("coldproof.ledger_command", ""),
     "epc": ("coldproof.epc_command", ""),
 }
 

@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962 §2.1 with SHA-256: leaf and node hashes, the root, and a growing frontier.
+"""The Merkle tree of RFC 6962 §2.1 with SHA-256: leaf and node hashes, the root, a growing frontier, a tree in memory.
 
 Pure arithmetic on 32-byte hashes. A leaf's index and its data are the caller's; what is hashed into a leaf is
 the caller's documented choice. The root of nothing is SHA-256 of nothing, as the RFC says.
@@ -7,7 +7,7 @@ the caller's documented choice. The root of nothing is SHA-256 of nothing, as th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -109,6 +109,42 @@ class Frontier(msgspec.Struct, frozen=True):
             raise TreeError(f"frontier: {len(data)} bytes for {size} leaves, {expected} expected")
         peaks = (data[at : at + HASH_BYTES] for at in range(SIZE_BYTES, expected, HASH_BYTES))
         return Frontier(size, tuple(peaks))
+
+
+class Levels:
+    """A whole tree in memory, two hashes a leaf: it answers for every full subtree, and so makes proofs.
+
+    Invariant: level n holds, in order, the roots of all full subtrees of 2**n leaves.
+    """
+
+    def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
+        self._levels: list[list[bytes]] = [[]]
+        for leaf in leaf_hashes:
+            self.append(leaf)
+
+    @property
+    def size(self) -> int:
+        """How many leaves there are."""
+        return len(self._levels[0])
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf hash. Raises TreeError for anything but a hash."""
+        _require_hash(leaf, f"leaf {self.size}")
+        whole = leaf
+        for level in range(self.size.bit_length() + 1):
+            if level == len(self._levels):
+                self._levels.append([])
+            row = self._levels[level]
+            row.append(whole)
+            if len(row) & 1:
+                return
+            whole = node_hash(row[-2], row[-1])
+
+    def node(self, level: int, index: int) -> bytes:
+        """The root over the leaves [index * 2**level, (index + 1) * 2**level). Raises TreeError if not full."""
+        if level < 0 or index < 0 or (index + 1) << level > self.size:
+            raise TreeError(f"no full subtree {index} of level {level} in a tree of {self.size}")
+        return self._levels[level][index]
 
 
 def _require_hash(value: bytes, where: str) -> None:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from coldproof.edge_command import app
-from coldproof.edge_decode_command import LINE_MAX_BYTES, DecoderUnusable, answers, load
+from coldproof.edge_decode_command import DecoderUnusable, load
+from coldproof.filter_lines import LINE_MAX_BYTES
+from coldproof.filter_lines import decoded as answers
 
 GGA = "$GPGGA,202640.000,4404.1306,N,12118.8515,W,2,10,0.98,1127.7,M,-19.6,M,0000,0000*6C"
 RMC = "$GPRMC,202709.000,A,4404.1297,N,12118.8513,W,0.03,188.44,130415,,,D*7A"

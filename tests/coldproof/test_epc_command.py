@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldproof.epc_command import LINE_MAX_CHARACTERS, decode_lines
+from coldproof.epc_command import LINE_MAX_CHARACTERS, decode_line
+from coldproof.filter_lines import decoded
 
 SSCC = "3114257BF4499602D2000000"
 
@@ -19,6 +21,10 @@ def run(data: bytes) -> list[dict[str, object]]:
         [sys.executable, "-m", "coldproof.main", "epc", "decode"], input=data, capture_output=True, check=True
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def answers(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in decoded(io.BytesIO(text.encode()), decode_line)]
 
 
 def test_lines_come_out_in_the_order_they_went_in() -> None:
@@ -59,11 +65,11 @@ def test_needs_no_library_of_gateway_or_cloud() -> None:
 
 def test_hostile_json_is_an_error() -> None:
     for line in ("[" * (LINE_MAX_CHARACTERS - 1), '"\\ud800"', '{"epc": 5}', '{"epc": "\\u0000"}'):
-        assert "error" in json.loads(next(decode_lines([line])))
+        assert "error" in answers(line)[0]
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=80)))
 def test_every_line_gets_its_answer(lines: list[str]) -> None:
-    told = list(decode_lines(lines))
-    assert len(told) == sum(bool(line.strip()) for line in lines)
-    assert all(("error" in (one := json.loads(text))) != ("uri" in one) for text in told)
+    told = answers("\n".join(lines))
+    assert len(told) == sum(bool(line.strip(" \t\r")) for line in lines)
+    assert all(("error" in one) != ("uri" in one) for one in told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-GROUPS = ("demo", "edge", "cloud", "sim", "lot")
+GROUPS = ("demo", "edge", "cloud", "sim", "lot", "ledger")
 
 
 def _run(*words: str, without: str = "") -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ from standards.tlog.key import KeyTextError, VerifierKey, parse_vkey
 from standards.tlog.proof import PROOF_MAX_HASHES, ProofError, verify_consistency, verify_inclusion
 from standards.tlog.tree import HASH_BYTES, SIZE_MAX
 
-LINE_MAX_BYTES = 2 * note.NOTE_MAX_BYTES + 256 * 1024  # the largest note, its newlines escaped, and its keys
+LINE_MAX_BYTES = 3 * note.NOTE_MAX_BYTES + 256 * 1024  # the largest note, two-byte letters escaped to six, and its keys
 VKEYS_MAX = note.SIGNATURES_MAX
 
 _Claim = dict[str, Any]

@@ -6,8 +6,12 @@ finding. Invariants that must hold for every input stand here as assertions. A t
 
 from __future__ import annotations
 
+import io
+import json
+
 import msgspec
 
+from coldproof import ledger_check
 from edge.drivers.barcode import codec as barcode
 from edge.drivers.ble.codec import bthome, environment, ruuvi, ruuvi_log
 from edge.drivers.ble.codec.advert import AdvertError
@@ -27,6 +31,8 @@ from edge.drivers.uhf import codec as uhf
 from standards.gs1 import epc, verdict
 from standards.gs1 import scan as gs1_scan
 from standards.gs1.application_identifier import Gs1Error
+from standards.tlog import checkpoint, note, proof_file, tile
+from standards.tlog.key import parse_vkey
 from wire.observation import CODE_MAX_BYTES, INT64_MAX, MAX_EXPONENT, MIN_EXPONENT
 
 PIECES = 3  # a stream arrives in so many
@@ -208,6 +214,34 @@ def epc_bytes(data: bytes) -> None:
             epc.decode(given)
         except ValueError:
             continue
+
+
+def tlog_text(data: bytes) -> None:
+    """What a log, a witness or a web server sends an auditor: what is taken is written back as it came."""
+    text = data.decode("utf-8", "replace")
+    for read, given in (
+        (note.parse, data),
+        (lambda one: checkpoint.parse(one).text(), text),
+        (parse_vkey, text),
+        (proof_file.parse, text),
+        (lambda one: tile.parse_path(one).path(), text),
+    ):
+        try:
+            written = str(read(given))
+        except ValueError:
+            continue
+        assert written == text
+    for width in (1, 2, 256):
+        try:
+            assert tile.bundle(tile.entries_of(data, tile.Tile(tile.ENTRIES, 0, width))) == data
+        except tile.TileError:
+            continue
+
+
+def ledger_line(data: bytes) -> None:
+    """Lines for `coldproof ledger check`: an answer for each."""
+    told = [json.loads(line) for line in ledger_check.answers(io.BytesIO(data))]
+    assert len(told) == sum(bool(line.strip()) for line in data.split(b"\n"))
 
 
 def gs1_verdict(data: bytes) -> None:

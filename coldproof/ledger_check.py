@@ -11,6 +11,7 @@ believed that the line does not prove: what cannot be read is not ok.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -91,7 +92,10 @@ _CHECKS: dict[str, Callable[[_Claim], None]] = {"inclusion": _inclusion, "consis
 def _claim(line: bytes) -> _Claim:
     try:
         value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeError) as error:
+        json.loads(line, object_pairs_hook=_members)  # for what msgspec does not see; it is the stricter otherwise
+    except LineError:
+        raise
+    except (msgspec.DecodeError, ValueError) as error:
         raise LineError(f"no JSON: {error}") from error
     except RecursionError as error:
         raise LineError("no JSON that is meant: too deep") from error
@@ -102,6 +106,16 @@ def _claim(line: bytes) -> _Claim:
         told = repr(kind[:40]) if isinstance(kind, str) else _kind(kind)
         raise LineError(f"type: {told}, known: {', '.join(_CHECKS)}")
     return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> _Claim:
+    """The members of an object, each of which stands once: other programs would read another one of two."""
+    found: _Claim = {}
+    for name, value in pairs:
+        if name in found:
+            raise LineError(f"{name[:40]!r}: a member that stands twice")
+        found[name] = value
+    return found
 
 
 def _member(claim: _Claim, name: str) -> Any:

@@ -200,6 +200,15 @@ def test_hostile_lines_are_answered_and_the_next_is_read(line: bytes) -> None:
     assert right == {"ok": True}
 
 
+def test_member_that_stands_twice_is_refused_wherever_it_is() -> None:
+    text = json.dumps(INCLUSION).encode()
+    again = b', "root": "%s"}' % INCLUSION["root"].encode()
+    assert why(text[:-1] + again) == "line 1: 'root': a member that stands twice"
+    assert why(text[:-1] + b', "desc": {"a": 1, "b": 2, "a": 1}}') == "line 1: 'a': a member that stands twice"
+    many = b"{" + b",".join(b'"%d":0' % at for at in range(100_000)) + b',"7":0}'
+    assert why(many) == "line 1: '7': a member that stands twice"
+
+
 def test_overlong_lines_are_answered_without_being_held() -> None:
     limit = ledger_check.LINE_MAX_BYTES
     first, second, third = told(b"x" * (3 * limit), INCLUSION, b"[" * (limit + 1))

@@ -137,12 +137,9 @@ def root_from_inclusion(leaf: bytes, *, index: int, size: int, proof: Sequence[b
     _require_hashes(leaf=leaf)
     at, last, found = index, size - 1, leaf
     for sibling in proof:
-        if at & 1 or at == last:
-            found = node_hash(sibling, found)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
-        else:
-            found = node_hash(found, sibling)
+        # at the right edge all further siblings are to the left; the RFC skips levels there only to count them
+        on_left = at & 1 or at == last
+        found = node_hash(sibling, found) if on_left else node_hash(found, sibling)
         at, last = at >> 1, last >> 1
     return found
 

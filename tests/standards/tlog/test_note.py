@@ -20,6 +20,7 @@ from standards.tlog.key import (
     KeyTextError,
     LogSigner,
     VerifierKey,
+    cosigned,
     cosigned_at_s,
     parse_vkey,
 )
@@ -118,6 +119,12 @@ def test_cosignature_is_over_its_time() -> None:
         changed = note.Note(SIGNED.text, (note.Signature(WITNESS.name, WITNESS.key_id, value),))
         with pytest.raises(NoteError, match="is wrong"):
             note.verify(changed, [WITNESS])
+
+
+def test_cosignature_beyond_the_last_time_is_refused_though_it_is_signed() -> None:
+    for at_s, right in ((TIME_MAX, True), (TIME_MAX + 1, False)):
+        value = at_s.to_bytes(8, "big") + WITNESS_KEY.sign(cosigned(SIGNED.text.encode(), at_s=at_s))
+        assert WITNESS.verifies(SIGNED.text.encode(), value) is right
 
 
 def test_log_signature_is_no_cosignature_and_the_other_way_round() -> None:

@@ -37,9 +37,10 @@ from edge.host import Host
 from edge.intake import Intake
 from edge.keys import load_cloud_key, load_next, load_or_make
 from edge.limits import Limits
+from edge.patience import patience_for
 from edge.rotation import keep_renewing, keep_rotating
 from edge.self_report import keep_reporting
-from edge.supervisor import Supervisor, patience_for
+from edge.supervisor import Supervisor
 from edge.tap import Tap
 from edge.timekeeping import keep_time
 from edge.uplink.uplink import Uplink

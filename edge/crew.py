@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from edge.config import DeviceConfig
 from edge.device import DeviceState
 from edge.drivers.base import Claim, ClaimsDevices
-from edge.supervisor import Patience, Supervisor
+from edge.patience import Patience
+from edge.supervisor import Supervisor
 
 FINISH_S = 3.0  # for an exchange that is under way
 CLOSE_S = Patience().close_s + 1.0  # a driver that hangs while it closes is cut off by its supervisor

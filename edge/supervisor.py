@@ -16,10 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-
-import msgspec
 
 from edge.buffer.base import BufferFailure, BufferUnusable
 from edge.clock import Clock
@@ -36,39 +34,10 @@ from edge.drivers.base import (
     ListenDriver,
     PollDriver,
 )
+from edge.patience import Patience
 from wire.observation import Observation, Quality, Reading
 
 SILENT_AFTER = 2  # intervals
-HOST_PAUSE_S = 5.0  # at 2 s, 20 hosts that refuse cost 1.4 % of a core; looking for a serial port costs next to nothing
-
-
-class Patience(msgspec.Struct, frozen=True):
-    """Real seconds a supervisor grants.
-
-    hang: for one open or poll of a driver that does not keep its own timeout. On a shared line an exchange also
-    waits for its turn, so this is far above any timeout. stable: a listener that lasted this long has recovered.
-    absent: the longest pause while the device cannot even be opened; long_absent: the same, when that has lasted for
-    absent_for. busy: the pauses before a device that says it is busy is asked again, within its turn.
-    """
-
-    hang_s: float = 60.0
-    close_s: float = 5.0
-    first_pause_s: float = 0.5
-    longest_pause_s: float = 8.0
-    absent_pause_s: float = 2.0
-    long_absent_pause_s: float = 2.0
-    absent_for_s: float = 60.0
-    failures: int = 5  # in a row, until the breaker opens
-    probe_s: float = 30.0
-    stable_s: float = 10.0
-    after_bad_reply_s: float = 0.01
-    busy_s: tuple[float, ...] = (0.1, 0.2, 0.4)
-
-
-def patience_for(claimed: Iterable[str]) -> Patience:
-    """The patience for a device that occupies these (`Claim.what`)."""
-    by_network = any(what.startswith("tcp:") for what in claimed)
-    return Patience(long_absent_pause_s=HOST_PAUSE_S) if by_network else Patience()
 
 
 class Supervisor:
@@ -178,10 +147,19 @@ class Supervisor:
             yield
         finally:
             try:
-                async with asyncio.timeout(self._patience.close_s):
-                    await self._driver.__aexit__(None, None, None)
+                await self._close()
             finally:
                 await self._put_leftovers()
+
+    async def _close(self) -> None:
+        """Raises nothing of the driver's: it would hide why the driver was closed, and keep a cancelled one alive."""
+        try:
+            async with asyncio.timeout(self._patience.close_s):
+                await self._driver.__aexit__(None, None, None)
+        except TimeoutError:
+            self._log.warning("device %s: closing took longer than %g s", self._name, self._patience.close_s)
+        except Exception as error:  # noqa: BLE001 - as in _keep_going: whatever a driver does
+            self._log.warning("device %s: not closed properly: %s", self._name, error)
 
     async def _put_leftovers(self) -> None:
         """`put` and not `accept`: it raises nothing for a full disk, and so never hides why the driver was closed."""

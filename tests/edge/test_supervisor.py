@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from edge.buffer.base import BufferFull, BufferUnusable
 from edge.clock import SteppedClock
 from edge.drivers.base import BadReply, DeviceBusy, DeviceUnavailable, Driver, DriverMisconfigured, Emit
-from edge.supervisor import Patience, Supervisor, patience_for
+from edge.patience import Patience, patience_for
+from edge.supervisor import Supervisor
 from wire.observation import Observation, Quality, Reading
 
 QUICK = Patience(
@@ -346,6 +347,39 @@ async def test_cancelled_supervisor_closes_its_device() -> None:
         await asyncio.wait([task], timeout=1)
         assert task.cancelled()
     assert bench.driver.closed == 1
+
+
+class Clinging(FakeDevice):
+    """A driver that cannot be closed: it hangs, or fails."""
+
+    closing: BaseException | None = None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self.closing is not None:
+            raise self.closing
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("closing", [None, DeviceUnavailable("gone"), TimeoutError(), OSError("no such device")])
+async def test_cancelled_supervisor_ends_even_if_its_device_cannot_be_closed(closing: BaseException | None) -> None:
+    bench = Bench(Clinging)
+    bench.driver.closing = closing  # type: ignore[attr-defined]
+    async with bench.running() as task:
+        task.cancel()
+        await asyncio.wait([task], timeout=2)
+        assert task.cancelled()
+    assert bench.driver.opened == bench.driver.closed == 1
+
+
+async def test_why_a_device_was_closed_is_told_even_if_it_cannot_be_closed() -> None:
+    bench = Bench(lambda clock: Clinging(clock, [DeviceUnavailable("pulled out")]))
+    bench.driver.closing = OSError("no such device")  # type: ignore[attr-defined]
+    async with bench.running():
+        await until(lambda: bench.supervisor.state.failures)
+        assert "pulled out" in str(bench.supervisor.state.last_error)
 
 
 async def test_exchange_under_way_is_told_so_that_nobody_cuts_it_off() -> None:

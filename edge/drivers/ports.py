@@ -26,7 +26,7 @@ import msgspec
 
 from edge.drivers.base import DeviceUnavailable, DriverMisconfigured
 from edge.drivers.port_trouble import holders, permission_trouble
-from edge.drivers.usb_port import PREFIX, UsbPort, parse_name, usb_ports
+from edge.drivers.usb_port import NAME_PATTERN, PREFIX, UsbPort, parse_name, usb_ports
 
 SHOWN = 5  # adapters named in a message
 
@@ -36,7 +36,7 @@ Port = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=4096,
-        pattern=r"^(/[^\x00]*|usb:[^\s@][^@\n]{0,200}(@[0-9A-Fa-f]{2})?|[a-z0-9+.-]+://.+)\Z",
+        pattern=rf"^(/[^\x00]*|{NAME_PATTERN}|[a-z0-9+.-]+://.+)\Z",
         description="a port such as /dev/serial/by-id/…, usb:SERIALNUMBER, usb:VID:PID or /dev/ttyUSB0",
     ),
 ]

@@ -9,6 +9,7 @@ import msgspec
 from edge.drivers.barcode.codec import Suffix
 from edge.drivers.barcode.options import ScanOptions
 from edge.drivers.base import Claim
+from edge.drivers.ports import Port
 
 #: What is sent to a scanner: one byte a character.
 Answer = Annotated[
@@ -29,7 +30,7 @@ class BarcodeConfig(ScanOptions, frozen=True, kw_only=True):
     refused; empty: nothing.
     """
 
-    port: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    port: Port
     suffix: Suffix = "line"
     ack: Answer = ""
     nak: Answer = ""

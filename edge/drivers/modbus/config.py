@@ -20,6 +20,7 @@ from edge.drivers.modbus.codec import (
     shipped_profile,
 )
 from edge.drivers.modbus.codec.profile import Gap, PauseS, RegisterCount
+from edge.drivers.ports import Port
 
 TCP_PORT = 502  # Modbus Messaging on TCP/IP V1.0b §4.3.2
 LOOK_MAX_S = 50.0  # under the minute after which the supervisor takes a driver for hung
@@ -58,7 +59,7 @@ class ModbusConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     profile: ProfileChoice
-    port: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)] | None = None
+    port: Port | None = None
     host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] | None = None
     tcp_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = TCP_PORT
     unit_id: Annotated[int, msgspec.Meta(ge=1, le=247)] = 1  # Modbus over Serial Line V1.02 §2.2: 248–255 reserved

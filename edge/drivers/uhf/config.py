@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from edge.drivers.base import Claim
+from edge.drivers.ports import Port
 from edge.drivers.rfid.scan import PassKeys
 
 
@@ -17,7 +18,7 @@ class UhfConfig(PassKeys, frozen=True, kw_only=True):
     power_dbm: transmit power, the module's own when not given.
     """
 
-    port: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    port: Port
     baudrate: Annotated[int, msgspec.Meta(ge=9600, le=1_000_000)] = 115_200
     power_dbm: Annotated[float, msgspec.Meta(ge=0, le=33)] | None = None
     timeout_s: Annotated[float, msgspec.Meta(ge=0.02, le=60)] = 1.0

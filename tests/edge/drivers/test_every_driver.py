@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from pathlib import Path
-from types import ModuleType
-from typing import get_type_hints
+from types import ModuleType, NoneType
+from typing import get_args, get_type_hints
 
+import msgspec
 import pytest
 
 from edge.drivers import registry
+from edge.drivers.ports import Port
 from tests.edge.drivers.suite import Bench, DriverSuite
 
 HERE = Path(__file__).parent
@@ -41,3 +43,26 @@ def test_every_driver_goes_through_the_suite(name: str) -> None:
     assert any(_is_tried(made, module) for module in _modules(made.__name__)), (
         f"no bench of a DriverSuite makes a {made.__name__}: add one to tests/edge/drivers/{name}"
     )
+
+
+@pytest.mark.parametrize("name", sorted(registry._TABLE))
+def test_every_serial_port_is_named_alike(name: str) -> None:
+    try:
+        config_type = registry.load_driver(name).config_type
+    except registry.DriverNotInstalled as error:
+        pytest.skip(str(error))
+    hint = get_type_hints(config_type, include_extras=True).get("port")
+    if hint is None or int in get_args(hint):  # no port, or one of TCP
+        return
+    assert Port in {hint, *get_args(hint)} - {NoneType}
+
+
+@pytest.mark.parametrize("port", ["/dev/ttyUSB0", "usb:1a86:7523", "usb:FT4X1ABC@02", "socket://10.0.0.7:4001"])
+def test_a_port_is_a_path_a_name_or_an_address(port: str) -> None:
+    assert msgspec.convert(port, Port) == port
+
+
+@pytest.mark.parametrize("port", ["", "ttyUSB0", "COM3", "usb:", "usb: A", "/dev/\0", "dev/ttyUSB0", "/dev/a\n\0"])
+def test_what_can_be_no_port_is_refused_when_the_configuration_is_read(port: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(port, Port)

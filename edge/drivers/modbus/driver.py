@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import ClassVar, Self
 
-from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
+from edge.drivers.base import BadReply, DeviceBusy, DeviceUnavailable, DriverContext
 from edge.drivers.links import Link
 from edge.drivers.modbus.bus import Bus, open_serial, open_tcp
 from edge.drivers.modbus.codec import Block, BlockDecoder, CodecError, Value, plan, with_faults
 from edge.drivers.modbus.config import ModbusConfig
 from wire.observation import Observation, Reading, Stamp
 
+LATE_MAX_S = 5.0  # later than this after its time-out nothing answers
+
 
 class ModbusDriver:
-    """One unit on a line. A dead neighbour costs it at most that neighbour's timeout per poll."""
+    """One unit on a line. A dead neighbour costs it at most that neighbour's timeout per poll.
+
+    RTU frames do not say which request they answer. So a unit that let its time-out pass is not asked again for as
+    long as that once more: an answer that is only late arrives while nobody waits for one, and is passed over.
+    """
 
     config_type: ClassVar = ModbusConfig
 
@@ -31,6 +38,8 @@ class ModbusDriver:
         self._told_faults = any(point.fault is not None for point in profile.points)
         self._link: Link | None = None
         self._open = AsyncExitStack()
+        self._numbered = config.host is not None and config.framing != "rtu"  # requests and answers
+        self._late_until_s = 0.0
 
     @property
     def channels(self) -> Sequence[tuple[str, str]]:
@@ -75,15 +84,25 @@ class ModbusDriver:
         ]
 
     async def _exchange(self, block: Block) -> list[int]:
+        if (rest_s := self._late_until_s - time.monotonic()) > 0:
+            await asyncio.sleep(rest_s)  # the line is free for others meanwhile
         link = self._link
         if link is None:
             raise DeviceUnavailable(f"{self._name}: not open")
         bus: Bus | None = link.resource
         if bus is None:
             raise DeviceUnavailable(f"{self._name}: {self._config.link} was lost by a neighbour, opening it again")
+        answered = self._numbered
         try:
-            return await bus.read(block, self._config.unit_id, self._config.timeout_s)
+            registers = await bus.read(block, self._config.unit_id, self._config.timeout_s)
+            answered = True
+            return registers
+        except DeviceBusy:
+            answered = True
+            raise
         finally:
+            if not answered:
+                self._late_until_s = time.monotonic() + min(self._config.timeout_s, LATE_MAX_S)
             if not bus.connected and link.resource is bus:
                 # Whoever leases the link next opens it anew, though neighbours still hold it.
                 link.resource = None

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edge.drivers.modbus.codec import Profile, parse_profile, shipped_profile
 from edge.drivers.modbus.config import ModbusConfig, ProfileChoice
 from edge.drivers.modbus.driver import ModbusDriver
 from firmware_sim.devices.log import DeviceLog
-from firmware_sim.devices.modbus import Unit
+from firmware_sim.devices.modbus import Unit, rtu_frame
 from firmware_sim.devices.rtu_bus import RtuBus
 from firmware_sim.devices.tcp_probe import TcpProbe
 from firmware_sim.links import Faults, Link
@@ -335,3 +336,41 @@ async def test_rtu_frames_over_tcp_are_a_setting(tmp_path: Path, free_port) -> N
     with pytest.raises(DeviceUnavailable):
         async with ModbusDriver("room", config, context()):
             pass
+
+
+@asynccontextmanager
+async def slow_once(delay_s: float) -> AsyncIterator[int]:
+    """A converter before a slave that takes its time for its first answer; every register holds its own number."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wait_s = delay_s
+        while request := await reader.read(8):
+            await asyncio.sleep(wait_s)
+            wait_s = 0.05
+            writer.write(rtu_frame(request[0], request[1:2] + b"\x02" + request[2:4]))
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        await gone.wait()
+
+
+async def test_a_late_answer_is_never_taken_for_that_of_the_next_request() -> None:
+    profile = parse_profile(
+        LOOSE.replace("max_gap = 4", "one_by_one = true")
+        .replace("exponent = -1\n", "")
+        .partition('[[point]]\nname = "door"')[0]
+    )
+    timeout_s = 0.4
+    async with slow_once(timeout_s * 1.4) as port:
+        config = ModbusConfig(
+            profile=ProfileChoice(profile), host="127.0.0.1", tcp_port=port, framing="rtu", timeout_s=timeout_s
+        )
+        async with ModbusDriver("room", config, context()) as driver:
+            with pytest.raises(DeviceUnavailable):
+                await driver.poll()
+            assert [reading.mantissa for reading in await driver.poll()] == [10, 15]  # type: ignore[union-attr]

@@ -145,7 +145,8 @@ class SerialRequestDriver:
         config = self._config
         decoder = Decoder(config.framing)
         decoder.begin()
-        received = 0
+        received, answered = 0, False
+        await line.rest()
         try:
             async with asyncio.timeout(config.timeout_s):
                 await line.ask(self._request)
@@ -155,6 +156,7 @@ class SerialRequestDriver:
                     received += len(data)
                     for item in decoder.feed(data):
                         if not self._is_echo(item):
+                            answered = True
                             return [*_readings(self._name, self._layout, item, stamp)]
         except LineError as error:
             raise BadReply(f"{config.port}: {error}; {_advice(config)}") from None
@@ -168,6 +170,9 @@ class SerialRequestDriver:
                 f"{config.port}: no answer to {config.request!r} within {config.timeout_s:g} s; is the sensor powered, "
                 "and the request the right one?"
             ) from None
+        finally:
+            if not answered:
+                line.unanswered(config.timeout_s)
 
     def _is_echo(self, item: Line | Damaged) -> bool:
         """Two-wire RS-485 adapters hear themselves."""

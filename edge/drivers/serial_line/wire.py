@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import serialx
 
@@ -13,6 +14,7 @@ from edge.drivers.serial_line.config import SerialLineConfig
 from edge.drivers.serial_port import descriptor, open_port
 
 DRAIN_BYTES = 65_536
+LATE_MAX_S = 5.0  # later than this after its time-out nothing answers
 
 
 async def open_line(config: SerialLineConfig) -> serialx.AsyncSerial:
@@ -30,12 +32,26 @@ async def open_line(config: SerialLineConfig) -> serialx.AsyncSerial:
 
 
 class SharedLine:
-    """An open line; the caller holds its link's lock. lost: it has to be opened again."""
+    """An open line; the caller holds its link's lock. lost: it has to be opened again.
+
+    Answers do not say who gives them. So after one that did not come in time the line rests for as long as that once
+    more, whoever wants to ask: an answer that is only late is thrown away, not taken for a neighbour's.
+    """
 
     def __init__(self, port: serialx.AsyncSerial, name: str) -> None:
         self._port = port
         self._name = name
         self.lost = False
+        self._late_until_s = 0.0
+
+    async def rest(self) -> None:
+        """Wait until no answer to an earlier request can come any more."""
+        if (rest_s := self._late_until_s - time.monotonic()) > 0:
+            await asyncio.sleep(rest_s)
+
+    def unanswered(self, timeout_s: float) -> None:
+        """A request has had no answer within its time, or nobody waited for it."""
+        self._late_until_s = time.monotonic() + min(timeout_s, LATE_MAX_S)
 
     async def ask(self, request: bytes) -> None:
         """Send a request; what came before it (a late answer to another) is thrown away. Raises DeviceUnavailable."""

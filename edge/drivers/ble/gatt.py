@@ -32,6 +32,7 @@ TURN_S = 30.0  # the supervisor's patience with a driver is 60 s
 ENTRIES_MAX = 20_000  # of one download: a RuuviTag keeps 10 days of 3 values each 5 minutes, 8,640
 NEVER_S = 1e6  # longer than any of our own limits, which are the ones that hold
 DISCONNECT_S = 2.0
+ROUNDED_S = 2  # by which an entry seems younger in the next download; a tag writes one each 5 minutes
 AHEAD_S = 60  # an entry that is further in the future than this was written by a clock that is wrong
 
 
@@ -50,7 +51,8 @@ class GattDriver:
         self._rssi_dbm: int | None = None
         self._found = asyncio.Event()
         self._units: dict[str, str] = {}
-        self._log_through_s: int | None = None
+        self._log_through_ms: int | None = None  # monotonic time, which nobody sets
+        self._log_reached_ms: int | None = None  # the same, of the exchange that is under way
 
     @property
     def channels(self) -> Sequence[tuple[str, str]]:
@@ -82,10 +84,12 @@ class GattDriver:
             raise DeviceUnavailable(
                 f"{self._where}: the adapter was busy with other devices for {TURN_S:g} s"
             ) from None
+        self._log_reached_ms = self._log_through_ms
         try:
             readings = await self._exchange(device)
         finally:
             scanner.connecting.release()
+        self._log_through_ms = self._log_reached_ms  # not before: what was cut off at its end is read again
         for reading in readings:
             self._units[reading.channel.partition("/")[2]] = reading.unit
         return list(readings)
@@ -135,7 +139,7 @@ class GattDriver:
     async def _read_log(self, client: BleakClient) -> list[Reading]:
         stamp = self._ctx.clock.stamp()
         now_s = stamp.observed_at_ms // 1000
-        since_s = self._log_through_s or max(0, now_s - round(self._config.history_h * 3600))
+        since_s = max(0, now_s - self._log_age_s(stamp))
         entries = await self._download(client, now_s, since_s)
         fresh = sorted((e for e in entries if since_s < e.at_s <= now_s + AHEAD_S), key=lambda entry: entry.at_s)
         if len(fresh) < len(entries):
@@ -145,8 +149,14 @@ class GattDriver:
                 len(entries) - len(fresh),
             )
         if fresh:
-            self._log_through_s = fresh[-1].at_s
+            self._log_reached_ms = stamp.monotonic_ms - (now_s - fresh[-1].at_s) * 1000
         return [self._reading(value, _then(stamp, entry.at_s)) for entry in fresh for value in entry.values]
+
+    def _log_age_s(self, now: Stamp) -> int:
+        """How far back a look at the log goes."""
+        if self._log_through_ms is None:
+            return round(self._config.history_h * 3600)
+        return round((now.monotonic_ms - self._log_through_ms) / 1000) - ROUNDED_S
 
     async def _download(self, client: BleakClient, now_s: int, since_s: int) -> list[ruuvi_log.Entry]:
         entries: list[ruuvi_log.Entry] = []

@@ -12,7 +12,7 @@ import struct
 from typing import NamedTuple
 
 from edge.drivers.ble.codec import ruuvi
-from edge.drivers.ble.codec.advert import QUIET_POINTS, AdvertError, Value
+from edge.drivers.ble.codec.advert import QUIET_POINTS, AdvertError, Value, humidity, missing
 
 SERVICE = "6e400001-b5a3-f393-e0a9-e50e24dcca9e"
 WRITE = "6e400002-b5a3-f393-e0a9-e50e24dcca9e"  # the device's RX
@@ -20,10 +20,10 @@ NOTIFY = "6e400003-b5a3-f393-e0a9-e50e24dcca9e"  # the device's TX
 
 _ENVIRONMENT, _AIR = 0x3A, 0x3B
 _READ, _WRITTEN, _READ_MANY, _WRITTEN_MANY = 0x11, 0x10, 0x21, 0x20
-_SINGLE = {
-    0x30: ("temperature", "CEL", -2, True),
-    0x31: ("humidity", "P1", -2, False),
-    0x32: ("pressure", "PAL", 0, False),
+_SINGLE = {  # point, unit, exponent, signed, and what stands for none: as in what is broadcast (ruuvi.py)
+    0x30: ("temperature", "CEL", -2, True, -(2**31)),
+    0x31: ("humidity", "P1", -2, False, 2**32 - 1),
+    0x32: ("pressure", "PAL", 0, False, 2**32 - 1),
 }
 _REQUEST = struct.Struct(">BBBII")
 _FRAME = struct.Struct(">BBBI4s")
@@ -73,8 +73,15 @@ def decode(frame: bytes) -> list[Entry] | None:
         return None
     if source not in _SINGLE:
         return []
-    point, unit, exponent, signed = _SINGLE[source]
-    return [Entry(at_s, (Value(point, unit, int.from_bytes(raw, "big", signed=signed), exponent),))]
+    return [Entry(at_s, (_single(source, raw),))]
+
+
+def _single(source: int, raw: bytes) -> Value:
+    point, unit, exponent, signed, none = _SINGLE[source]
+    mantissa = int.from_bytes(raw, "big", signed=signed)
+    if mantissa == none:
+        return missing(point, unit, exponent)
+    return humidity(mantissa, exponent) if point == "humidity" else Value(point, unit, mantissa, exponent)
 
 
 def _decode_air(frame: bytes) -> list[Entry] | None:

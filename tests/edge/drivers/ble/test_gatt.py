@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bleak import BleakClient
 
 from edge.buffer.base import SealOptions
 from edge.buffer.seal import admit, pack_group, unpack_group
+from edge.clock import SteppedClock
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext
 from edge.drivers.ble import gatt, scanner
+from edge.drivers.ble.codec import ruuvi_log
 from edge.drivers.ble.codec.advert import short_uuid
 from edge.drivers.ble.config import BleConfig, GattConfig
 from edge.drivers.ble.driver import BleDriver
@@ -211,6 +214,13 @@ async def test_two_devices_are_connected_one_after_the_other(near: SimBluez) -> 
     assert near.connections == 2
 
 
+class SetClock(SteppedClock):
+    """Somebody sets its wall time."""
+
+    def set(self, wall_ms: int) -> None:
+        self._start_ms = wall_ms - self._monotonic_ms
+
+
 class TestRuuviLog:
     async def test_the_log_is_read_with_the_times_of_the_device_and_then_from_where_it_ended(
         self, near: SimBluez
@@ -237,6 +247,61 @@ class TestRuuviLog:
         assert len({o.stamp.monotonic_ms for o in readings}) == 1  # what corrects the clock of now corrects them
         assert [o for o in unpack_group(pack_group(readings)) if o not in readings] == []
         admit(readings, SealOptions())
+
+    async def test_a_log_that_was_read_is_not_lost_when_the_connection_ends_too_slowly(
+        self, near: SimBluez, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow_s = [30.0]
+
+        class Slow(BleakClient):
+            async def disconnect(self) -> None:
+                try:
+                    await asyncio.sleep(slow_s.pop() if slow_s else 0)
+                finally:
+                    await super().disconnect()
+
+        monkeypatch.setattr(gatt, "BleakClient", Slow)
+        ctx = context()
+        now_s = ctx.clock.stamp().observed_at_ms // 1000
+        near.offer(log_peripheral(PROBE, [(now_s - 600, -1850, 6120, 100_044)]))
+        async with GattDriver("tag-log", config(read="ruuvi_log", timeout_s=2.0), ctx) as driver:
+            with pytest.raises(DeviceUnavailable, match="no answer within 2 s"):
+                await driver.poll()
+            assert not slow_s
+            assert len(await driver.poll()) == 3
+
+    async def test_an_entry_is_told_once_however_its_seconds_are_rounded(self, near: SimBluez) -> None:
+        ctx = context()
+        now_s = ctx.clock.stamp().observed_at_ms // 1000
+        async with GattDriver("tag-log", config(read="ruuvi_log"), ctx) as driver:
+            near.offer(log_peripheral(PROBE, [(now_s - 600, -1850, 6120, 100_044)]))
+            assert len(await driver.poll()) == 3
+            near.offer(log_peripheral(PROBE, [(now_s - 599, -1850, 6120, 100_044), (now_s - 299, 1, 1, 1)]))
+            assert {o.mantissa for o in await driver.poll() if isinstance(o, Reading)} == {1}
+
+    async def test_a_clock_that_was_far_ahead_keeps_nothing_of_the_log_from_us(self, near: SimBluez) -> None:
+        clock = SetClock(4_000_000_000_000)
+        ctx = context(clock)
+        async with GattDriver("tag-log", config(read="ruuvi_log"), ctx) as driver:
+            near.offer(log_peripheral(PROBE, [(4_000_000_000 - 60, 1, 1, 1)]))
+            assert len(await driver.poll()) == 3
+            clock.set(1_800_000_000_000)
+            near.offer(log_peripheral(PROBE, [(1_800_000_000 - 60, 1, 1, 1), (1_800_000_000 - 1, 2, 2, 2)]))
+            assert {o.mantissa for o in await driver.poll() if isinstance(o, Reading)} == {2}
+
+    async def test_moisture_beyond_all_measure_is_out_of_range_in_a_log_too(self, near: SimBluez) -> None:
+        ctx = context()
+        now_s = ctx.clock.stamp().observed_at_ms // 1000
+        near.offer(log_peripheral(PROBE, [(now_s - 60, 1, 10_001, 1)]))
+        async with GattDriver("tag-log", config(read="ruuvi_log"), ctx) as driver:
+            found = {o.channel: (o.mantissa, o.quality) for o in await driver.poll() if isinstance(o, Reading)}
+        assert found["tag-log/humidity"] == (10_001, Quality.OUT_OF_RANGE)
+
+    @pytest.mark.parametrize(("source", "raw"), [(0x30, 1 << 31), (0x31, 0xFFFF_FFFF), (0x32, 0xFFFF_FFFF)])
+    def test_what_a_tag_could_not_measure_is_no_number_in_its_log(self, source: int, raw: int) -> None:
+        frame = bytes([0x3A, source, 0x10]) + (1_700_000_000).to_bytes(4, "big") + raw.to_bytes(4, "big")
+        (entry,) = ruuvi_log.decode(frame) or []
+        assert [(value.mantissa, value.quality) for value in entry.values] == [(None, Quality.SENSOR_ERROR)]
 
     async def test_entries_from_the_future_and_older_than_asked_are_no_readings(self, near: SimBluez) -> None:
         ctx = context()

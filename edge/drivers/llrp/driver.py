@@ -262,10 +262,12 @@ class LlrpDriver:
         self._before = now
 
     async def _farewell(self) -> None:
-        """Leave the reader idle and free for the next client."""
+        """Leave the reader idle and free for the next client, and take what it has read up to then."""
+        early, self._early = self._early, []
+        self._take(early)
         await self._send(request.delete_rospecs(self._next_id()) + request.close_connection(self._next_id()))
         while True:
-            await self._messages()  # until it closes: DeviceUnavailable
+            self._take(await self._messages())  # until it closes: DeviceUnavailable
 
     def _abort(self) -> None:
         writer, self._reader, self._writer = self._writer, None, None

@@ -26,6 +26,7 @@ READ_BYTES = 4096
 LOOK_S = 0.05  # how late a pass may be told
 REST_S = 0.2  # a frame has 90 bytes at most, 0.1 s at 9600 baud; who pauses longer within one will not finish it
 QUIET_S = 1.0  # then it is asked whether it still works
+FAREWELL_S = 0.3  # for a module to say that it has stopped
 
 
 class UhfDriver:
@@ -43,7 +44,7 @@ class UhfDriver:
         self._complaints: list[str] = []
         self._heard_s = 0.0  # the last whole frame
         self._bytes_s = 0.0  # the last bytes
-        self._asked = False
+        self._asked_s: float | None = None  # when it was asked whether it still works, as long as it has not answered
 
     @property
     def channels(self) -> Sequence[tuple[str, str]]:
@@ -56,7 +57,7 @@ class UhfDriver:
         port = serialx.async_serial_for_url(path, baudrate=config.baudrate)
         advice = "is the module plugged in, and the port free?"
         self._port = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
-        self._decoder, self._complaints, self._asked = Decoder(), [], False
+        self._decoder, self._complaints, self._asked_s = Decoder(), [], None
         begun = False
         try:
             await self._begin()
@@ -72,8 +73,8 @@ class UhfDriver:
         if self._port is None:
             return
         try:
-            async with asyncio.timeout(self._config.timeout_s):
-                await self._send(codec.stop())
+            async with asyncio.timeout(min(FAREWELL_S, self._config.timeout_s)):
+                await self._farewell()
         except (TimeoutError, DeviceUnavailable):
             pass  # pulled out: it has stopped
         finally:
@@ -109,6 +110,17 @@ class UhfDriver:
                 raise DriverMisconfigured(f"{port}: the module refuses power_dbm = {power_dbm:g} ({words})")
         await self._send(codec.start())
         self._heard_s = self._bytes_s = asyncio.get_running_loop().time()
+
+    async def _farewell(self) -> None:
+        """Stop it, and take what it has said up to then."""
+        await self._send(codec.stop())
+        stopped = False
+        while not stopped:
+            found = self._decoder.feed(await self._read())
+            self._take(found)
+            stopped = any(
+                isinstance(one, Frame) and (one.type, one.command) == (codec.ANSWER, codec.STOP) for one in found
+            )
 
     async def _ask(self, data: bytes, command: int) -> Frame:
         """Send a command and wait for its answer; notices on the way are tags that are seen again soon."""
@@ -150,7 +162,7 @@ class UhfDriver:
                     "the cable short?"
                 )
                 continue
-            self._heard_s, self._asked = asyncio.get_running_loop().time(), False
+            self._heard_s, self._asked_s = asyncio.get_running_loop().time(), None
             if one.type == codec.NOTICE:
                 seen = codec.seen_in(one)
                 if seen is None:
@@ -161,18 +173,20 @@ class UhfDriver:
                 self._complaints.append(f"the module says: {codec.failure(one)[1]}")
 
     async def _keep_awake(self) -> None:
-        quiet_s = asyncio.get_running_loop().time() - self._heard_s
-        if quiet_s >= QUIET_S + self._config.timeout_s:
+        """The time to answer begins with the question: a disk may have kept us from asking for longer than that."""
+        now_s = asyncio.get_running_loop().time()
+        quiet_s = now_s - self._heard_s
+        if self._asked_s is not None and now_s - self._asked_s >= self._config.timeout_s:
             raise DeviceUnavailable(
                 f"{self._config.port}: silent for {quiet_s:.1f} s, though it was told to start; has the module power?"
             )
-        if quiet_s >= QUIET_S and not self._asked:
-            self._asked = True
+        if quiet_s >= QUIET_S and self._asked_s is None:
             try:
                 async with asyncio.timeout(self._config.timeout_s):
                     await self._send(codec.stop() + codec.start())
             except TimeoutError:
                 raise DeviceUnavailable(f"{self._config.port}: takes no command") from None
+            self._asked_s = asyncio.get_running_loop().time()
 
     async def _send(self, data: bytes) -> None:
         try:

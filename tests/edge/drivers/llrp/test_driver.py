@@ -125,6 +125,13 @@ async def test_pass_that_is_going_on_is_handed_over_when_the_driver_is_closed(be
     assert driver.leftovers() == []
 
 
+async def test_tags_that_were_read_before_the_driver_was_closed_are_handed_over(bench: ReaderBench) -> None:
+    driver = bench.driver(context(), dwell_s=60)
+    async with driver:  # nobody listens: it is closed before it is asked
+        await bench.reader.pass_by(EPC, [1], each_s=0.2)
+    assert [bench.key(one) for one in driver.leftovers()] == [bench.expected[0]]
+
+
 async def test_lost_link_is_noticed_by_the_missing_keepalives(bench: ReaderBench) -> None:
     async with bench.driver(context(), keepalive_s=0.1) as driver:
         async with listening(driver):

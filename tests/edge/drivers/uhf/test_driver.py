@@ -165,3 +165,30 @@ async def test_pass_that_is_going_on_is_handed_over_when_the_driver_is_closed(be
             await bench.module.pass_by(EPC, for_s=0.2, rssi_dbm=-42)
         assert heard == []
     assert [bench.key(one) for one in driver.leftovers()] == list(bench.expected)
+
+
+async def test_tags_that_were_read_before_the_driver_was_closed_are_handed_over(bench: ModuleBench) -> None:
+    driver = bench.driver(context(), dwell_s=60)
+    async with driver:  # nobody listens: it is closed before it is asked
+        await bench.module.pass_by(EPC, for_s=0.2, rssi_dbm=-42)
+    assert [bench.key(one) for one in driver.leftovers()] == list(bench.expected)
+
+
+async def test_a_slow_disk_is_no_silence_of_the_module(bench: ModuleBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "QUIET_S", 0.5)
+    bench.module.says_no_tag = False
+    heard: list[Observation] = []
+
+    async def emit(observations: Sequence[Observation]) -> None:
+        await asyncio.sleep(1.5)  # longer than any silence that is borne
+        heard.extend(observations)
+
+    async with bench.driver(context()) as driver:
+        task = asyncio.create_task(driver.listen(emit))
+        for nth in (1, 2):
+            await bench.module.pass_by(EPC, for_s=0.2, rssi_dbm=-42)
+            await until(lambda nth=nth: len(heard) == nth or task.done())  # type: ignore[misc]
+            await asyncio.sleep(0.4)  # it looks whether the module still works
+            assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -8,6 +8,7 @@ once. A device that sends its readings in both Ruuvi 6 and E1 is heard in E1 onl
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from edge.drivers.ble.codec import bthome, ruuvi
@@ -16,6 +17,7 @@ from edge.drivers.ble.codec.bthome import Replayed
 
 RSSI = "rssi"
 BATTERY = "battery"
+ALTERNATING_MAX = 4  # kinds of advert that a device sends in turn, each several times; far fewer than packet ids
 EXTENDED_MS = 60_000  # a device that spoke E1 within this time speaks it still
 
 
@@ -68,6 +70,7 @@ class Tracker:
         self._sample_ms = sample_ms
         self._raw: bytes | None = None
         self._once = False  # the last bytes are one measurement, however often they come
+        self._earlier: deque[bytes] = deque(maxlen=ALTERNATING_MAX)  # other bytes that are one measurement each
         self._extended_ms: int | None = None
         self._told: dict[str, tuple[int, int | None]] = {}
         self.units: dict[str, str] = {}
@@ -75,7 +78,7 @@ class Tracker:
     def take(self, advert: Advert, now_ms: int) -> tuple[Value, ...]:
         """The values to tell now, often none. Raises AdvertError."""
         raw = self._decoder.raw(advert)
-        if raw is None or (self._once and raw == self._raw):
+        if raw is None or (self._once and raw == self._raw) or raw in self._earlier:
             return ()
         repeated, self._raw, self._once = raw == self._raw, raw, False
         try:
@@ -86,6 +89,8 @@ class Tracker:
                 return ()
             raise
         self._once = message.numbered
+        if message.numbered and not message.counted:
+            self._earlier.append(raw)
         if self._covered(message, now_ms):
             return ()
         due = tuple(value for value in message.values if self._due(value, message, now_ms))

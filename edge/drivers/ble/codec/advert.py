@@ -54,7 +54,8 @@ class Value(msgspec.Struct, frozen=True, gc=False):
 class Message(msgspec.Struct, frozen=True):
     """What an advert says. number: of the measurement, None where the format has none.
 
-    numbered: the same bytes again are the same measurement. switches: points whose turning is told at once; presses:
+    numbered: the same bytes again are the same measurement. counted: encrypted with a counter, so that its decoder
+    itself refuses what is sent again. switches: points whose turning is told at once; presses:
     points that are an event each time. info: what is not a number (texts, versions, remarks).
     """
 
@@ -64,6 +65,7 @@ class Message(msgspec.Struct, frozen=True):
     switches: frozenset[str] = frozenset()
     presses: frozenset[str] = frozenset()
     info: dict[str, str] = {}
+    counted: bool = False
 
     @property
     def numbered(self) -> bool:

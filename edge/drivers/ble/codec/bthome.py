@@ -64,8 +64,9 @@ class Decoder:
             raise AdvertError("BTHome: no service data of 0xFCD2; is this a BTHome device, and is it set to v2?")
         if self._restarted:
             message.info["counter"] = "began anew: battery changed?"
-        if message.number is None and self._counter != before:
-            return msgspec.structs.replace(message, number=self._counter)
+        if self._counter != before:
+            number = self._counter if message.number is None else message.number
+            return msgspec.structs.replace(message, number=number, counted=True)
         return message
 
     def _version_2(self, data: bytes) -> Message:

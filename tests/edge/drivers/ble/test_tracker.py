@@ -65,6 +65,24 @@ def test_the_short_format_counts_only_where_the_long_one_is_not_heard() -> None:
     assert one.take(Advert(MAC, manufacturer_data={ruuvi.COMPANY: SIX[:-4] + b"\xff" * 4}), 1_001 + EXTENDED_MS)
 
 
+def test_a_measurement_is_told_once_though_another_is_heard_in_between() -> None:
+    one = Tracker(RuuviDecoder(), points=frozenset(), sample_ms=0)
+    long, short = (Advert(MAC, manufacturer_data={ruuvi.COMPANY: data}) for data in (E1, SIX))
+    assert one.take(long, 0)
+    assert [one.take(heard, now_ms) for now_ms, heard in enumerate([short, long, short, long])] == [()] * 4
+
+
+def test_a_press_is_told_once_though_another_packet_is_heard_in_between() -> None:
+    one = tracker(3_600_000, "button", "battery")
+    press, other = advert((0, b"\x01"), (0x3A, b"\x01")), advert((0, b"\x02"), (1, b"\x50"))
+    assert points(one, press, 0) == ["button"]
+    assert points(one, other, 10) == ["battery"]
+    assert points(one, press, 20) == []
+    for number in range(3, 259):
+        points(one, advert((0, bytes([number & 0xFF])), (1, b"\x50")), 20)
+    assert points(one, press, 30) == ["button"]  # the packet ids have gone round
+
+
 def test_what_is_wrong_with_an_advert_is_told_once() -> None:
     one = tracker()
     broken = Advert(MAC, service_data={bthome.V2: b"\x40\x02\x01"})

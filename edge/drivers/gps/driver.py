@@ -2,7 +2,7 @@
 
 NMEA comes without a pulse per second, so a sentence tells a moment that has passed: `latency_ms` is added, and
 UNCERTAINTY_MS covers what sentences vary by at 4,800 to 115,200 baud. Only the last moment of what was read at once is
-offered: what waited behind it in the port is older than it says.
+offered: what waited behind it in the port is older than it says. Nothing is, of what waited while the disk kept us.
 
 Every `every_s` it says its position and speed, if it has a fix, and how many satellites it rests on, if not none: a
 gap in the positions explains itself. There is never a position without a fix, with a wrong checksum, or of which two
@@ -12,6 +12,7 @@ sentences of one moment say different things (navigation.py).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import ClassVar, Self
@@ -30,6 +31,8 @@ from wire.observation import Reading, Stamp
 READ_BYTES = 4096
 SILENT_S = 10.0  # a receiver speaks every second, with or without a fix
 UNCERTAINTY_MS = 500
+AWAY_S = 0.1  # whoever was away for longer cannot say since when a sentence has been waiting
+AT_ONCE_S = 0.005  # a read that took longer waited for the receiver
 
 
 class GpsDriver:
@@ -46,6 +49,8 @@ class GpsDriver:
         self._navigator: Navigator[Stamp] = Navigator()
         self._port: serialx.AsyncSerial | None = None
         self._told_ms: dict[str, int] = {}  # monotonic time, by point
+        self._left_s = 0.0  # when the last read was done
+        self._waited = False  # whether what was read had waited in the port
 
     @property
     def channels(self) -> Sequence[tuple[str, str]]:
@@ -84,7 +89,7 @@ class GpsDriver:
                 for solution in self._navigator.take(item, stamp):
                     if readings := self._due(solution):
                         await emit(readings)
-            if true_ms is not None:
+            if true_ms is not None and not self._waited:
                 true_ms += self._config.latency_ms
                 self._ctx.clock.offer("gps", true_ms, stamp.monotonic_ms, UNCERTAINTY_MS)
             if damaged:
@@ -109,6 +114,7 @@ class GpsDriver:
         port = self._port
         if port is None:
             raise DeviceUnavailable(f"{self._config.port}: not open")
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(SILENT_S):
                 data = await port.read(READ_BYTES)
@@ -120,4 +126,6 @@ class GpsDriver:
             raise DeviceUnavailable(f"{self._config.port}: {error}; is the receiver still plugged in?") from error
         if not data:
             raise DeviceUnavailable(f"{self._config.port}: the port was closed at the other end")
+        away_s, self._left_s = began_s - self._left_s, time.monotonic()
+        self._waited = away_s > AWAY_S and self._left_s - began_s < AT_ONCE_S
         return data

@@ -129,6 +129,52 @@ async def test_a_date_from_before_a_week_rollover_sets_no_clock(bench: GpsBench,
     assert unset.stamp().clock is ClockState.UNSYNCED
 
 
+class Offered(SystemClock):
+    """Keeps what it is offered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lateness_ms: list[float] = []
+
+    def offer(self, source: str, true_ms: int, monotonic_ms: int, uncertainty_ms: int) -> None:
+        super().offer(source, true_ms, monotonic_ms, uncertainty_ms)
+        truth_ms = self.truth_ms() - (self.stamp().monotonic_ms - monotonic_ms)
+        self.lateness_ms.append(truth_ms - true_ms)
+
+    def truth_ms(self) -> float:
+        raise NotImplementedError
+
+
+async def test_a_time_that_waited_for_a_slow_disk_is_not_offered(tmp_path: Path) -> None:
+    clock, began_s = Offered(), time.monotonic()
+    clock.truth_ms = lambda: TRUE_MS + (time.monotonic() - began_s) * 1000  # type: ignore[method-assign]
+    link, log, port = Link("gps", random.Random(7)), DeviceLog(tmp_path), tmp_path / "gps"
+    disk = asyncio.Event()
+
+    async def emit(_: object) -> None:
+        await disk.wait()
+
+    async with (
+        SerialGps(port, name="g", link=link, log=log, now_ms=clock.truth_ms) as gps,
+        GpsDriver("truck", GpsConfig(port=str(port), latency_ms=0), context(clock)) as driver,
+    ):
+        listening = asyncio.create_task(driver.listen(emit))
+        for _ in range(3):  # the first line is joined in the middle; then the disk is waited for
+            await gps.tell()
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(2)
+        disk.set()
+        await asyncio.sleep(0.3)
+        offered = len(clock.lateness_ms)
+        async with asyncio.timeout(10):
+            while len(clock.lateness_ms) == offered:
+                await gps.tell()
+                await asyncio.sleep(0.3)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    assert all(abs(late_ms) < 1000 for late_ms in clock.lateness_ms)
+
+
 async def test_damaged_lines_are_a_bad_reply(bench: GpsBench, unset: SystemClock) -> None:
     await bench.change(Faults(garble=0.2))
     async with bench.driver(context(unset)) as driver:

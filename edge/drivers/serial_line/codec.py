@@ -124,6 +124,27 @@ class Decoder:
         return [Line(text.removeprefix(self._framing.prefix))]
 
 
+class Echo:
+    """Takes the request itself off the front of what comes after it: two-wire RS-485 adapters hear themselves.
+
+    Only a request that is a line: an answer may well begin like one that is none.
+    """
+
+    def __init__(self, framing: Framing, request: bytes) -> None:
+        self._request = request if _end_pattern(framing).search(request) else b""
+        self._held = b""
+
+    def taken_off(self, data: bytes) -> bytes:
+        """What of the bytes that arrived is none; what may yet turn out to be one is held back."""
+        held, self._held = self._held + data, b""
+        if self._request and self._request.startswith(held) and held != self._request:
+            self._held = held
+            return b""
+        body = held.removeprefix(self._request)
+        self._request = b""
+        return body
+
+
 def encode(framing: Framing, text: str) -> bytes:
     """The bytes of a line that says `text`. Raises ValueError when it holds its own end, or is too long."""
     body = (framing.prefix + text).encode(framing.encoding)

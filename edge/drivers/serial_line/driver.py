@@ -12,7 +12,7 @@ import serialx
 
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
 from edge.drivers.links import Link
-from edge.drivers.serial_line.codec import Damaged, Decoder, Line
+from edge.drivers.serial_line.codec import Damaged, Decoder, Echo, Line
 from edge.drivers.serial_line.config import SerialLineConfig, SerialRequestConfig
 from edge.drivers.serial_line.layout import Layout, LineError, read_line
 from edge.drivers.serial_line.wire import SharedLine, open_line
@@ -143,7 +143,7 @@ class SerialRequestDriver:
 
     async def _exchange(self, line: SharedLine) -> list[Observation]:
         config = self._config
-        decoder = Decoder(config.framing)
+        decoder, echo = Decoder(config.framing), Echo(config.framing, self._request)
         decoder.begin()
         received, answered = 0, False
         await line.rest()
@@ -154,10 +154,9 @@ class SerialRequestDriver:
                     data = await line.read(READ_BYTES)
                     stamp = self._ctx.clock.stamp()
                     received += len(data)
-                    for item in decoder.feed(data):
-                        if not self._is_echo(item):
-                            answered = True
-                            return [*_readings(self._name, self._layout, item, stamp)]
+                    for item in decoder.feed(echo.taken_off(data)):
+                        answered = True
+                        return [*_readings(self._name, self._layout, item, stamp)]
         except LineError as error:
             raise BadReply(f"{config.port}: {error}; {_advice(config)}") from None
         except TimeoutError:
@@ -173,10 +172,6 @@ class SerialRequestDriver:
         finally:
             if not answered:
                 line.unanswered(config.timeout_s)
-
-    def _is_echo(self, item: Line | Damaged) -> bool:
-        """Two-wire RS-485 adapters hear themselves."""
-        return isinstance(item, Line) and item.text.encode("utf-8", "replace") == self._request.strip(b"\r\n")
 
     async def _open_line(self) -> SharedLine:
         return SharedLine(await open_line(self._config), self._config.port)

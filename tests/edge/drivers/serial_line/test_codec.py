@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.drivers.serial_line import checksum, number
-from edge.drivers.serial_line.codec import Damaged, Decoder, Framing, Line, encode
+from edge.drivers.serial_line.codec import Damaged, Decoder, Echo, Framing, Line, encode
 from edge.drivers.serial_line.config import SerialLineConfig
 from edge.drivers.serial_line.layout import Layout, LineError, Point, compile_pattern, read_line
 from wire.observation import INT64_MAX, MAX_EXPONENT, MIN_EXPONENT
@@ -141,3 +141,20 @@ def test_no_pattern_takes_long() -> None:
 def test_a_pattern_that_cannot_be_bounded_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="RE2 syntax"):
         compile_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("request_", "arrives", "answer"),
+    [
+        (b"#01\r", [b"#01\r21.3\r"], b"21.3\r"),
+        (b"#01\r", [b"#", b"01", b"\r2", b"1.3\r"], b"21.3\r"),
+        (b"#01\r", [b"21.3\r"], b"21.3\r"),
+        (b"#01\r", [b"#01,21.3\r"], b"#01,21.3\r"),
+        (b"T", [b"T", b"21.3\r"], b"T21.3\r"),
+    ],
+)
+def test_the_echo_of_a_request_is_taken_off_and_nothing_else(
+    request_: bytes, arrives: list[bytes], answer: bytes
+) -> None:
+    echo = Echo(Framing(), request_)
+    assert b"".join(map(echo.taken_off, arrives)) == answer

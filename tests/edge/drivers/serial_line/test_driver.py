@@ -131,6 +131,31 @@ class TestSerialRequest(PollSuite):
         assert air.mantissa == 400
 
 
+async def test_the_echo_of_a_request_is_no_damaged_answer(tmp_path: Path) -> None:
+    config = SerialRequestConfig(
+        port=str(tmp_path / "sensor"), point=POINTS, checksum="crc16-modbus", request="#01\r", timeout_s=1.0
+    )
+    link, log = Link("sensor", Random(7)), DeviceLog(tmp_path)
+    sensor = SerialSensor(
+        tmp_path / "sensor",
+        name="s",
+        framing=config.framing,
+        link=link,
+        log=log,
+        now_ms=lambda: 0,
+        answers={b"#01\r": lambda _: Said("-21.37,55.4")},
+        echo=True,
+    )
+    async with sensor:
+        serving = asyncio.create_task(sensor.serve())
+        async with SerialRequestDriver("room", config, context()) as driver:
+            (air, _) = await driver.poll()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert isinstance(air, Reading)
+    assert air.mantissa == -2137
+
+
 class Cable:
     """The other end of a serial port."""
 

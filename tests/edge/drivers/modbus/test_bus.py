@@ -257,12 +257,13 @@ async def test_turnaround_is_what_is_left_when_the_wire_has_had_its_time(tmp_pat
         async with line:
             serving = asyncio.create_task(line.serve())
             bus = await open_serial(str(tmp_path / "bus"), Serial(), 1)
-            await bus.read(XY, 1, 1)
-            thought_s = bus.turnaround_s(1)
+            thought_s = []
+            for _ in range(10):
+                await bus.read(XY, 1, 1)
+                thought_s.append(bus.turnaround_s(1) or 0)
             bus.close()
             serving.cancel()
-    assert thought_s is not None
-    assert 0.045 < thought_s < 0.09
+    assert 0.045 < min(thought_s) < 0.065  # the least: a loaded machine adds to each
 
 
 def device(*units: int) -> list[SimDevice]:

@@ -268,16 +268,16 @@ async def test_device_gets_its_pause_between_requests_and_the_line_is_free_meanw
     loose: Counting, tmp_path: Path
 ) -> None:
     choice, ctx = ProfileChoice(parse_profile(LOOSE)), context()
-    slow = ModbusConfig(profile=choice, port=str(tmp_path / "bus"), timeout_s=1, one_by_one=True, pause_s=0.3)
+    slow = ModbusConfig(profile=choice, port=str(tmp_path / "bus"), timeout_s=1, one_by_one=True, pause_s=1)
     quick = ModbusConfig(profile=choice, port=str(tmp_path / "bus"), timeout_s=1)
     async with ModbusDriver("slow", slow, ctx) as patient, ModbusDriver("quick", quick, ctx) as neighbour:
         began_s = time.monotonic()
         looking = asyncio.create_task(patient.poll())
         await asyncio.sleep(0.05)
         await neighbour.poll()
-        assert time.monotonic() - began_s < 0.3
+        assert not looking.done()
         await looking
-        assert time.monotonic() - began_s >= 0.6
+        assert time.monotonic() - began_s >= 2
 
 
 async def test_dead_neighbours_cost_a_live_device_one_timeout_at_most(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ async def test_a_late_answer_is_never_taken_for_that_of_the_next_request() -> No
         .replace("exponent = -1\n", "")
         .partition('[[point]]\nname = "door"')[0]
     )
-    timeout_s = 0.4
+    timeout_s = 1.0
     async with slow_once(timeout_s * 1.4) as port:
         config = ModbusConfig(
             profile=ProfileChoice(profile), host="127.0.0.1", tcp_port=port, framing="rtu", timeout_s=timeout_s

@@ -65,7 +65,7 @@ async def test_a_measurement_of_750_ms_never_holds_up_the_loop(bench: OneWireBen
             longest_s = max(longest_s, time.monotonic() - before_s)
         assert (await polling)[0].mantissa == -213125  # type: ignore[union-attr]
         assert time.monotonic() - began_s >= 0.75
-        assert longest_s < 0.4
+        assert longest_s < 0.7
 
 
 async def test_sensors_of_one_bus_take_turns_and_a_turn_is_not_a_timeout(bench: OneWireBench) -> None:

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Makes sure of the programs the tests drive: an MQTT broker (mosquitto), a browser (Chromium) and a D-Bus (dbus-daemon).
+# Makes sure of the programs the tests drive: an MQTT broker (mosquitto), a browser (Chromium), a D-Bus (dbus-daemon), and
+# what reads a PDF (poppler-utils).
 # As root on Debian it installs the packages; otherwise it falls back to what fits into .venv, and says what is missing.
 set -u
 PATH="$PATH:/usr/sbin:/sbin"
 missing=""
 command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium fonts-noto-core"
-
 command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus-daemon"
-
+command -v pdftotext >/dev/null 2>&1 || missing="$missing poppler-utils"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -23,6 +23,8 @@ command -v mosquitto >/dev/null 2>&1 ||
     echo "mosquitto is not installed: the tests use the broker from the package index (iotcore) instead."
 command -v dbus-daemon >/dev/null 2>&1 ||
     echo "dbus-daemon is not installed: the tests of Bluetooth devices are skipped."
+command -v pdftotext >/dev/null 2>&1 ||
+    echo "poppler-utils is not installed: what an installation report says is not read back."
 if ! command -v chromium >/dev/null 2>&1; then
     PLAYWRIGHT_BROWSERS_PATH="$PWD/.venv/browsers" .venv/bin/playwright install chromium >/dev/null 2>&1 ||
         echo "No browser: install Debian's chromium to run the browser tests; they are skipped without one."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from coldproof.epc_command import decode_lines
+from coldproof.epc_command import decode_line
+from coldproof.filter_lines import decoded
 from edge.config import parse_config
 from edge.drivers.llrp.config import LlrpConfig
 from edge.drivers.rfid.scan import PassKeys
@@ -51,7 +53,7 @@ def test_tables_of_keys_are_complete(heading: str, config: type[msgspec.Struct])
 def test_shown_decoding_is_what_comes_out() -> None:
     (shown,) = fenced(PAGE, "console")
     command, out = shown.strip().split("\n")
-    assert list(decode_lines([command.split()[2]])) == [out]
+    assert list(decoded(io.BytesIO(command.split()[2].encode()), decode_line)) == [out.encode()]
 
 
 @pytest.mark.parametrize(

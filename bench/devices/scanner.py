@@ -52,6 +52,7 @@ class Port:
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
+        os.close(self._slave)  # a port that somebody holds is busy
         self.waits_s: list[float] = []
         self.answers: list[bytes] = []
         self._unanswered: deque[float] = deque()
@@ -70,7 +71,12 @@ class Port:
             if not ready:
                 return
             at_s = time.monotonic()
-            for byte in os.read(self._master, 4096):
+            try:
+                answered = os.read(self._master, 4096)
+            except OSError:  # nobody has the port open
+                time.sleep(0.01)
+                continue
+            for byte in answered:
                 self.answers.append(bytes([byte]))
                 self.waits_s.append(at_s - self._unanswered.popleft())
 
@@ -80,9 +86,8 @@ class Port:
         return len(self._unanswered)
 
     def close(self) -> None:
-        """Let go of both ends."""
+        """Let go of it."""
         os.close(self._master)
-        os.close(self._slave)
 
 
 def codes(number: int) -> tuple[Code, bytes]:

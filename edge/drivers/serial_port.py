@@ -9,7 +9,34 @@ import termios
 import serialx
 
 from edge.drivers.base import DeviceUnavailable
-from edge.drivers.ports import keep_to_ourselves, open_trouble
+from edge.drivers.ports import find_port, keep_to_ourselves, open_trouble
+
+
+async def open_found(
+    name: str,
+    what: str,
+    *,
+    timeout_s: float,
+    baudrate: int,
+    bytesize: int = 8,
+    parity: str = "N",
+    stopbits: int = 1,
+    hint: str = "",
+) -> serialx.AsyncSerial:
+    """The configured port, found where it is now, set and open. what: a word for people, for example `scanner`.
+
+    hint: who else may have it open. Raises DeviceUnavailable, and DriverMisconfigured for a name that can be no port.
+    """
+    path = await find_port(name, what)
+    port = serialx.async_serial_for_url(
+        path,
+        baudrate=baudrate,
+        byte_size=bytesize,
+        parity=serialx.Parity(parity),
+        stopbits=serialx.StopBits(stopbits),
+    )
+    advice = f"is the {what} plugged in, and the port free{hint}?"
+    return await open_port(port, name, timeout_s=timeout_s, advice=advice, path=path)
 
 
 async def open_port(

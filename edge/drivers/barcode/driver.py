@@ -13,8 +13,7 @@ from edge.drivers.barcode.codec import Decoder
 from edge.drivers.barcode.config import BarcodeConfig
 from edge.drivers.barcode.desk import SHOWN_CHARS, Desk, warm_up
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, Emit
-from edge.drivers.ports import find_port
-from edge.drivers.serial_port import close_port, open_port
+from edge.drivers.serial_port import close_port, open_found
 
 READ_BYTES = 4096  # one look at the port
 REST_S = 1.0  # a code has 4 KiB at most; a scanner that pauses this long within one will not finish it
@@ -41,16 +40,15 @@ class BarcodeDriver:
     async def __aenter__(self) -> Self:
         warm_up()
         config = self._config
-        path = await find_port(config.port, "scanner")
-        port = serialx.async_serial_for_url(
-            path,
+        opened = await open_found(
+            config.port,
+            "scanner",
+            timeout_s=config.timeout_s,
             baudrate=config.baudrate,
-            byte_size=config.bytesize,
-            parity=serialx.Parity(config.parity),
-            stopbits=serialx.StopBits(config.stopbits),
+            bytesize=config.bytesize,
+            parity=config.parity,
+            stopbits=config.stopbits,
         )
-        advice = "is the scanner plugged in, and the port free?"
-        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
         self._decoder.discard()
         self._port = opened
         return self

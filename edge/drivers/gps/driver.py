@@ -24,8 +24,7 @@ from edge.drivers.gps.codec import Damaged, Decoder, FixTime
 from edge.drivers.gps.config import GpsConfig
 from edge.drivers.gps.navigation import Navigator, Solution
 from edge.drivers.gps.readings import POINTS, values
-from edge.drivers.ports import find_port
-from edge.drivers.serial_port import close_port, open_port
+from edge.drivers.serial_port import close_port, open_found
 from wire.observation import Reading, Stamp
 
 READ_BYTES = 4096
@@ -59,10 +58,9 @@ class GpsDriver:
 
     async def __aenter__(self) -> Self:
         config = self._config
-        path = await find_port(config.port, "receiver")
-        port = serialx.async_serial_for_url(path, baudrate=config.baudrate)
-        advice = "is the receiver plugged in, and the port free (gpsd)?"
-        opened = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
+        opened = await open_found(
+            config.port, "receiver", timeout_s=config.timeout_s, baudrate=config.baudrate, hint=" (gpsd)"
+        )
         self._decoder.discard()
         self._navigator.reset()
         self._told_ms.clear()

@@ -9,9 +9,9 @@ import time
 import serialx
 
 from edge.drivers.base import DeviceUnavailable
-from edge.drivers.ports import find_port, let_go
+from edge.drivers.ports import let_go
 from edge.drivers.serial_line.config import SerialLineConfig
-from edge.drivers.serial_port import descriptor, open_port
+from edge.drivers.serial_port import descriptor, open_found
 
 DRAIN_BYTES = 65_536
 LATE_MAX_S = 5.0  # later than this after its time-out nothing answers
@@ -19,16 +19,15 @@ LATE_MAX_S = 5.0  # later than this after its time-out nothing answers
 
 async def open_line(config: SerialLineConfig) -> serialx.AsyncSerial:
     """The port, found, open and set. Raises DeviceUnavailable."""
-    path = await find_port(config.port, "sensor")
-    port = serialx.async_serial_for_url(
-        path,
+    return await open_found(
+        config.port,
+        "sensor",
+        timeout_s=config.timeout_s,
         baudrate=config.baudrate,
-        byte_size=config.bytesize,
-        parity=serialx.Parity(config.parity),
-        stopbits=serialx.StopBits(config.stopbits),
+        bytesize=config.bytesize,
+        parity=config.parity,
+        stopbits=config.stopbits,
     )
-    advice = "is the sensor plugged in, and the port free?"
-    return await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
 
 
 class SharedLine:

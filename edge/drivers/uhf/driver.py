@@ -14,9 +14,8 @@ from typing import ClassVar, Self
 import serialx
 
 from edge.drivers.base import BadReply, DeviceUnavailable, DriverContext, DriverMisconfigured, Emit
-from edge.drivers.ports import find_port
 from edge.drivers.rfid.scan import collapser, scan_of
-from edge.drivers.serial_port import close_port, open_port
+from edge.drivers.serial_port import close_port, open_found
 from edge.drivers.uhf import codec
 from edge.drivers.uhf.codec import Decoder, Frame, Noise
 from edge.drivers.uhf.config import UhfConfig
@@ -53,10 +52,7 @@ class UhfDriver:
 
     async def __aenter__(self) -> Self:
         config = self._config
-        path = await find_port(config.port, "module")
-        port = serialx.async_serial_for_url(path, baudrate=config.baudrate)
-        advice = "is the module plugged in, and the port free?"
-        self._port = await open_port(port, config.port, timeout_s=config.timeout_s, advice=advice, path=path)
+        self._port = await open_found(config.port, "module", timeout_s=config.timeout_s, baudrate=config.baudrate)
         self._decoder, self._complaints, self._asked_s = Decoder(), [], None
         begun = False
         try:

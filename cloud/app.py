@@ -7,12 +7,11 @@ signal ends at once, which costs nothing but a repetition.
 
 from __future__ import annotations
 
-import logging
 import random
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
@@ -21,9 +20,10 @@ import msgspec
 import uvicorn
 from sqlalchemy import Engine
 
+from cloud.chore import Chore
 from cloud.clock import Now, simulated_now, system_now_ms
 from cloud.config import BrokerConfig, CloudConfig
-from cloud.db.engine import DatabaseUnavailable, migrate, open_engine
+from cloud.db.engine import migrate, open_engine
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.events.follower import ScanFollower
@@ -37,8 +37,7 @@ from wire.simtime import SimTimeError
 GRACE_S = 5
 LOOK_EVERY_S = 0.2  # how soon a scan becomes an event, and a stop is noticed
 BACKLOG = 128
-
-_log = logging.getLogger(__name__)
+PARTS = 3  # that are no chores: ingest, web server, broker probe
 
 
 def open_clock(config: CloudConfig) -> Now:
@@ -68,18 +67,18 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     stop = threading.Event()
     subscriber = Subscriber(_link(config.broker))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
-    follower = _Follower(ScanFollower(engine, now))
+    chores = [Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S)]
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)
-    web.state.health = lambda: _health(subscriber, worker, follower, probe)
+    web.state.health = lambda: _health(subscriber, worker, chores, probe)
     server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
     subscriber.open()
-    with _signals_set(stop), ThreadPoolExecutor(4, "cloud") as pool:
+    with _signals_set(stop), ThreadPoolExecutor(PARTS + len(chores), "cloud") as pool:
         parts: dict[Future[None], str] = {
             pool.submit(worker.run, stop): "ingest",
-            pool.submit(follower.run, stop): "scan follower",
             pool.submit(server.run, [listener]): "web server",
             pool.submit(probe.run, stop): "broker probe",
+            **{pool.submit(chore.run, stop): chore.name for chore in chores},
         }
         try:
             _watch(parts, stop)
@@ -103,34 +102,13 @@ def _watch(parts: dict[Future[None], str], stop: threading.Event) -> None:
             return
 
 
-class _Follower:
-    """Works scans through whenever there are new ones, and waits out a database that is unavailable."""
-
-    def __init__(self, scans: ScanFollower) -> None:
-        self._scans = scans
-        self.state = "ok"
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                worked = self._scans.run_once(stop)
-                self.state = "ok"
-            except DatabaseUnavailable as error:
-                if self.state == "ok":
-                    _log.warning("scan follower waits: %s", error)
-                self.state = str(error)
-                worked = 0
-            if not worked:
-                stop.wait(LOOK_EVERY_S)
-
-
-def _health(subscriber: Subscriber, worker: IngestWorker, follower: _Follower, probe: BrokerProbe) -> Health:
+def _health(subscriber: Subscriber, worker: IngestWorker, chores: Sequence[Chore], probe: BrokerProbe) -> Health:
     return Health(
         parts={
             "broker": PartHealth(subscriber.connected, subscriber.state),
             "ingest": PartHealth(worker.database_ok, worker.database_state),
             "broker rules": probe.state,
-            "scans": PartHealth(follower.state == "ok", follower.state),
+            **{chore.name: chore.health for chore in chores},
         },
         counters=msgspec.structs.asdict(worker.counters),
     )

@@ -1,0 +1,47 @@
+"""Work that is done whenever there is some, beside ingest and pages: one thread each; it waits while the database is away.
+
+A chore does one short step per call, each in a transaction of its own: ingest is never kept from the write lock for
+long, and a stop costs at most the step in hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from cloud.db.engine import DatabaseUnavailable
+from cloud.health import PartHealth
+
+Step = Callable[[threading.Event], int]  # does what there is to do, until the event is set; how much that was
+
+_log = logging.getLogger(__name__)
+
+
+class Chore:
+    """A step that is repeated until the stop; after one that found nothing to do it rests `rest_s`."""
+
+    def __init__(self, name: str, step: Step, *, rest_s: float) -> None:
+        self.name = name
+        self._step = step
+        self._rest_s = rest_s
+        self._state = "ok"
+
+    @property
+    def health(self) -> PartHealth:
+        """Whether the last step could be done, or why not."""
+        return PartHealth(self._state == "ok", self._state)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until the stop. Raises whatever the step raises, but for a database that is unavailable."""
+        while not stop.is_set():
+            try:
+                worked = self._step(stop)
+                self._state = "ok"
+            except DatabaseUnavailable as error:
+                if self._state == "ok":
+                    _log.warning("%s waits: %s", self.name, error)
+                self._state = str(error)
+                worked = 0
+            if not worked:
+                stop.wait(self._rest_s)

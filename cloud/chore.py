@@ -1,4 +1,4 @@
-"""Work that is done whenever there is some, beside ingest and pages: one thread each; it waits while the database is away.
+"""Work done whenever there is some, beside ingest and pages: one thread each, waiting while the database is away.
 
 A chore does one short step per call, each in a transaction of its own: ingest is never kept from the write lock for
 long, and a stop costs at most the step in hand.

@@ -16,7 +16,7 @@ from cloud.instant import to_ms
 from cloud.telemetry.boots import BootKey
 from cloud.telemetry.bounds import Bounds, bounds
 from cloud.telemetry.corrections import FUTURE_MS, courses
-from cloud.telemetry.course import NOTHING
+from wire.course import NOTHING
 from wire.observation import ClockState
 
 _AT_ONCE = 300

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 from cloud.db.tables import boot
 from cloud.telemetry.boots import predecessors
 from cloud.telemetry.corrections import courses
-from cloud.telemetry.course import NOTHING, Course, ancestors
+from wire.course import NOTHING, Course, ancestors
 
 SLACK_MS = 300_000  # clocks that count as right may differ by so much
 NEAR_MS = 60_000  # from observation to receipt, where a gateway is connected

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select,
 from cloud.db.cursor import send_back
 from cloud.db.tables import correction, pack, scan, scan_finding, series, tail
 from cloud.telemetry.boots import BootKey, Stored, predecessors, record_boots
-from cloud.telemetry.course import NOTHING, Course, Stretch, TimeCorrection, Told, changes, ranks
 from cloud.telemetry.wall import wall_times
+from wire.course import NOTHING, Course, Stretch, TimeCorrection, Told, changes, ranks
 from wire.pack import Block
 
 FUTURE_MS = 300_000  # a clock that is right to five minutes is the least a gateway must have

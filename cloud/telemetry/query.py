@@ -19,9 +19,9 @@ from sqlalchemy import Connection, Row, Select, func, select
 
 from cloud.db.tables import pack, series, tail
 from cloud.telemetry.corrections import FUTURE_MS, courses
-from cloud.telemetry.course import NOTHING, Course, TimeCorrection
 from cloud.telemetry.declared import is_among, left_out
 from cloud.telemetry.wall import wall_times
+from wire.course import NOTHING, Course, TimeCorrection
 from wire.observation import ClockState, Quality
 from wire.pack import Block, Run
 

@@ -15,8 +15,8 @@ from cloud.db.tables import scan, series, tail
 from cloud.telemetry import corrections
 from cloud.telemetry.boots import BootKey, Stored
 from cloud.telemetry.corrections import PackName
-from cloud.telemetry.course import NOTHING, Course
 from cloud.telemetry.wall import wall_times
+from wire.course import NOTHING, Course
 from wire.pack import Pack
 
 KEYS_PER_QUERY = 500  # well below SQLite's limit of 32,766 bound values

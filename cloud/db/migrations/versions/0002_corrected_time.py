@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from alembic import op
 
-from cloud.telemetry.course import NOTHING, Course, TimeCorrection, Told, rank
+from wire.course import NOTHING, Course, TimeCorrection, Told, rank
 from wire.observation import ClockState
 from wire.pack import Block, Pack, unseal
 

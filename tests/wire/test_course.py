@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.telemetry.corrections import CORRECTIONS_MAX
-from cloud.telemetry.course import UNCORRECTED, Course, TimeCorrection, Told, changes, rank, ranks
+from wire.course import UNCORRECTED, Course, TimeCorrection, Told, changes, rank, ranks
 
 END = 40
 LIMIT_S = 2  # it takes a tenth of a second; by pairs it took four

@@ -28,6 +28,8 @@ from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.events.follower import ScanFollower
 from cloud.health import Health, PartHealth
+from cloud.ingest import second_look
+from cloud.ingest.second_look import SecondLook
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load_or_create
@@ -67,7 +69,10 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     stop = threading.Event()
     subscriber = Subscriber(_link(config.broker))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
-    chores = [Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S)]
+    chores = [
+        Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S),
+        Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
+    ]
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)
     web.state.health = lambda: _health(subscriber, worker, chores, probe)

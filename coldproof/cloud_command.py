@@ -9,25 +9,23 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloud.app import open_clock, serve
-from cloud.auth import people
+from cloud.app import serve
 from cloud.clock import system_now_ms
 from cloud.config import CloudConfig
 from cloud.db.engine import reading, writing
 from cloud.enrol import authority, broker, links
 from cloud.errors import CloudError
-from cloud.ingest import quarantine
 from cloud.keys import PUBLIC_FILE, load_or_create
 from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
 from coldproof.cloud_gateway_command import app as gateway_app
-from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of, time_text
-from coldproof.outcome import printable, told
+from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
+from coldproof.cloud_person_command import app as person_app
+from coldproof.cloud_quarantine_command import app as quarantine_app
+from coldproof.outcome import told
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the cloud and look after it.")
 registry_app = typer.Typer(no_args_is_help=True, help="Parties, places, read points, sensors, limits, products.")
-quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be accepted.")
-person_app = typer.Typer(no_args_is_help=True, help="People who may sign in.")
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(registry_app, name="registry")
 app.add_typer(quarantine_app, name="quarantine")
@@ -124,47 +122,6 @@ def registry_load_command(file: Path, config: ConfigOption = None, data_dir: Dat
             raise CloudError(f"{file}: {error}") from error
         counts = (f"{len(entries)} {name}" for name, entries in msgspec.structs.asdict(document).items() if entries)
         typer.echo(f"registry: {', '.join(counts) or 'nothing in the file'}")
-
-
-@quarantine_app.command("list")
-def quarantine_list(
-    config: ConfigOption = None,
-    data_dir: DataOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
-) -> None:
-    """Print the newest entries, newest first, one per line."""
-    with told(), database(settings_of(config, data_dir)) as engine, reading(engine) as conn:
-        for one in quarantine.headings(conn, limit):
-            columns = (one.id, time_text(one.received_ms), f"{one.times}×", one.reason)
-            typer.echo("\t".join([*map(str, columns), printable(one.topic) or "(only counted)", printable(one.detail)]))
-
-
-@quarantine_app.command("show")
-def quarantine_show(entry_id: int, config: ConfigOption = None, data_dir: DataOption = None) -> None:
-    """Print one entry as JSON, its raw bytes in base64."""
-    with told(), database(settings_of(config, data_dir)) as engine, reading(engine) as conn:
-        one = quarantine.entry(conn, entry_id)
-        if one is None:
-            raise CloudError(f"quarantine: no entry {entry_id}; `coldproof cloud quarantine list` shows what there is")
-        typer.echo(msgspec.json.format(msgspec.json.encode(one)).decode())
-
-
-@person_app.command("add")
-def person_add(
-    login: str,
-    role: Annotated[str, typer.Option(help="operator (packs, submits) or official (approves, returns).")],
-    name: Annotated[str | None, typer.Option(help="The person's name, as pages show it.")] = None,
-    config: ConfigOption = None,
-    data_dir: DataOption = None,
-) -> None:
-    """Add a person with a generated password, which is printed once and kept nowhere."""
-    with told():
-        settings = settings_of(config, data_dir)
-        password = people.new_password()
-        now = open_clock(settings)
-        with database(settings) as engine, writing(engine) as conn:
-            added = people.add_person(conn, login, name or login, role, password, now())
-        typer.echo(f"login: {added.login}\npassword: {password}")
 
 
 def _with_options(

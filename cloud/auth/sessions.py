@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
 from cloud.auth.people import Person
-from cloud.db.tables import person, session
+from cloud.db.tables import former_person, person, session
 
 LIFETIME_MS = 12 * 3_600_000  # a working day
 TOKEN_MAX = 64  # a token we made has 43 letters
@@ -49,6 +49,7 @@ def find(conn: Connection, token: str, now_ms: int) -> Session | None:
         select(session.c.csrf, session.c.expires_ms, person.c.login, person.c.name, person.c.role)
         .join(person, person.c.login == session.c.login)
         .where(session.c.token_hash == _hash(token), session.c.expires_ms > now_ms)
+        .where(session.c.login.not_in(select(former_person.c.login)))
     )
     row = conn.execute(query).one_or_none()
     return None if row is None else Session(Person(row.login, row.name, row.role), row.csrf, row.expires_ms)

@@ -50,6 +50,11 @@ class Entry(Heading, frozen=True):
 
     raw: bytes
 
+    @property
+    def whole(self) -> bool:
+        """Whether these are all the bytes that came: a part of a message says nothing of the message."""
+        return bool(self.topic) and hashlib.sha256(self.raw).digest() == self.hash
+
 
 def keep(conn: Connection, refused: Sequence[Refused]) -> None:
     """Keep or count messages, in the caller's write transaction."""
@@ -97,6 +102,20 @@ def waiting_for_key(conn: Connection, topic: str, limit: int, max_bytes: int) ->
         ids.append(row_id)
     found = (entry(conn, row_id) for row_id in ids)
     return [one for one in found if one is not None]
+
+
+def ids(conn: Connection, *reasons: str, after: int = 0, limit: int = ROWS_MAX) -> list[int]:
+    """The rows beyond `after` that hold a message refused for one of these reasons (any, if none is named), by id."""
+    query = select(quarantine.c.id).where(quarantine.c.topic != COUNTER_TOPIC, quarantine.c.id > after)
+    if reasons:
+        query = query.where(quarantine.c.reason.in_(reasons))
+    return list(conn.scalars(query.order_by(quarantine.c.id).limit(limit)))
+
+
+def judged_again(conn: Connection, entry_id: int, refused: Refused) -> None:
+    """A row was refused once more: it says why it is now."""
+    now = {"reason": refused.reason, "detail": refused.detail[:DETAIL_MAX]}
+    conn.execute(update(quarantine).where(quarantine.c.id == entry_id).values(now))
 
 
 def release(conn: Connection, entry_ids: Sequence[int]) -> None:

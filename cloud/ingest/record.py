@@ -79,7 +79,21 @@ def record(engine: Engine, arrivals: Sequence[Arrival]) -> Outcome:
     is still to do, however long a row of keys is. Raises DatabaseUnavailable (try the same group again, what of it
     was stored already is a duplicate then) or Unstorable (one of the group is at fault).
     """
-    outcomes, work = [], [[_Item(one) for one in arrivals]]
+    return _work_off(engine, [[_Item(one) for one in arrivals]])
+
+
+def replay(engine: Engine, entries: Sequence[quarantine.Entry]) -> Outcome:
+    """Judge again what lies in the quarantine, after a fix; what is refused stays there with the new reason.
+
+    Counted is what left the quarantine. Nobody needs to be told: gateways send what has no receipt again, it is a
+    duplicate then, and gets one. Raises DatabaseUnavailable.
+    """
+    items = [_Item(Arrival(one.topic, one.raw, one.received_ms), one.id) for one in entries]
+    return _work_off(engine, [items[at : at + REPLAY_GROUP] for at in range(0, len(items), REPLAY_GROUP)])
+
+
+def _work_off(engine: Engine, work: list[list[_Item]]) -> Outcome:
+    outcomes = []
     while work:
         group = work.pop()
         examined = _examine(engine, [one.arrival for one in group])
@@ -201,6 +215,8 @@ def _store(conn: Connection, judged: Sequence[tuple[_Item, Verdict]]) -> set[str
             released.append(one.entry)
         elif refusal is not None and one.entry is None:
             refused.append(refusal)
+        elif refusal is not None and one.entry is not None:
+            quarantine.judged_again(conn, one.entry, refusal)
     quarantine.release(conn, released)
     quarantine.keep(conn, refused)
     return with_new_key

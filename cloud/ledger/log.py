@@ -18,7 +18,7 @@ from cloud.errors import Fatal
 from standards.tlog.tree import HASH_BYTES, Frontier, TreeError, leaf_hash
 
 #: What may be recorded.
-KINDS = frozenset({"pack", "event", "evidence", "decision", "key"})
+KINDS = frozenset({"pack", "event", "evidence", "decision", "key", "hold", "pruning"})
 
 
 class LedgerDamaged(Fatal):

@@ -93,6 +93,17 @@ def test_person_gets_a_password_once(tmp_path: Path):
     assert "lan" in _run(tmp_path, "person", "add", "lan", "--role", "official", status=1)
 
 
+def test_person_gets_another_password_and_is_removed(tmp_path: Path):
+    first = _run(tmp_path, "person", "add", "lan", "--role", "official", "--name", "Lan")
+    second = _run(tmp_path, "person", "passwd", "lan")
+    assert second.startswith("login: lan\npassword: ")
+    assert second != first
+    assert _run(tmp_path, "person", "list").startswith("lan\tofficial\tLan\tadded 20")
+    assert _run(tmp_path, "person", "remove", "lan") == "removed: lan\n"
+    assert "\tremoved 20" in _run(tmp_path, "person", "list")
+    assert "was removed before" in _run(tmp_path, "person", "passwd", "lan", status=1)
+
+
 @pytest.mark.parametrize("role", ["boss", ""])
 def test_unknown_role_is_refused(tmp_path: Path, role: str):
     assert "error: " in _run(tmp_path, "person", "add", "lan", "--role", role, status=1)

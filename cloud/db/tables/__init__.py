@@ -21,7 +21,7 @@ from cloud.db.tables.ingest import (
     succession,
 )
 from cloud.db.tables.ledger import leaf, ledger_state
-from cloud.db.tables.people import person, session
+from cloud.db.tables.people import former_person, person, session
 from cloud.db.tables.registry import (
     gateway,
     gateway_key,
@@ -37,6 +37,7 @@ from cloud.db.tables.registry import (
     revocation,
     sensor_binding,
 )
+from cloud.db.tables.retention import hold, pruning, tombstone
 from cloud.db.tables.telemetry import boot, correction, scan, series, tail
 
 __all__ = [
@@ -52,9 +53,11 @@ __all__ = [
     "event_item",
     "evidence_version",
     "finding",
+    "former_person",
     "gateway",
     "gateway_key",
     "gateway_state",
+    "hold",
     "invitation",
     "key_end",
     "key_older_stream",
@@ -68,6 +71,7 @@ __all__ = [
     "place",
     "product",
     "profile",
+    "pruning",
     "quarantine",
     "read_point",
     "revocation",
@@ -79,4 +83,5 @@ __all__ = [
     "settled",
     "succession",
     "tail",
+    "tombstone",
 ]

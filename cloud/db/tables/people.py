@@ -25,3 +25,11 @@ session = Table(
     Column("csrf", Text, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
 )
+
+#: Who may no longer sign in, and since when. The person stays: decisions name the login, which nobody else gets.
+former_person = Table(
+    "former_person",
+    metadata,
+    Column("login", ForeignKey("person.login"), primary_key=True),
+    Column("removed_ms", BigInteger, nullable=False),
+)

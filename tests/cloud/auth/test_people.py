@@ -8,7 +8,19 @@ import unicodedata
 import pytest
 from sqlalchemy import Engine, select
 
-from cloud.auth.people import LOGIN_PATTERN, PersonRejected, add_person, find_person, new_password, verify
+from cloud.auth import sessions
+from cloud.auth.people import (
+    LOGIN_PATTERN,
+    Person,
+    PersonRejected,
+    add_person,
+    change_password,
+    find_person,
+    listed,
+    new_password,
+    remove_person,
+    verify,
+)
 from cloud.db.engine import reading, writing
 from cloud.db.tables import person
 
@@ -102,3 +114,34 @@ def test_new_passwords_differ_and_are_accepted(people: Engine) -> None:
     with writing(people) as conn:
         add_person(conn, "binh", "Binh", "operator", made.pop(), 1)
     assert LOGIN_PATTERN.fullmatch("binh")
+
+
+def test_new_password_ends_sessions_and_the_old_password(people: Engine) -> None:
+    with writing(people) as conn:
+        token = sessions.start(conn, "an", 1)
+        change_password(conn, "an", "một mật khẩu khác")
+    with reading(people) as conn:
+        assert sessions.find(conn, token, 2) is None
+        assert verify(conn, "an", PASSWORD) is None
+        assert verify(conn, "an", "một mật khẩu khác") is not None
+
+
+def test_removed_person_is_out_at_once_and_keeps_name_and_login(people: Engine) -> None:
+    with writing(people) as conn:
+        token = sessions.start(conn, "an", 1)
+        remove_person(conn, "an", 5)
+    with writing(people) as conn:
+        late = sessions.start(conn, "an", 6)  # by a sign-in that was under way
+        with pytest.raises(PersonRejected, match="somebody has it, or had it"):
+            add_person(conn, "an", "Người khác", "operator", PASSWORD, 7)
+        with pytest.raises(PersonRejected, match="was removed before"):
+            change_password(conn, "an", PASSWORD)
+        with pytest.raises(PersonRejected, match="was removed before"):
+            remove_person(conn, "an", 8)
+        with pytest.raises(PersonRejected, match="nobody has it"):
+            remove_person(conn, "binh", 8)
+    with reading(people) as conn:
+        assert [sessions.find(conn, one, 7) for one in (token, late)] == [None, None]
+        assert verify(conn, "an", PASSWORD) is None
+        assert find_person(conn, "an") == Person("an", "Người dùng thử", "official")
+        assert [(one.login, one.removed_ms) for one in listed(conn)] == [("an", 5)]

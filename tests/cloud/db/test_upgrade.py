@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import func, select
 
 from cloud.db import tables
-from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.db.engine import _alembic_config, migrate, open_engine, reading, sqlite_url, writing
 from cloud.ingest import chain, finding
 from cloud.telemetry import declared
 from cloud.telemetry.query import readings
@@ -40,6 +45,49 @@ def test_saved_database_becomes_the_newest(file: Path, tmp_path: Path):
         assert compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), tables.metadata) == []
         assert conn.scalar(select(func.count()).select_from(tables.pack)) == 4
     engine.dispose()
+
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()][::-1]
+
+
+def _dump(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as conn:
+        return list(conn.iterdump())
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_upgrade_may_rest_at_any_revision(revision: str, tmp_path: Path):
+    """Every revision, released or not, is a database somebody may have."""
+    engine = open_engine(sqlite_url(_saved(SAVED[0], tmp_path)))
+    config = _alembic_config()
+    with writing(engine) as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, revision)
+    migrate(engine)
+    with reading(engine) as conn:
+        assert compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), tables.metadata) == []
+        assert conn.scalar(select(func.count()).select_from(tables.pack)) == 4
+    engine.dispose()
+
+
+def test_upgrade_that_is_cut_off_leaves_the_old_database(tmp_path: Path):
+    """Killed in the last revision, after all the work and before the commit."""
+    database = _saved(SAVED[0], tmp_path)
+    before = _dump(database)
+    program = (
+        "import os, sys\n"
+        "from cloud.db import engine as db\n"
+        "upgrade = db.command.upgrade\n"
+        "db.command.upgrade = lambda *given: (upgrade(*given), os._exit(9))\n"
+        "db.migrate(db.open_engine(db.sqlite_url(sys.argv[1])))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(database)], check=False, timeout=30)
+    assert ended.returncode == 9
+    assert _dump(database) == before
+    engine = open_engine(sqlite_url(database))
+    migrate(engine)
+    engine.dispose()
+    assert _dump(database) != before
 
 
 def test_packs_of_0001_tell_their_losses_copies_and_broken_links(tmp_path: Path):

@@ -243,7 +243,7 @@ def test_what_is_refused_when_judged_again_stays_in_quarantine(come: Come, engin
     come(NEW.seal(_pack(9)), NEW.seal(_pack(5, change=THIRD)))
     outcome = come(OLD.seal(_pack(3, change=NEW)))
     assert (outcome.accepted, outcome.quarantined) == (2, 0)
-    assert (_stored(engine), refusals()) == ([3, 5], ["unknown_key"])
+    assert (_stored(engine), refusals()) == ([3, 5], ["superseded_key"])
     with reading(engine) as conn:
         assert list(conn.scalars(select(tables.quarantine.c.times))) == [1]
 

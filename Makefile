@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PEER := .venv-peer
 
-.PHONY: setup demo test test-servers check journey bench faults peer clean
+.PHONY: setup demo test test-servers check journey bench bench-ingest faults peer clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,11 @@ journey: setup test-servers
 # environment of its own because it needs an older pymodbus; where it cannot be had, its stored results are shown.
 bench: setup test-servers peer
 	@$(BIN)/python -m bench.performance $(if $(QUICK),--quick) $(ARGS)
+
+# What the cloud's ingest costs, with a bare paho → SQLite script beside it, within six minutes. `ARGS=--memory`: the long
+# run that watches its memory.
+bench-ingest: setup test-servers
+	@$(BIN)/python -m bench.ingest $(if $(QUICK),--quick) $(ARGS)
 
 faults: setup test-servers peer
 	@$(BIN)/python -m bench.faults $(if $(QUICK),--quick) $(ARGS)

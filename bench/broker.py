@@ -30,6 +30,13 @@ class Mosquitto(LocalBroker):
         text = config.read_text().replace("persistence false\n", "")
         config.write_text(text + _STORE.format(folder=self._store))
 
+    @property
+    def pid(self) -> int:
+        """Of the running broker. Raises BrokerError."""
+        if self._process is None:
+            raise BrokerError("the broker does not run")
+        return self._process.pid
+
     def forget(self) -> None:
         """Take away what a stopped broker kept: sessions, subscriptions, queues, retained letters."""
         for file in self._store.iterdir():

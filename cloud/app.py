@@ -29,6 +29,7 @@ from cloud.errors import Fatal
 from cloud.events.follower import ScanFollower
 from cloud.health import Health, PartHealth
 from cloud.ingest import second_look
+from cloud.ingest.gap_follower import GapFollower
 from cloud.ingest.second_look import SecondLook
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
@@ -38,6 +39,7 @@ from wire.simtime import SimTimeError
 
 GRACE_S = 5
 LOOK_EVERY_S = 0.2  # how soon a scan becomes an event, and a stop is noticed
+GAPS_EVERY_S = 2.0  # how soon a missing number is known
 BACKLOG = 128
 PARTS = 3  # that are no chores: ingest, web server, broker probe
 
@@ -72,6 +74,7 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     chores = [
         Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S),
         Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
+        Chore("gaps", GapFollower(engine).run_once, rest_s=GAPS_EVERY_S),
     ]
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)

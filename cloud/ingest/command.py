@@ -88,6 +88,11 @@ def newest(conn: Connection, limit: int) -> list[Asked]:
     return _asked(conn, command.c.kind == SEND_AGAIN, limit=limit)
 
 
+def of_gateway(conn: Connection, gateway: str, limit: int) -> list[Asked]:
+    """What a gateway was last asked for, the newest first."""
+    return _asked(conn, command.c.gateway == gateway, command.c.kind == SEND_AGAIN, limit=limit)
+
+
 def _asked(conn: Connection, *where: ColumnElement[bool], limit: int) -> list[Asked]:
     query = select(command).where(*where).order_by(command.c.issued_ms.desc(), command.c.counter.desc()).limit(limit)
     return [

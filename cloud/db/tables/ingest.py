@@ -75,6 +75,33 @@ settled = Table(
     Column("last_seq", BigInteger, nullable=False),
 )
 
+#: Numbers of a stream that were missing when a higher one came, or were declared lost or thinned, as ascending ranges
+#: that do not overlap (projection of pack and declared_loss in the order of leaves). state: open (neither came nor
+#: declared), explained (by the loss pack_id, position), closed (came after all). opened_ms, settled_ms: instants of
+#: receipt; settled_ms is NULL while open, the last number's where several closed.
+gap = Table(
+    "gap",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("stream", LargeBinary, primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("settled_ms", BigInteger),
+    Column("pack_id", BigInteger),
+    Column("position", Integer),
+    CheckConstraint("state IN ('open', 'explained', 'closed')", name="known_state"),
+    CheckConstraint("(state = 'open') = (settled_ms IS NULL)", name="open_is_not_settled"),
+)
+Index(
+    "ix_gap_open",
+    gap.c.gateway,
+    gap.c.opened_ms,
+    sqlite_where=gap.c.state == "open",
+    postgresql_where=gap.c.state == "open",
+)
+
 #: A loss that a pack declares: seqs that will not come as they were sealed (projection of pack). position: in the
 #: pack's list. counts: JSON, pairs of a channel and how many of its readings are left out.
 declared_loss = Table(

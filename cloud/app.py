@@ -34,6 +34,7 @@ from cloud.ingest.second_look import SecondLook
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load_or_create
+from cloud.mirror.follower import mirror_chore
 from cloud.web.app import create_app
 from wire.simtime import SimTimeError
 
@@ -76,6 +77,8 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
         Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
         Chore("gaps", GapFollower(engine).run_once, rest_s=GAPS_EVERY_S),
     ]
+    if config.mirror is not None:
+        chores.append(mirror_chore(config.mirror, engine, now))
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)
     web.state.health = lambda: _health(subscriber, worker, chores, probe)
@@ -118,7 +121,8 @@ def _health(subscriber: Subscriber, worker: IngestWorker, chores: Sequence[Chore
             "broker rules": probe.state,
             **{chore.name: chore.health for chore in chores},
         },
-        counters=msgspec.structs.asdict(worker.counters),
+        counters=msgspec.structs.asdict(worker.counters)
+        | {name: count for chore in chores for name, count in chore.counters.items()},
     )
 
 

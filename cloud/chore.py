@@ -9,6 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
 
 from cloud.db.engine import DatabaseUnavailable
 from cloud.health import PartHealth
@@ -18,19 +21,40 @@ Step = Callable[[threading.Event], int]  # does what there is to do, until the e
 _log = logging.getLogger(__name__)
 
 
+class Tells(Protocol):
+    """Work that has more to say of itself than whether its last step could be done."""
+
+    @property
+    def health(self) -> PartHealth:
+        """How it is."""
+
+    @property
+    def counters(self) -> msgspec.Struct:
+        """Numbers, by name."""
+
+
 class Chore:
     """A step that is repeated until the stop; after one that found nothing to do it rests `rest_s`."""
 
-    def __init__(self, name: str, step: Step, *, rest_s: float) -> None:
+    def __init__(self, name: str, step: Step, *, rest_s: float, tells: Tells | None = None) -> None:
         self.name = name
+        self._tells = tells
         self._step = step
         self._rest_s = rest_s
         self._state = "ok"
 
     @property
     def health(self) -> PartHealth:
-        """Whether the last step could be done, or why not."""
+        """Whether the last step could be done, or why not; when it could, what the work says of itself."""
+        if self._tells is not None and self._state == "ok":
+            return self._tells.health
         return PartHealth(self._state == "ok", self._state)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the work counts, by its name and theirs; nothing for most."""
+        told = {} if self._tells is None else msgspec.structs.asdict(self._tells.counters)
+        return {f"{self.name}_{name}": value for name, value in told.items()}
 
     def run(self, stop: threading.Event) -> None:
         """Work until the stop. Raises whatever the step raises, but for a database that is unavailable."""

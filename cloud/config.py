@@ -6,6 +6,7 @@
     [web]     host, port
     [ingest]  group_packs, group_window_ms, receipt_every_ms
     [enrol]   broker_host, broker_port, certificate_days, broker_dir
+    [mirror]  url, org, bucket, token_file, gzip
 
 Relative paths start at the file's folder. Without `database_url` the database is `cloud.db` in `data_dir`.
 """
@@ -76,6 +77,19 @@ class EnrolConfig(msgspec.Struct, frozen=True):
     broker_dir: Path | None = None
 
 
+class MirrorConfig(msgspec.Struct, frozen=True):
+    """A time-series database that readings are copied to, by InfluxDB's v2 write API. Without the table: none.
+
+    token_file: a file with the token on one line, so that the secret is in no configuration.
+    """
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$")]
+    bucket: Name
+    org: str = ""
+    token_file: Path | None = None
+    gzip: bool = False
+
+
 class CloudConfig(msgspec.Struct, frozen=True):
     """Everything `serve` needs. Paths are absolute; public_url: how people reach us, for links and QR codes."""
 
@@ -87,6 +101,7 @@ class CloudConfig(msgspec.Struct, frozen=True):
     web: WebConfig = WebConfig()
     ingest: IngestConfig = IngestConfig()
     enrol: EnrolConfig = EnrolConfig()
+    mirror: MirrorConfig | None = None
 
     @property
     def public_host(self) -> str:
@@ -111,6 +126,7 @@ class _File(msgspec.Struct, frozen=True):
     web: WebConfig = WebConfig()
     ingest: IngestConfig = IngestConfig()
     enrol: EnrolConfig = EnrolConfig()
+    mirror: MirrorConfig | None = None
 
 
 def load(path: Path) -> CloudConfig:
@@ -133,6 +149,9 @@ def _resolve(file: _File, base: Path) -> CloudConfig:
             None if tls.certificate is None else base / tls.certificate,
             None if tls.key is None else base / tls.key,
         )
+    mirror = file.mirror
+    if mirror is not None:
+        mirror = msgspec.structs.replace(mirror, token_file=mirror.token_file and base / mirror.token_file)
     return CloudConfig(
         data_dir=data_dir,
         database_url=file.cloud.database_url or sqlite_url(data_dir / "cloud.db"),
@@ -142,4 +161,5 @@ def _resolve(file: _File, base: Path) -> CloudConfig:
         web=file.web,
         ingest=file.ingest,
         enrol=msgspec.structs.replace(file.enrol, broker_dir=file.enrol.broker_dir and base / file.enrol.broker_dir),
+        mirror=mirror,
     )

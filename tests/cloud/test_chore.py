@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from cloud.chore import Chore
 from cloud.db.engine import DatabaseUnavailable
+from cloud.health import PartHealth
 
 
 def test_chore_waits_while_the_database_is_away_and_says_so() -> None:
@@ -34,3 +36,17 @@ def test_chore_that_fails_ends() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         Chore("broken", step, rest_s=1.0).run(threading.Event())
+
+
+def test_chore_tells_what_its_work_tells() -> None:
+    class Counted(msgspec.Struct):
+        done: int = 3
+
+    class Work:
+        health = PartHealth(False, "far behind")
+        counters = Counted()
+
+    chore = Chore("copying", lambda _asked: 0, rest_s=1.0, tells=Work())
+    assert chore.health == PartHealth(False, "far behind")
+    assert chore.counters == {"copying_done": 3}
+    assert Chore("quiet", lambda _asked: 0, rest_s=1.0).counters == {}

@@ -36,6 +36,10 @@ group_packs = 10
 [enrol]
 broker_host = "mqtt.example"
 broker_dir = "mosquitto"
+[mirror]
+url = "http://127.0.0.1:8428"
+bucket = "cold"
+token_file = "secret/token"
 """
 
 
@@ -52,6 +56,8 @@ def test_paths_start_at_the_files_folder(tmp_path: Path):
     assert found.simulated_time == tmp_path / "time.json"
     assert found.broker.tls is not None
     assert found.enrol.broker_dir == tmp_path / "mosquitto"
+    assert found.mirror is not None
+    assert (found.mirror.token_file, found.mirror.org, found.mirror.gzip) == (tmp_path / "secret/token", "", False)
     assert found.broker.tls.certificate == tmp_path / "tls/ingest.crt"
     assert (found.public_url, found.ingest.group_packs, found.ingest.receipt_every_ms) == (
         "https://cold.example",
@@ -66,6 +72,7 @@ def test_empty_file_means_one_machine(tmp_path: Path):
     assert found.public_url == "http://127.0.0.1:8080"
     assert found.simulated_time is None
     assert found.data_dir == tmp_path / "data"
+    assert found.mirror is None
     assert (found.enrol.broker_host, found.enrol.broker_dir, found.public_host) == (None, None, "127.0.0.1")
 
 
@@ -94,13 +101,16 @@ def test_reading_touches_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, web"),
+        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, mirror, web"),
         ('host = "broker', 'hots = "broker', r"broker.hots: unknown key, allowed here: client_id, host"),
         ("ca = ", "root = ", "broker.tls.root: unknown key, allowed here: ca, certificate, key"),
         ("port = 8883", 'port = "8883"', r"Expected `int`, got `str` - at `broker.port`"),
         ("port = 8883", "port = 0", r"broker.port"),
         ("group_packs = 10", "group_packs = 0", r"ingest.group_packs"),
         ('data_dir = "store"', "data_dir = 5", r"cloud.data_dir"),
+        ("http://127", "ftp://127", r"mirror.url"),
+        ("http://127", "http://me:secret@127", r"mirror.url"),
+        ('token_file = "secret/token"', 'token = "s"', "mirror.token: unknown key, allowed here: bucket, gzip, org"),
         ('client_id = "ingest-2"', 'client_id = ""', r"broker.client_id"),
         ("[cloud]", "[cloud", "not TOML"),
     ],

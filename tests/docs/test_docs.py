@@ -104,6 +104,7 @@ CLOUD_TABLES = {
     "`[web]`": cloud_config.WebConfig,
     "`[ingest]`": cloud_config.IngestConfig,
     "`[enrol]`": cloud_config.EnrolConfig,
+    "`[mirror]`": cloud_config.MirrorConfig,
 }
 DEVICES = ROOT / "docs" / "devices"
 DEVICE_TABLES = [
@@ -220,7 +221,7 @@ def examples(*tables: str) -> list[Any]:
 
 
 def test_every_toml_example_is_of_a_kind_we_check() -> None:
-    kinds = [examples("gateway", "device"), examples("block", "point"), examples("cloud"), examples("party")]
+    kinds = [examples("gateway", "device"), examples("block", "point"), examples("cloud", "mirror"), examples("party")]
     assert all(kinds)
     assert sum(map(len, kinds)) == sum(len(fenced(text_of(page), "toml")) for page in PAGES)
 
@@ -243,7 +244,7 @@ def test_device_profile_examples_are_read(example: str) -> None:
     assert list(parse_profile(example).points)
 
 
-@pytest.mark.parametrize("example", examples("cloud"))
+@pytest.mark.parametrize("example", examples("cloud", "mirror"))
 def test_cloud_examples_are_read(example: str, tmp_path: Path) -> None:
     (tmp_path / "cloud.toml").write_text(example, "utf-8")
     assert cloud_config.load(tmp_path / "cloud.toml").public_url

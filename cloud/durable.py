@@ -19,13 +19,22 @@ def write_new(path: Path, data: bytes) -> None:
         pass  # somebody was faster: theirs counts
     finally:
         fresh.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_file(path: Path, data: bytes, *, mode: int) -> None:
     """Put `data` at `path`, whatever was there. Raises OSError."""
     _write_beside(path, data, mode).replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was linked or renamed in the folder is so after a power cut, too. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_beside(path: Path, data: bytes, mode: int) -> Path:
@@ -36,11 +45,3 @@ def _write_beside(path: Path, data: bytes, mode: int) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return Path(fresh)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from cloud.errors import CloudError
 from cloud.keys import PUBLIC_FILE, load_or_create
 from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
+from coldproof.cloud_backup_command import backup, restore
 from coldproof.cloud_gateway_command import app as gateway_app
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
 from coldproof.cloud_person_command import app as person_app
@@ -30,6 +31,9 @@ app.add_typer(gateway_app, name="gateway")
 app.add_typer(registry_app, name="registry")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(person_app, name="person")
+
+app.command()(backup)
+app.command()(restore)
 
 PORT_MAX = 65_535
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import msgspec
@@ -23,7 +24,7 @@ from sqlalchemy import Engine
 from cloud.chore import Chore
 from cloud.clock import Now, simulated_now, system_now_ms
 from cloud.config import BrokerConfig, CloudConfig
-from cloud.db.engine import migrate, open_engine
+from cloud.db.engine import migrate, open_engine, reading
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.events.follower import ScanFollower
@@ -34,6 +35,9 @@ from cloud.ingest.second_look import SecondLook
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load_or_create
+from cloud.ledger.checkpoint import Checkpointer
+from cloud.ledger.epoch import require_origin
+from cloud.ledger.tile import store_all
 from cloud.mirror.follower import mirror_chore
 from cloud.web.app import create_app
 from wire.simtime import SimTimeError
@@ -62,6 +66,8 @@ def serve(config: CloudConfig) -> None:
     engine = open_engine(config.database_url)
     try:
         migrate(engine)
+        with reading(engine) as conn:
+            require_origin(conn, config.ledger.origin)
         with _listening(config.web.host, config.web.port) as listener:
             _run(config, engine=engine, now=now, key=key, listener=listener)
     finally:
@@ -72,10 +78,13 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     stop = threading.Event()
     subscriber = Subscriber(_link(config.broker))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
+    signing = Checkpointer(engine, config.data_dir, origin=config.ledger_origin, now=now, config=config.ledger)
     chores = [
         Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S),
         Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
         Chore("gaps", GapFollower(engine).run_once, rest_s=GAPS_EVERY_S),
+        Chore("tiles", partial(store_all, engine), rest_s=LOOK_EVERY_S),
+        Chore("checkpoints", lambda _stop: signing.step(), rest_s=LOOK_EVERY_S),
     ]
     if config.mirror is not None:
         chores.append(mirror_chore(config.mirror, engine, now))

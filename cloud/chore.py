@@ -1,4 +1,4 @@
-"""Work done whenever there is some, beside ingest and pages: one thread each, waiting while the database is away.
+"""Work done whenever there is some, beside ingest and pages: one thread each, waiting while it cannot be done.
 
 A chore does one short step per call, each in a transaction of its own: ingest is never kept from the write lock for
 long, and a stop costs at most the step in hand.
@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from cloud.db.engine import DatabaseUnavailable
+from cloud.errors import Retryable
 from cloud.health import PartHealth
 
 Step = Callable[[threading.Event], int]  # does what there is to do, until the event is set; how much that was
@@ -57,12 +57,12 @@ class Chore:
         return {f"{self.name}_{name}": value for name, value in told.items()}
 
     def run(self, stop: threading.Event) -> None:
-        """Work until the stop. Raises whatever the step raises, but for a database that is unavailable."""
+        """Work until the stop. Raises whatever the step raises, but for what may pass by itself."""
         while not stop.is_set():
             try:
                 worked = self._step(stop)
                 self._state = "ok"
-            except DatabaseUnavailable as error:
+            except Retryable as error:
                 if self._state == "ok":
                     _log.warning("%s waits: %s", self.name, error)
                 self._state = str(error)

@@ -7,6 +7,8 @@
     [ingest]  group_packs, group_window_ms, receipt_every_ms
     [enrol]   broker_host, broker_port, certificate_days, broker_dir
     [mirror]  url, org, bucket, token_file, gzip
+    [ledger]  origin, checkpoint_every_s, checkpoint_every_leaves
+    [[ledger.witness]] url, vkey   [ledger.timestamp] url, every_s, certificate, roots
 
 Relative paths start at the file's folder. Without `database_url` the database is `cloud.db` in `data_dir`.
 """
@@ -25,6 +27,8 @@ from wire import enrolment as wire
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+ORIGIN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/~-]{0,199}$"  # a URL without its scheme, as c2sp.org/tlog-checkpoint asks
+Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]{1,1000}$")]
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -90,6 +94,36 @@ class MirrorConfig(msgspec.Struct, frozen=True):
     gzip: bool = False
 
 
+class WitnessConfig(msgspec.Struct, frozen=True):
+    """Who cosigns our checkpoints. url: what `/add-checkpoint` is put behind; vkey: of kind cosignature/v1."""
+
+    url: Url
+    vkey: Name
+
+
+class TimestampConfig(msgspec.Struct, frozen=True):
+    """An authority that stamps checkpoints (RFC 3161). certificate: its own, PEM; roots: those it must lead to, PEM."""
+
+    url: Url
+    certificate: Path
+    roots: Path
+    every_s: Annotated[int, msgspec.Meta(ge=60)] = 86_400
+
+
+class LedgerConfig(msgspec.Struct, frozen=True):
+    """When the ledger signs its root, and who vouches for it.
+
+    origin: the log's name, fixed by its first checkpoint; without one HOST/ledger of public_url. A checkpoint is signed
+    when there are new leaves and either so much time went by or so many came.
+    """
+
+    origin: Annotated[str, msgspec.Meta(pattern=ORIGIN_PATTERN)] | None = None
+    checkpoint_every_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 60
+    checkpoint_every_leaves: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    witness: list[WitnessConfig] = []
+    timestamp: TimestampConfig | None = None
+
+
 class CloudConfig(msgspec.Struct, frozen=True):
     """Everything `serve` needs. Paths are absolute; public_url: how people reach us, for links and QR codes."""
 
@@ -102,6 +136,13 @@ class CloudConfig(msgspec.Struct, frozen=True):
     ingest: IngestConfig = IngestConfig()
     enrol: EnrolConfig = EnrolConfig()
     mirror: MirrorConfig | None = None
+    ledger: LedgerConfig = LedgerConfig()
+
+    @property
+    def ledger_origin(self) -> str:
+        """What a log that was never signed is called: as configured, or where it is served."""
+        served = urlsplit(self.public_url)
+        return self.ledger.origin or f"{served.netloc}{served.path.rstrip('/')}/ledger"
 
     @property
     def public_host(self) -> str:
@@ -127,6 +168,7 @@ class _File(msgspec.Struct, frozen=True):
     ingest: IngestConfig = IngestConfig()
     enrol: EnrolConfig = EnrolConfig()
     mirror: MirrorConfig | None = None
+    ledger: LedgerConfig = LedgerConfig()
 
 
 def load(path: Path) -> CloudConfig:
@@ -162,4 +204,13 @@ def _resolve(file: _File, base: Path) -> CloudConfig:
         ingest=file.ingest,
         enrol=msgspec.structs.replace(file.enrol, broker_dir=file.enrol.broker_dir and base / file.enrol.broker_dir),
         mirror=mirror,
+        ledger=_ledger(file.ledger, base),
     )
+
+
+def _ledger(ledger: LedgerConfig, base: Path) -> LedgerConfig:
+    stamp = ledger.timestamp
+    if stamp is None:
+        return ledger
+    files = {"certificate": base / stamp.certificate, "roots": base / stamp.roots}
+    return msgspec.structs.replace(ledger, timestamp=msgspec.structs.replace(stamp, **files))

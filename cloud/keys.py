@@ -45,28 +45,39 @@ def load_or_create(data_dir: Path) -> CloudKey:
     A key that exists but cannot be read is an error, never a reason to make another one: gateways have pinned it.
     Raises KeyFileError.
     """
-    path = data_dir / PRIVATE_FILE
+    private = load_or_create_private(data_dir / PRIVATE_FILE)
+    key = CloudKey(private, cose.key_id(private.public_key()))
+    public = data_dir / PUBLIC_FILE
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_new(path, _pem(Ed25519PrivateKey.generate()))
-        key = _read(path)
-        public = data_dir / PUBLIC_FILE
         if not public.exists() or public.read_bytes() != key.public_half:
             public.write_bytes(key.public_half)
     except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}; check the rights of the folder") from error
+        raise KeyFileError(f"{public}: {error.strerror}; check the rights of the folder") from error
     return key
 
 
-def _read(path: Path) -> CloudKey:
+def load_or_create_private(path: Path) -> Ed25519PrivateKey:
+    """The private key in a file, made (0600, fsynced) with its folder when there is none. Raises KeyFileError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_new(path, _pem(Ed25519PrivateKey.generate()))
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; check the rights of the folder") from error
+    return load_private(path)
+
+
+def load_private(path: Path) -> Ed25519PrivateKey:
+    """The private key in a file. Raises KeyFileError, also when there is none."""
     try:
         private = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; restore it from the backup, or set its rights") from error
     except (ValueError, TypeError) as error:
         raise KeyFileError(f"{path}: not a private key ({error}); restore it from the backup") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(f"{path}: not an Ed25519 key; restore it from the backup")
-    return CloudKey(private, cose.key_id(private.public_key()))
+    return private
 
 
 def _pem(key: Ed25519PrivateKey) -> bytes:

@@ -20,6 +20,7 @@ from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
 from coldproof.cloud_backup_command import backup, restore
 from coldproof.cloud_gateway_command import app as gateway_app
+from coldproof.cloud_ledger_command import app as ledger_app
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
 from coldproof.cloud_person_command import app as person_app
 from coldproof.cloud_quarantine_command import app as quarantine_app
@@ -28,6 +29,7 @@ from coldproof.outcome import told
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the cloud and look after it.")
 registry_app = typer.Typer(no_args_is_help=True, help="Parties, places, read points, sensors, limits, products.")
 app.add_typer(gateway_app, name="gateway")
+app.add_typer(ledger_app, name="ledger")
 app.add_typer(registry_app, name="registry")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(person_app, name="person")

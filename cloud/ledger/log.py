@@ -14,15 +14,19 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from cloud.db.tables import leaf, ledger_state
-from cloud.errors import Fatal
+from cloud.errors import Fatal, Retryable
 from standards.tlog.tree import HASH_BYTES, Frontier, TreeError, leaf_hash
 
 #: What may be recorded.
-KINDS = frozenset({"pack", "event", "evidence", "decision", "key", "hold", "pruning"})
+KINDS = frozenset({"pack", "event", "evidence", "decision", "key", "hold", "pruning", "signer", "epoch"})
 
 
 class LedgerDamaged(Fatal):
     """The stored right edge of the tree is not one: the database was damaged or edited."""
+
+
+class LeafDamaged(Retryable):
+    """Leaves are missing or changed: checkpoints and proofs wait for them to be put right, recording goes on."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -49,9 +53,14 @@ def leaf_data(kind: str, payload_hash: bytes) -> bytes:
     return kind.encode("ascii") + b"\x00" + payload_hash
 
 
+def payload_hash(payload: bytes) -> bytes:
+    """What a leaf commits to of the recorded bytes: their SHA-256."""
+    return hashlib.sha256(payload).digest()
+
+
 def append(conn: Connection, kind: str, *, payload: bytes, ref: str) -> int:
     """Record `payload` (its SHA-256) in the caller's write transaction; returns the index of its leaf."""
-    return append_many(conn, [Leaf(kind, hashlib.sha256(payload).digest(), ref)])
+    return append_many(conn, [Leaf(kind, payload_hash(payload), ref)])
 
 
 def append_many(conn: Connection, leaves: Sequence[Leaf]) -> int:
@@ -83,6 +92,22 @@ def read_leaf(conn: Connection, leaf_index: int) -> Leaf | None:
     """The leaf with this index, None when the log is not that long."""
     row = conn.execute(select(leaf).where(leaf.c.leaf_index == leaf_index)).one_or_none()
     return None if row is None else Leaf(row.kind, row.hash, row.ref)
+
+
+def read_data(conn: Connection, start: int, end: int) -> list[bytes]:
+    """The data of the leaves [start, end), all of which must be there. Raises LeafDamaged."""
+    query = select(leaf.c.leaf_index, leaf.c.kind, leaf.c.hash).order_by(leaf.c.leaf_index)
+    found: list[bytes] = []
+    for row in conn.execute(query.where(leaf.c.leaf_index >= start, leaf.c.leaf_index < end)):
+        if row.leaf_index != start + len(found):
+            break
+        try:
+            found.append(leaf_data(row.kind, row.hash))
+        except ValueError as error:
+            raise LeafDamaged(f"leaf {row.leaf_index}: {error}; `coldproof cloud fsck` says more") from error
+    if len(found) != end - start:
+        raise LeafDamaged(f"leaf {start + len(found)}: is missing; `coldproof cloud fsck` says more")
+    return found
 
 
 def _frontier(conn: Connection) -> Frontier:

@@ -121,11 +121,11 @@ def test_pack_is_stored_receipted_and_survives_the_end(start: Any, broker: Any, 
 def test_part_that_fails_ends_the_process_with_its_error(start: Any, broker: Any, tmp_path: Path):
     gateway = Gateway("gw-kho-01")
     _admit(tmp_path / "cloud", gateway)
+    cloud = start(broker.port)
+    cloud.wait_for(200)
     with sqlite3.connect(tmp_path / "cloud" / "cloud.db") as database:
         database.execute("UPDATE ledger_state SET frontier = x'00'")
     database.close()
-    cloud = start(broker.port)
-    cloud.wait_for(200)
     _publish(gateway, broker.port)
     status, said = cloud.process.wait(timeout=READY_S), cloud.end()[1]
     assert status == 1

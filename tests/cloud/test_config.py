@@ -40,6 +40,15 @@ broker_dir = "mosquitto"
 url = "http://127.0.0.1:8428"
 bucket = "cold"
 token_file = "secret/token"
+[ledger]
+checkpoint_every_s = 30
+[[ledger.witness]]
+url = "https://witness.example/cold"
+vkey = "witness.example+8f69c9b6+BCTW"
+[ledger.timestamp]
+url = "http://tsa.example"
+certificate = "tsa.pem"
+roots = "roots.pem"
 """
 
 
@@ -64,6 +73,25 @@ def test_paths_start_at_the_files_folder(tmp_path: Path):
         10,
         200,
     )
+    assert (found.ledger.checkpoint_every_s, found.ledger.checkpoint_every_leaves) == (30, 10_000)
+    assert found.ledger.witness == [
+        config.WitnessConfig("https://witness.example/cold", "witness.example+8f69c9b6+BCTW")
+    ]
+    assert found.ledger.timestamp is not None
+    assert (found.ledger.timestamp.roots, found.ledger.timestamp.every_s) == (tmp_path / "roots.pem", 86_400)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "ledger", "origin"),
+    [
+        ("https://cold.example", "", "cold.example/ledger"),
+        ("https://cold.example:8443/kho/", "", "cold.example:8443/kho/ledger"),
+        ("https://cold.example", 'origin = "log.example/kho-lanh"', "log.example/kho-lanh"),
+    ],
+)
+def test_log_is_called_after_the_place_it_is_served_at(tmp_path: Path, public_url: str, ledger: str, origin: str):
+    text = f'[cloud]\npublic_url = "{public_url}"\n[ledger]\n{ledger}\n'
+    assert _load(tmp_path, text).ledger_origin == origin
 
 
 def test_empty_file_means_one_machine(tmp_path: Path):
@@ -101,11 +129,14 @@ def test_reading_touches_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, mirror, web"),
+        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, ledger, mirror, web"),
         ('host = "broker', 'hots = "broker', r"broker.hots: unknown key, allowed here: client_id, host"),
         ("ca = ", "root = ", "broker.tls.root: unknown key, allowed here: ca, certificate, key"),
         ("port = 8883", 'port = "8883"', r"Expected `int`, got `str` - at `broker.port`"),
         ("port = 8883", "port = 0", r"broker.port"),
+        ("checkpoint_every_s = 30", "checkpoint_every_s = 0", r"ledger.checkpoint_every_s"),
+        ("checkpoint_every_s = 30", 'origin = "cold.example/a b"', r"ledger.origin"),
+        ("http://tsa.example", "file:///etc/passwd", r"ledger.timestamp.url"),
         ("group_packs = 10", "group_packs = 0", r"ingest.group_packs"),
         ('data_dir = "store"', "data_dir = 5", r"cloud.data_dir"),
         ("http://127", "ftp://127", r"mirror.url"),

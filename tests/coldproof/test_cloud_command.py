@@ -19,6 +19,7 @@ from cloud.ingest import quarantine
 from cloud.ingest.quarantine import Refused
 from cloud.registry import keys as registry_keys
 from coldproof.cloud_command import app
+from standards.tlog.key import parse_vkey
 from wire.enrolment import read_code
 
 
@@ -232,3 +233,20 @@ def test_broker_that_is_not_there_is_told(tmp_path: Path):
     result = CliRunner().invoke(app, ["gateway", "disconnect", "gw-1", "--config", str(config)])
     assert result.exit_code == 1
     assert "broker 127.0.0.1:1" in result.output
+
+
+def test_ledger_keys_are_printed_and_changed(tmp_path: Path):
+    (first,) = _run(tmp_path, "ledger", "key").splitlines()
+    old = parse_vkey(first.split("\t")[0])
+    assert (old.name, first.split("\t")[1:]) == ("127.0.0.1:8080/ledger", ["from size 0", ""])
+    assert _run(tmp_path, "ledger", "key").splitlines() == [first], "the key is made once"
+    new = parse_vkey(_run(tmp_path, "ledger", "rotate").splitlines()[0])
+    printed = [line.split("\t") for line in _run(tmp_path, "ledger", "key").splitlines()]
+    assert [line[:2] for line in printed] == [[str(new), "from size 1"], [str(old), "from size 0"]]
+    assert printed[1][2].startswith("until 20")
+    assert (tmp_path / "data" / "ledger-key-2.pem").exists()
+
+
+def test_ledger_key_is_not_changed_where_there_is_none(tmp_path: Path):
+    _run(tmp_path, "migrate")
+    assert "signed nothing yet" in _run(tmp_path, "ledger", "rotate", status=1)

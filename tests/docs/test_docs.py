@@ -105,6 +105,9 @@ CLOUD_TABLES = {
     "`[ingest]`": cloud_config.IngestConfig,
     "`[enrol]`": cloud_config.EnrolConfig,
     "`[mirror]`": cloud_config.MirrorConfig,
+    "`[ledger]`": cloud_config.LedgerConfig,
+    "`[[ledger.witness]]`": cloud_config.WitnessConfig,
+    "`[ledger.timestamp]`": cloud_config.TimestampConfig,
 }
 DEVICES = ROOT / "docs" / "devices"
 DEVICE_TABLES = [

@@ -21,7 +21,16 @@ from cloud.db.tables.ingest import (
     settled,
     succession,
 )
-from cloud.db.tables.ledger import leaf, ledger_state
+from cloud.db.tables.ledger import (
+    checkpoint,
+    cosignature,
+    leaf,
+    ledger_epoch,
+    ledger_key,
+    ledger_state,
+    ledger_tile,
+    time_stamp,
+)
 from cloud.db.tables.people import former_person, person, session
 from cloud.db.tables.registry import (
     gateway,
@@ -44,9 +53,11 @@ from cloud.db.tables.telemetry import boot, correction, scan, series, tail
 __all__ = [
     "boot",
     "carried",
+    "checkpoint",
     "command",
     "conflict",
     "correction",
+    "cosignature",
     "cursor",
     "decision",
     "declared_loss",
@@ -64,7 +75,10 @@ __all__ = [
     "key_end",
     "key_older_stream",
     "leaf",
+    "ledger_epoch",
+    "ledger_key",
     "ledger_state",
+    "ledger_tile",
     "link_certificate",
     "metadata",
     "pack",
@@ -85,5 +99,6 @@ __all__ = [
     "settled",
     "succession",
     "tail",
+    "time_stamp",
     "tombstone",
 ]

@@ -17,6 +17,7 @@ _COMMANDS = {
     "sim": ("coldproof.sim_command", "sim"),
     "lot": ("coldproof.lot_command", "cloud"),
     "ledger": ("coldproof.ledger_command", ""),
+    "verify": ("coldproof.verify_command", ""),
     "epc": ("coldproof.epc_command", ""),
 }
 

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Row, Select, delete, select, tuple_
 
 from cloud.db.cursor import advance, position, stream_part
 from cloud.db.tables import event, event_item, pack, scan, scan_finding
-from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step, event_id_of
+from cloud.events.rules import BIZ_STEPS, REPEAT_WINDOW_MS, SeenScan, Step
 from cloud.telemetry.declared import copies_of, is_among, left_out
+from wire.event_id import event_id_of
 
 _AT_ONCE = 500  # values in one IN list
 _BEFORE_ALL = (0, -1)

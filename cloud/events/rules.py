@@ -19,7 +19,6 @@ NAME/POINT.refused codes that were answered with red, and NAME/POINT.COMMAND com
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ from standards.epcis.model import AggregationEvent, Event, Identified, ObjectEve
 from standards.gs1 import damage, digital_link
 from standards.gs1.application_identifier import Gs1Error
 from standards.gs1.scan import parse
+from wire.event_id import event_id_of
 
 #: Why a scan is not an event.
 REASONS = frozenset(
@@ -50,9 +50,6 @@ REASONS = frozenset(
 )
 REPEAT_WINDOW_MS = 60_000
 TIME_ZONE_OFFSET = "+07:00"  # Vietnam; EPCIS asks for the offset in force where the event happened
-
-#: Names our event ids (RFC 9562 §5.5); changing it would double every event.
-_NAMESPACE = uuid.UUID("95f5039f-f527-5226-8502-ae2ed9c5fe1b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +127,6 @@ class Step:
 def event_id(scan: SeenScan) -> str:
     """The id of the event a scan becomes: the same for ever, so that working it through again doubles nothing."""
     return event_id_of(scan.gateway, scan.stream, scan.seq, scan.ordinal)
-
-
-def event_id_of(gateway: str, stream: bytes, seq: int, ordinal: int) -> str:
-    """The same by the scan's identity."""
-    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'{gateway}/{stream.hex()}/{seq}/{ordinal}')}"
 
 
 def read_label(code: str, symbology: str) -> Carton | Pallet | Finding:

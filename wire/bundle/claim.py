@@ -1,0 +1,77 @@
+"""What frozen versions of evidence say of readings, held against the packs of the bundle (docs/bundle.md §7). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from wire.bundle.document import Frozen, FrozenSeries, FrozenStay
+from wire.bundle.finding import Finding
+from wire.bundle.series import Measured, Wanted
+from wire.bundle.subject import Series, Subject, cut
+
+_Numbers = tuple[int, float | None, float | None]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A series at a stay as a version says it. wanted: the windows it may have been computed over.
+
+    A version does not say since when a sensor was bound: it may be the whole stay, or a part of it.
+    """
+
+    leaf: int
+    place: str
+    series: FrozenSeries
+    wanted: list[Wanted]
+
+
+def of_versions(frozen: Iterable[tuple[int, Frozen]], subject: Subject) -> list[Claim]:
+    """Everything that versions, each given with its leaf, say of series."""
+    bound: dict[tuple[str, str, str, str], list[Series]] = {}
+    for one in subject.series:
+        bound.setdefault((one.place, one.gateway, one.channel, one.measurement), []).append(one)
+    return [
+        Claim(leaf, stay.place_name or stay.place, series, _wanted(leaf, stay, series, bound))
+        for leaf, version in frozen
+        for stay in version.stays
+        for series in stay.series
+    ]
+
+
+def _wanted(
+    leaf: int, stay: FrozenStay, series: FrozenSeries, bound: dict[tuple[str, str, str, str], list[Series]]
+) -> list[Wanted]:
+    whole = (stay.from_ms, stay.until_ms)
+    known = bound.get((stay.place, series.gateway, series.channel, series.measurement), [])
+    spans = {whole} | {part for one in known if (part := cut(one, *whole)) is not None}
+    return [
+        Wanted(series.gateway, series.channel, series.unit, begin, end, below_leaf=leaf) for begin, end in sorted(spans)
+    ]
+
+
+def compared(claims: Sequence[Claim], measured: Sequence[Measured]) -> tuple[list[Finding], list[Finding]]:
+    """What is wrong, and what cannot be computed again; measured: in the order of the claims' windows."""
+    wrong: list[Finding] = []
+    doubtful: list[Finding] = []
+    rest = iter(measured)
+    for claim in claims:
+        found = [_numbers(next(rest)) for _ in claim.wanted]
+        what = f"evidence of leaf {claim.leaf}"
+        frozen = (claim.series.count, claim.series.min, claim.series.max)
+        names: dict[str, str | int] = {"series": f"{claim.series.gateway}/{claim.series.channel}", "place": claim.place}
+        if claim.series.misplaced or claim.series.future:
+            doubtful.append(Finding("not_recomputed", what, names))
+        elif frozen not in found:
+            told: dict[str, str | int] = {"frozen": _told(frozen), "found": _told(found[0])}
+            wrong.append(Finding("other_numbers", what, names | told))
+    return wrong, doubtful
+
+
+def _numbers(one: Measured) -> _Numbers:
+    return one.count, one.min, one.max
+
+
+def _told(numbers: _Numbers) -> str:
+    count, low, high = numbers
+    return f"{count} ({'–' if low is None else low!r} … {'–' if high is None else high!r})"

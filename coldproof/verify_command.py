@@ -1,7 +1,7 @@
 """`coldproof verify`: judges an evidence bundle offline, with the base install alone.
 
-Exit status: 0 intact · 1 broken, naming the first bad record · 2 unusable input. A bundle that is consistent with itself
-is intact; whose ledger it is, is checked only against keys the reader brings, and said plainly where none was brought.
+Exit status: 0 intact · 1 broken, naming the first bad record · 2 unusable input. A bundle that is consistent with
+itself is intact; whose ledger it is, is checked only against keys the reader brings, and said plainly where none was.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _told(bundle: Path, report: Report) -> list[str]:
         lines += [
             "  NOT CHECKED: whose ledger this is. Whoever makes up a ledger can make up its keys, too.",
             "  Compare this key with one from its operator, or give it as --ledger-key:",
-            f"    {ledger.vkey}",
+            *(f"    {vkey}" for vkey in ledger.vkeys),
         ]
     return [_printable(line) for line in lines]
 
@@ -175,7 +175,7 @@ def _content(content: Content, report: Report) -> dict[str, Any]:
             "origin": ledger.origin,
             "size": ledger.size,
             "root": root_text(ledger.root),
-            "vkey": ledger.vkey,
+            "vkeys": ledger.vkeys,
             "witnesses": [
                 {"vkey": one.vkey, "at_s": one.at_s, "trusted": one in report.witnesses} for one in ledger.witnesses
             ],

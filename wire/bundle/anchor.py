@@ -25,19 +25,19 @@ class Witness(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """A checkpoint whose signatures all hold. vkey: the log's key, as a bundle brings it."""
+    """A checkpoint whose signatures all hold. vkeys: the log's, as a bundle brings them; two while one takes over."""
 
     origin: str
     size: int
     root: bytes
-    vkey: str
+    vkeys: list[str]
     witnesses: list[Witness]
 
 
 def ledger(checkpoint: bytes, vkeys: Sequence[bytes], where: str) -> Ledger:
     """The checkpoint of a bundle: signed once by each of the keys, in their order, and by nobody else. Raises Broken.
 
-    The first key is the log's, the others are witnesses'.
+    The log's keys come first, those of witnesses behind them.
     """
     try:
         keys = [parse_vkey(one.decode()) for one in vkeys]
@@ -45,9 +45,10 @@ def ledger(checkpoint: bytes, vkeys: Sequence[bytes], where: str) -> Ledger:
         head = parse(found.text)
     except (KeyTextError, note.NoteError, CheckpointError, UnicodeDecodeError) as error:
         raise Broken(where, str(error)) from error
-    kinds = [key.kind for key in keys]
-    if kinds != [ED25519] + [COSIGNATURE_V1] * (len(keys) - 1):
-        raise Broken(where, "its keys are not one of a log and then those of witnesses")
+    logs = [key for key in keys if key.kind == ED25519]
+    watching = [key for key in keys if key.kind == COSIGNATURE_V1]
+    if not logs or keys != [*logs, *watching]:
+        raise Broken(where, "its keys are not those of a log and then those of witnesses")
     if str(found).encode() != checkpoint:
         raise Broken(where, "is not written in the one form it must have")
     if head.size < 1:
@@ -55,19 +56,21 @@ def ledger(checkpoint: bytes, vkeys: Sequence[bytes], where: str) -> Ledger:
     named = [(one.name, one.key_id) for one in found.signatures]
     if named != [(key.name, key.key_id) for key in keys] or len(set(named)) != len(named):
         raise Broken(where, "its signatures are not those of the keys in the bundle, each once and in their order")
-    if keys[0].name != head.origin:
-        raise Broken(where, f"is of the ledger {head.origin[:80]!r}, and signed by {keys[0].name[:80]!r}")
+    for key in logs:
+        if key.name != head.origin:
+            raise Broken(where, f"is of the ledger {head.origin[:80]!r}, and signed by {key.name[:80]!r}")
     text = found.text.encode()
     for key, signature in zip(keys, found.signatures, strict=True):
         if not key.verifies(text, signature.value):
             raise Broken(where, f"the signature by {key.name} ({key.key_id.hex()}) is wrong")
-    witnesses = [Witness(str(key), cosigned_at_s(one)) for key, one in zip(keys[1:], found.signatures[1:], strict=True)]
-    return Ledger(head.origin, head.size, head.root, str(keys[0]), witnesses)
+    behind = zip(watching, found.signatures[len(logs) :], strict=True)
+    witnesses = [Witness(str(key), cosigned_at_s(one)) for key, one in behind]
+    return Ledger(head.origin, head.size, head.root, [str(key) for key in logs], witnesses)
 
 
 def is_trusted(found: Ledger, trusted: Sequence[VerifierKey]) -> bool:
-    """Whether the log's key is among those the reader brought."""
-    return parse_vkey(found.vkey) in trusted
+    """Whether one of the log's keys is among those the reader brought."""
+    return any(parse_vkey(one) in trusted for one in found.vkeys)
 
 
 def trusted_witnesses(found: Ledger, trusted: Sequence[VerifierKey]) -> list[Witness]:

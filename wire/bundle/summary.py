@@ -149,7 +149,8 @@ def _ledger(ledger: Ledger, language: str) -> Iterator[str]:
     english = language == "en"
     yield _WORDS["ledger"][english].format(origin=_printable(ledger.origin), size=ledger.size)
     yield _WORDS["root"][english].format(root=root_text(ledger.root))
-    yield _WORDS["vkey"][english].format(vkey=_printable(ledger.vkey))
+    for vkey in ledger.vkeys:
+        yield _WORDS["vkey"][english].format(vkey=_printable(vkey))
     for one in ledger.witnesses:
         yield _WORDS["witness"][english].format(vkey=_printable(one.vkey), at=_posix(one.at_s))
 

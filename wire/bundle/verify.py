@@ -63,5 +63,5 @@ def _bad(content: Content, *, anchored: bool | None) -> Bad | None:
     if content.summary != summary.write(content):
         return Bad(f"record 1 ({form.NAMES[form.SUMMARY]})", "is not what the records say")
     if anchored is False:
-        return Bad("checkpoint", f"is signed by {content.ledger.vkey}, which is none of the keys you trust")
+        return Bad("checkpoint", f"is signed by {', '.join(content.ledger.vkeys)}: none of the keys you trust")
     return None

@@ -1,4 +1,4 @@
-"""A small ledger with a gateway's packs, an event, evidence and a decision, and bundles over it. Same input, same bytes."""
+"""A small ledger with packs, an event, evidence and a decision, and bundles over it. Same input, same bytes."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def decision(frozen: bytes) -> bytes:
 
 
 def small(packs: int = 4, per_pack: int = 2) -> tuple[Book, Subject]:
-    """A lot's whole life: key, packs, an event from a scan in the first one, evidence, decision; others' leaves between."""
+    """A lot's life: key, packs, an event from a scan in the first one, evidence, decision; leaves of others between."""
     book = Book()
     gateway = Gateway(book)
     book.record(form.KEY, b"gw-xe-01\x00" + key_of("other").public_key().public_bytes_raw())

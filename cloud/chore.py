@@ -39,7 +39,7 @@ class Chore:
     def __init__(self, name: str, step: Step, *, rest_s: float, tells: Tells | None = None) -> None:
         self.name = name
         self._tells = tells
-        self._step = step
+        self.step = step
         self._rest_s = rest_s
         self._state = "ok"
 
@@ -60,7 +60,7 @@ class Chore:
         """Work until the stop. Raises whatever the step raises, but for what may pass by itself."""
         while not stop.is_set():
             try:
-                worked = self._step(stop)
+                worked = self.step(stop)
                 self._state = "ok"
             except Retryable as error:
                 if self._state == "ok":

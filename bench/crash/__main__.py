@@ -10,9 +10,16 @@ from bench.crash.cloud import run_cloud_kills
 from bench.crash.corrupt import run_corruptions
 from bench.crash.cut import run_power_cuts
 from bench.crash.kill import run_kill_points
+from bench.crash.record_cut import run_record_cuts
 from bench.crash.result import summary
 
-FAULTS = {"kill": run_kill_points, "cut": run_power_cuts, "cloud": run_cloud_kills, "corrupt": run_corruptions}
+FAULTS = {
+    "kill": run_kill_points,
+    "cut": run_power_cuts,
+    "cloud": run_cloud_kills,
+    "record_cut": run_record_cuts,
+    "corrupt": run_corruptions,
+}
 
 
 def main() -> int:

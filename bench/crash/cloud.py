@@ -4,13 +4,14 @@ A point is a fresh database and a gateway with PACKS chained packs. The ingest p
 SIGKILL at the n-th hit of a phase (ingest_child.py):
 
     sql   SQL statements      io   between any two file operations of SQLite
-    ack   around the acknowledgement of a message      receipt   around sending a receipt      timer   anywhere
+    ack   around the acknowledgement of a message      receipt   around sending a receipt
+    chore   around a step of a chore                   timer   anywhere
 
 Before each life the gateway sends everything again that no receipt speaks of. In every third point it sends each pack
 once and never again: then the broker's repeats alone have to do, so that an acknowledgement before its commit shows.
 After each death the database is held against its promises: what a receipt said is there, no pack,
-reading or scan is there twice, the ledger's leaves are numbered without holes and give its root. In the end one life
-takes in all the rest.
+reading or scan is there twice, the ledger's leaves are numbered without holes and give its root (audit.py). In the end
+one life takes in all the rest, and all that is derived equals that of a record that nothing happened to.
 """
 
 from __future__ import annotations
@@ -31,20 +32,22 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
+from bench.crash.audit import audit, differences, finish, projections
+from bench.crash.chores import chores
 from bench.crash.ingest_child import IngestLife
 from bench.crash.life import IDENTITY, World
 from bench.crash.nursery import ENDED, Nursery
 from bench.crash.result import PointResult
+from cloud.clock import system_now_ms
 from cloud.db import tables
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.ingest.record import Arrival, record
 from cloud.keys import load_or_create
-from cloud.ledger import log
 from cloud.registry.keys import PublicHalf, add_gateway
 from coldproof.demo.broker import LocalBroker, free_port
 from edge.buffer.ranges import unite
-from standards.tlog import tree
 from wire import receipt as wire_receipt
 from wire import topics
 from wire.envelope import envelope_hash
@@ -52,7 +55,7 @@ from wire.pack import Pack, build_blocks, seal
 
 PACKS = 40
 READINGS, SCANS = 2, 1  # of each pack
-RANGES = {"sql": (1, 260), "io": (1, 260), "ack": (1, 70), "receipt": (1, 24), "timer": (1, 200)}
+RANGES = {"sql": (1, 260), "io": (1, 260), "ack": (1, 70), "receipt": (1, 24), "chore": (1, 60), "timer": (1, 200)}
 CONNECTED_WITHIN_S, SETTLED_WITHIN_S = 30.0, 30.0
 LOOK_S = 0.005
 
@@ -163,9 +166,7 @@ class _Point:
         shutil.copytree(self._site.folder / "cloud", self._folder / "cloud")
         shutil.copy(self._site.empty, self._folder / "cloud.db")
         self._engine = open_engine(sqlite_url(self._folder / "cloud.db"))
-        with writing(self._engine) as conn:
-            raw = IDENTITY.key.public_key().public_bytes_raw()
-            add_gateway(conn, PublicHalf(self._gateway, b64encode(raw).decode()), int(time.time() * 1000))
+        self._admit(self._engine)
         plan = []
         for _ in range(self._rng.randint(1, 3)):
             phase = self._rng.choice(list(RANGES))
@@ -179,6 +180,7 @@ class _Point:
             self._problems.append(f"{len(self._sealed) - len(receipted)} packs were never receipted")
         if stored != self._sealed:
             self._problems.append("what is stored is not what was sealed")
+        self._problems += self._derive()
         self._engine.dispose()
         shutil.rmtree(self._folder)
         lost = len(self._sealed.keys() - stored.keys())
@@ -260,27 +262,33 @@ class _Point:
     def _check(self) -> dict[int, bytes]:
         """The packs on the disk, after holding the database against everything it promises."""
         receipted = self._settled()
-        with reading(self._engine) as conn:
-            packs = {row.seq: row for row in conn.execute(select(tables.pack))}
-            leaves = conn.execute(select(tables.leaf).order_by(tables.leaf.c.leaf_index)).all()
-            blocks = conn.execute(select(func.count(), func.sum(tables.tail.c.count)).select_from(tables.tail)).one()
-            scans = list(conn.scalars(select(tables.scan.c.seq)))
-            head = log.head(conn)
-        self._doubled += max(0, (blocks[1] or 0) - READINGS * len(packs)) + len(scans) - len(set(scans))
-        pack_leaves = [row.hash for row in leaves if row.kind == "pack"]
-        root = tree.root([tree.leaf_hash(log.leaf_data(row.kind, row.hash)) for row in leaves])
-        for claim, holds in (
-            ("a receipt spoke of a pack that is not there", receipted <= set(packs)),
-            ("readings and packs do not match", (blocks[1] or 0) == READINGS * len(packs)),
-            ("scans and packs do not match", sorted(scans) == sorted(list(packs) * SCANS)),
-            ("leaves are not numbered without holes", [x.leaf_index for x in leaves] == list(range(len(leaves)))),
-            ("the root is not that of the leaves", head.root == root),
-            ("packs and their leaves do not match", sorted(pack_leaves) == sorted(row.hash for row in packs.values())),
-            ("a pack names another's leaf", all(leaves[x.leaf_index].hash == x.hash for x in packs.values())),
-        ):
-            if not holds:
-                self._problems.append(claim)
-        return {seq: row.envelope for seq, row in packs.items()}
+        found = audit(self._engine)
+        stored = {seq: envelope for (_, _, seq), envelope in found.packs.items()}
+        self._doubled += found.doubled
+        self._problems += found.problems
+        if not receipted <= set(stored):
+            self._problems.append("a receipt spoke of a pack that is not there")
+        return stored
+
+    def _derive(self) -> list[str]:
+        """Let the chores finish; where all that is derived differs from an undisturbed record."""
+        finish(chores(self._engine, system_now_ms))
+        beside = self._folder / "undisturbed.db"
+        shutil.copy(self._site.empty, beside)
+        engine = open_engine(sqlite_url(beside))
+        try:
+            self._admit(engine)
+            topic, now_ms = topics.up_pack(self._gateway), system_now_ms()
+            record(engine, [Arrival(topic, envelope, now_ms) for envelope in self._sealed.values()])
+            finish(chores(engine, system_now_ms))
+            return differences(projections(engine), projections(self._engine))
+        finally:
+            engine.dispose()
+
+    def _admit(self, engine: Engine) -> None:
+        with writing(engine) as conn:
+            raw = IDENTITY.key.public_key().public_bytes_raw()
+            add_gateway(conn, PublicHalf(self._gateway, b64encode(raw).decode()), system_now_ms())
 
 
 def _is_alive(pid: int) -> bool:

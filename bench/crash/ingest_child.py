@@ -1,4 +1,7 @@
-"""Runs the real ingest worker in a fork of itself and kills it with SIGKILL at a chosen point; see cloud.py."""
+"""Runs the real ingest worker and the cloud's chores in a fork of itself, and kills it with SIGKILL at a chosen point.
+
+See cloud.py. The chores have threads of their own, as in the cloud, but no rest.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import msgspec
 from paho.mqtt.client import Client
 
+from bench.crash.chores import chores
 from bench.crash.fuse import Fuse
 from bench.crash.nursery import say, serve
 from cloud.clock import system_now_ms
@@ -43,14 +47,18 @@ def run(life: IngestLife) -> None:
     fuse.around(Client, "publish", "receipt")
     folder = Path(life.folder)
     subscriber = Subscriber(Link("127.0.0.1", life.port, "coldproof-ingest-1"))
+    engine, key = open_engine(sqlite_url(folder / "cloud.db")), load_or_create(folder / "cloud")
     worker = IngestWorker(
-        open_engine(sqlite_url(folder / "cloud.db")),
+        engine,
         subscriber,
-        key=load_or_create(folder / "cloud"),
+        key=key,
         now=system_now_ms,
         config=IngestConfig(group_packs=7, group_window_ms=5, receipt_every_ms=20),
         rng=random.Random(1),
     )
+    for chore in chores(engine, system_now_ms):
+        fuse.around(chore, "step", "chore")
+        threading.Thread(target=chore.run, args=(threading.Event(),), daemon=True).start()
     subscriber.open()
     threading.Thread(target=_tell, args=(subscriber,), daemon=True).start()
     worker.run(threading.Event())

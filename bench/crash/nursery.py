@@ -10,7 +10,10 @@ if __name__ == "__main__":                                  the child's side
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import subprocess
 import sys
 import traceback
@@ -22,6 +25,13 @@ import msgspec
 
 ROOT = Path(__file__).parents[2]
 ENDED = "ended"
+HEARS_WITHIN_S = 60.0  # the longest silence: no life keeps to itself for as long, and no death takes it
+PIPE_BYTES = 65_536
+
+
+class NurserySilent(RuntimeError):
+    """Nothing was heard for far too long; says what its processes were doing. They are gone by then."""
+
 
 Life = TypeVar("Life", bound=msgspec.Struct)
 
@@ -35,14 +45,23 @@ class Nursery:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", self._module]
         self._child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._heard = b""
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
-        self._child.wait(30)
+        try:
+            self._child.wait(HEARS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._give_up()
         self._child.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the warm process."""
+        return self._child.pid
 
     def begin(self, life: msgspec.Struct) -> None:
         """Start a life."""
@@ -51,9 +70,31 @@ class Nursery:
         self._child.stdin.flush()
 
     def hear(self) -> list[str]:
-        """The next thing the life says, in words; `ended` and how when it is over."""
+        """The next thing the life says, in words; `ended` and how when it is over; nothing when the nursery has ended.
+
+        Raises NurserySilent after HEARS_WITHIN_S.
+        """
         assert self._child.stdout is not None
-        return self._child.stdout.readline().decode().split()
+        while b"\n" not in self._heard:
+            ready, _, _ = select.select([self._child.stdout], [], [], HEARS_WITHIN_S)
+            if not ready:
+                seen = self._give_up()
+                raise NurserySilent(f"{self._module} was silent for {HEARS_WITHIN_S:.0f} s, then killed:\n{seen}")
+            read = os.read(self._child.stdout.fileno(), PIPE_BYTES)
+            if not read:
+                return []
+            self._heard += read
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode().split()
+
+    def _give_up(self) -> str:
+        """Kill the nursery and its children; what each of their threads was doing."""
+        family = [self._child.pid, *_children(self._child.pid)]
+        seen = "\n".join(line for pid in family for line in _threads(pid))
+        for pid in reversed(family):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return seen
 
     def wait(self) -> int:
         """How the life ended, whatever it said before."""
@@ -80,6 +121,31 @@ def serve(kind: type[Life], run: Callable[[Life], None]) -> None:
                 os._exit(status)
         _, status = os.waitpid(child, 0)
         say(ENDED, os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status))
+
+
+def _children(pid: int) -> list[int]:
+    """The processes whose parent this one is, and theirs."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(each.read_text().rpartition(")")[2].split()[1]) == pid:
+                child = int(each.parent.name)
+                found += [child, *_children(child)]
+    return found
+
+
+def _threads(pid: int) -> list[str]:
+    """A line per thread: its state, where in the kernel it waits, and what signals wait for it."""
+    lines = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("[0-9]*")):
+        with contextlib.suppress(OSError):
+            state = task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+            status = dict(line.split(":\t", 1) for line in task.joinpath("status").read_text().splitlines())
+            waits = task.joinpath("wchan").read_text()
+            call = task.joinpath("syscall").read_text().split()[0] if task.joinpath("syscall").exists() else "?"
+            pending = f"{status.get('SigPnd', '?')}/{status.get('ShdPnd', '?')}"
+            lines.append(f"process {pid} thread {task.name}: {state}, in {waits} (call {call}), pending {pending}")
+    return lines
 
 
 def say(*words: object) -> None:

@@ -10,6 +10,7 @@ from bench.crash.cloud import run_cloud_kills
 from bench.crash.corrupt import run_corruptions
 from bench.crash.cut import run_power_cuts
 from bench.crash.kill import run_kill_points
+from bench.crash.record_cut import run_record_cuts
 from bench.crash.result import PointResult, summary
 from bench.faults.row import Bench, Result
 
@@ -33,7 +34,8 @@ def points(bench: Bench, run: Run, *, full: int, quick: int, forgiven: Sequence[
 gateway_kills = partial(points, run=run_kill_points, full=500, quick=16)
 offline_kills = partial(points, run=partial(run_kill_points, lives=(5, 5), offline=True), full=25, quick=2)
 power_cuts = partial(points, run=run_power_cuts, full=500, quick=50)
-cloud_kills = partial(points, run=run_cloud_kills, full=200, quick=12)
+cloud_kills = partial(points, run=run_cloud_kills, full=300, quick=12)
+cloud_power_cuts = partial(points, run=run_record_cuts, full=200, quick=25)
 corruptions = partial(points, run=run_corruptions, full=500, quick=50, forgiven=("doubled",))
 
 

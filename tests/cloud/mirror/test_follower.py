@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from cloud.db.cursor import position
 from cloud.db.engine import reading as look
 from cloud.db.engine import writing
+from cloud.db.tables import pack
 from cloud.ingest.record import Arrival, record
 from cloud.ledger import log
 from cloud.mirror import follower, source
@@ -251,3 +252,11 @@ def test_copy_whose_original_is_here_is_left_out(engine: Engine, gateway: Gatewa
     store(engine, gateway, msgspec.structs.replace(copying, carried_from=copies))
     all_of(mirror)
     assert server.values == [-18.01, 0.07]
+
+
+def test_pack_whose_bytes_were_removed_is_passed_over(engine: Engine, gateway: Gateway, server: Server, mirror: Mirror):
+    store(engine, gateway, gateway.pack(1), gateway.pack(2))
+    with writing(engine) as conn:
+        conn.execute(update(pack).where(pack.c.seq == 1).values(envelope=b""))
+    assert all_of(mirror) == 2
+    assert server.values == [-18.02]

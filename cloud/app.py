@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 
 import msgspec
@@ -22,29 +21,22 @@ import uvicorn
 from sqlalchemy import Engine
 
 from cloud.chore import Chore
+from cloud.chores import chores_of
 from cloud.clock import Now, simulated_now, system_now_ms
 from cloud.config import BrokerConfig, CloudConfig
 from cloud.db.engine import migrate, open_engine, reading
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
-from cloud.events.follower import ScanFollower
 from cloud.health import Health, PartHealth
-from cloud.ingest import second_look
-from cloud.ingest.gap_follower import GapFollower
-from cloud.ingest.second_look import SecondLook
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load_or_create
-from cloud.ledger.checkpoint import Checkpointer
 from cloud.ledger.epoch import require_origin
-from cloud.ledger.tile import store_all
-from cloud.mirror.follower import mirror_chore
 from cloud.web.app import create_app
 from wire.simtime import SimTimeError
 
 GRACE_S = 5
-LOOK_EVERY_S = 0.2  # how soon a scan becomes an event, and a stop is noticed
-GAPS_EVERY_S = 2.0  # how soon a missing number is known
+LOOK_EVERY_S = 0.2  # how soon a stop is noticed
 BACKLOG = 128
 PARTS = 3  # that are no chores: ingest, web server, broker probe
 
@@ -78,16 +70,7 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     stop = threading.Event()
     subscriber = Subscriber(_link(config.broker))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
-    signing = Checkpointer(engine, config.data_dir, origin=config.ledger_origin, now=now, config=config.ledger)
-    chores = [
-        Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S),
-        Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
-        Chore("gaps", GapFollower(engine).run_once, rest_s=GAPS_EVERY_S),
-        Chore("tiles", partial(store_all, engine), rest_s=LOOK_EVERY_S),
-        Chore("checkpoints", lambda _stop: signing.step(), rest_s=LOOK_EVERY_S),
-    ]
-    if config.mirror is not None:
-        chores.append(mirror_chore(config.mirror, engine, now))
+    chores = chores_of(config, engine, now)
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)
     web.state.health = lambda: _health(subscriber, worker, chores, probe)

@@ -42,16 +42,18 @@ def audit(engine: Engine) -> Found:
         rows = {(row.gateway, row.stream, row.seq): row for row in conn.execute(select(tables.pack))}
         leaves = conn.execute(select(tables.leaf).order_by(tables.leaf.c.leaf_index)).all()
         head = log.head(conn)
+        signed = conn.execute(select(tables.checkpoint.c.size, tables.checkpoint.c.root)).all()
         shown = Counter(_numbers(conn, sorted({name for name, _, _ in rows})))
     meant = Counter(number_of(one) for row in rows.values() for _, one in observations(unseal(row.envelope)[1]))
-    root = tree.root([tree.leaf_hash(log.leaf_data(row.kind, row.hash)) for row in leaves])
+    hashed = [tree.leaf_hash(log.leaf_data(row.kind, row.hash)) for row in leaves]
     hashes = sorted(row.hash for row in rows.values())
     claims = (
         (f"the database is damaged: {damage}", damage == "ok"),
         ("readings and scans are not those of the packs", shown == meant),
         ("leaves are not numbered without holes", [row.leaf_index for row in leaves] == list(range(len(leaves)))),
-        ("the root is not that of the leaves", head.root == root),
+        ("the root is not that of the leaves", head.root == tree.root(hashed)),
         ("packs and their leaves do not match", sorted(row.hash for row in leaves if row.kind == "pack") == hashes),
+        ("a checkpoint is not of these leaves", all(tree.root(hashed[: one.size]) == one.root for one in signed)),
         ("a pack names another's leaf", all(leaves[row.leaf_index].hash == row.hash for row in rows.values())),
     )
     return Found(

@@ -1,22 +1,24 @@
-"""The cloud's chores as it runs them, for benches that harm the record: made once per life."""
+"""The cloud's chores, hurried, for benches that harm the record."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 from sqlalchemy import Engine
 
 from cloud.chore import Chore
+from cloud.chores import chores_of
 from cloud.clock import Now
-from cloud.events.follower import ScanFollower
-from cloud.ingest.gap_follower import GapFollower
-from cloud.ingest.second_look import SecondLook
+from cloud.config import defaults
 
 HURRIED_S = 0.01
+LEAVES_SIGNED = 7  # a checkpoint for every few leaves
 
 
-def chores(engine: Engine, now: Now) -> list[Chore]:
-    """Every chore that works on the record, without its rest."""
-    return [
-        Chore("scans", ScanFollower(engine, now).run_once, rest_s=HURRIED_S),
-        Chore("quarantine", SecondLook(engine).run_once, rest_s=HURRIED_S),
-        Chore("gaps", GapFollower(engine).run_once, rest_s=HURRIED_S),
-    ]
+def chores(engine: Engine, now: Now, data_dir: Path) -> list[Chore]:
+    """Every chore that the cloud runs, without its rest. data_dir: with the cloud's key."""
+    config = defaults(data_dir)
+    often = msgspec.structs.replace(config.ledger, checkpoint_every_leaves=LEAVES_SIGNED)
+    made = chores_of(msgspec.structs.replace(config, ledger=often), engine, now)
+    return [Chore(one.name, one.step, rest_s=HURRIED_S) for one in made]

@@ -272,7 +272,7 @@ class _Point:
 
     def _derive(self) -> list[str]:
         """Let the chores finish; where all that is derived differs from an undisturbed record."""
-        finish(chores(self._engine, system_now_ms))
+        finish(chores(self._engine, system_now_ms, self._folder / "cloud"))
         beside = self._folder / "undisturbed.db"
         shutil.copy(self._site.empty, beside)
         engine = open_engine(sqlite_url(beside))
@@ -280,7 +280,7 @@ class _Point:
             self._admit(engine)
             topic, now_ms = topics.up_pack(self._gateway), system_now_ms()
             record(engine, [Arrival(topic, envelope, now_ms) for envelope in self._sealed.values()])
-            finish(chores(engine, system_now_ms))
+            finish(chores(engine, system_now_ms, self._folder / "cloud"))
             return differences(projections(engine), projections(self._engine))
         finally:
             engine.dispose()

@@ -56,7 +56,7 @@ def run(life: IngestLife) -> None:
         config=IngestConfig(group_packs=7, group_window_ms=5, receipt_every_ms=20),
         rng=random.Random(1),
     )
-    for chore in chores(engine, system_now_ms):
+    for chore in chores(engine, system_now_ms, folder / "cloud"):
         fuse.around(chore, "step", "chore")
         threading.Thread(target=chore.run, args=(threading.Event(),), daemon=True).start()
     subscriber.open()

@@ -111,7 +111,8 @@ class _Cloud:
     """What all points share: a key, an empty database, a post, and what an undisturbed record of it looks like."""
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.key = load_or_create(folder / "keys")
+        self.keys = folder / "keys"
+        self.key = load_or_create(self.keys)
         self.root = folder / "site"
         self.post = post(rng, PACKS)
         self.file = self.root / "data" / "cloud.db"
@@ -163,7 +164,7 @@ class _Cloud:
         """Letters through the real worker, chores beside it; without a record they do all there is to do."""
         end = threading.Event()
         with self.opened() as engine:
-            working = chores(engine, lambda: NOW_MS)
+            working = chores(engine, lambda: NOW_MS, self.keys)
 
             def between() -> None:
                 if rng.random() < CHORE_SHARE:
@@ -216,6 +217,8 @@ def _point(cloud: _Cloud, steps: list[Step], seed: int, point: int) -> PointResu
             steps = cloud.record(content, _again(cloud.post, seen), rng)
         except Exception as error:  # noqa: BLE001 - whatever it is, the cloud does not start again
             problems.append(f"the cloud does not live on: {error!r}")
+            break
+        if not steps:  # nothing was left to do
             break
     lost = doubled = stored = 0
     try:

@@ -1,0 +1,36 @@
+"""Every chore of the cloud: what is done beside ingest, one line each."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sqlalchemy import Engine
+
+from cloud.chore import Chore
+from cloud.clock import Now
+from cloud.config import CloudConfig
+from cloud.events.follower import ScanFollower
+from cloud.ingest import second_look
+from cloud.ingest.gap_follower import GapFollower
+from cloud.ingest.second_look import SecondLook
+from cloud.ledger.checkpoint import Checkpointer
+from cloud.ledger.tile import store_all
+from cloud.mirror.follower import mirror_chore
+
+LOOK_EVERY_S = 0.2  # how soon a scan becomes an event
+GAPS_EVERY_S = 2.0  # how soon a missing number is known
+
+
+def chores_of(config: CloudConfig, engine: Engine, now: Now) -> list[Chore]:
+    """The chores that the configuration asks for. Raises Fatal when one cannot be set up."""
+    signing = Checkpointer(engine, config.data_dir, origin=config.ledger_origin, now=now, config=config.ledger)
+    chores = [
+        Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S),
+        Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
+        Chore("gaps", GapFollower(engine).run_once, rest_s=GAPS_EVERY_S),
+        Chore("tiles", partial(store_all, engine), rest_s=LOOK_EVERY_S),
+        Chore("checkpoints", lambda _stop: signing.step(), rest_s=LOOK_EVERY_S),
+    ]
+    if config.mirror is not None:
+        chores.append(mirror_chore(config.mirror, engine, now))
+    return chores

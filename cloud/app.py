@@ -24,7 +24,7 @@ from cloud.chore import Chore
 from cloud.chores import chores_of
 from cloud.clock import Now, simulated_now, system_now_ms
 from cloud.config import BrokerConfig, CloudConfig
-from cloud.db.engine import migrate, open_engine, reading
+from cloud.db.engine import migrate, open_engine, reading, require_durable
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.health import Health, PartHealth
@@ -58,6 +58,7 @@ def serve(config: CloudConfig) -> None:
     engine = open_engine(config.database_url)
     try:
         migrate(engine)
+        require_durable(engine)
         with reading(engine) as conn:
             require_origin(conn, config.ledger.origin)
         with _listening(config.web.host, config.web.port) as listener:

@@ -9,13 +9,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine
 
 from cloud import config as cloud_config
 from cloud.app import open_clock
 from cloud.config import CloudConfig
-from cloud.db.engine import open_engine, reading
+from cloud.db.engine import open_engine, reading, sqlite_file
 from cloud.errors import Fatal, Rejected
 from cloud.evidence.lot import known_lots, lot_evidence
 from cloud.evidence.model import LotEvidence, SeriesEvidence, Stay
@@ -162,12 +161,9 @@ def _settings(config: Path | None, data_dir: Path | None, database: str | None) 
 @contextmanager
 def _database(url: str) -> Iterator[Engine]:
     """The database as it is; one that isn't there is not made."""
-    try:
-        file = make_url(url).database
-    except ArgumentError as error:
-        raise Fatal(f"database {url!r}: not a URL; write sqlite:////path/to.db") from error
-    if file is None or not Path(file).is_file():
-        raise Fatal(f"database {url}: no such file; name the cloud's folder with --data-dir or its --config")
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise Fatal(f"database {file}: no such file; name the cloud's folder with --data-dir or its --config")
     engine = open_engine(url)
     try:
         yield engine

@@ -38,7 +38,7 @@ from cloud.backup.manifest import (
     is_allowed,
 )
 from cloud.db import tables
-from cloud.db.engine import open_engine, reading, sqlite_url
+from cloud.db.engine import is_one_file, open_engine, reading, sqlite_url
 from cloud.durable import sync_folder
 from cloud.ledger import log
 
@@ -56,6 +56,10 @@ def write(engine: Engine, data_dir: Path, target: Path, *, now_ms: int, keys: bo
 
     Needs room for two copies of the database in the folder, one of them for a moment. Raises BackupError.
     """
+    if not is_one_file(engine):
+        raise BackupError(
+            "the database is on a PostgreSQL server: back it up with pg_dump, and the keys in the data folder by hand"
+        )
     if target.exists():
         raise BackupError(f"{target}: is there already, and a backup is never replaced; choose another name")
     try:

@@ -18,7 +18,7 @@ from cloud.ingest import chain, command
 from cloud.ingest.command import Asked
 from cloud.ingest.gap import CLOSED, EXPLAINED, OPEN
 from cloud.ingest.gap_follower import FOLLOWER, HEAD
-from cloud.ingest.settled import Range, Stream
+from cloud.ingest.settled import Stream
 from wire.observation import INT64_MAX
 
 OVERDUE_MS = 600_000  # a connected gateway sends again by itself after half a minute
@@ -42,25 +42,21 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Numbers that were asked for again. state: asked, answered, or declared (answered: not all of them will come)."""
+    """Numbers that were asked for again. state: asked, answered, or declared (answered: they will not come)."""
 
-    counter: int
-    ranges: list[Range]
-    issued_ms: int
-    answered_ms: int | None
+    asked: Asked
     state: str
 
 
 class StreamCompleteness(msgspec.Struct, frozen=True):
-    """A stream, by its id in hex. Counts are of numbers up to the head.
+    """A stream. Counts are of numbers up to the head: came + open + explained = head_seq; closed ones are among came.
 
-    came + open + explained = head_seq; closed ones are among those that came.
     linked_through: below it nothing is missing undeclared and every pack hangs on the one before it. began_ms, last_ms:
     when the lowest and the highest number here were received, None where no pack of the stream came. gaps: the newest
     of each state; overdue: numbers open for longer than OVERDUE_MS.
     """
 
-    stream: str
+    stream: bytes
     began_ms: int | None
     last_ms: int | None
     head_seq: int
@@ -115,6 +111,11 @@ def of_gateway(conn: Connection, gateway: str, now_ms: int) -> list[StreamComple
     ]
 
 
+def requests(conn: Connection, asked: Sequence[Asked]) -> list[Request]:
+    """What was asked for, and what became of it."""
+    return [Request(one, _state(conn, one)) for one in asked]
+
+
 def _heads(conn: Connection, gateway: str) -> dict[bytes, int]:
     """The highest number that came, by stream."""
     part = HEAD + stream_part(gateway, b"")
@@ -134,7 +135,7 @@ def _completeness(conn: Connection, at: _Reached, asked: Sequence[Asked], now_ms
     states = (OPEN, EXPLAINED, CLOSED)
     counts = {state: _numbers(conn, at, gap.c.state == state) for state in states}
     return StreamCompleteness(
-        stream=at.stream[1].hex(),
+        stream=at.stream[1],
         began_ms=at.first_ms,
         last_ms=at.last_ms,
         head_seq=at.head,
@@ -145,7 +146,7 @@ def _completeness(conn: Connection, at: _Reached, asked: Sequence[Asked], now_ms
         explained=counts[EXPLAINED],
         closed=counts[CLOSED],
         gaps=[one for state in states for one in _newest(conn, at.stream, state)],
-        requests=[_request(conn, one) for one in asked],
+        requests=requests(conn, asked),
     )
 
 
@@ -185,12 +186,7 @@ def _missing(row: Row[Any]) -> Missing:
     )
 
 
-def _request(conn: Connection, asked: Asked) -> Request:
-    return Request(asked.counter, asked.ranges, asked.issued_ms, asked.answered_ms, state_of(conn, asked))
-
-
-def state_of(conn: Connection, asked: Asked) -> str:
-    """What became of a request: asked, answered or declared."""
+def _state(conn: Connection, asked: Asked) -> str:
     if asked.answered_ms is None:
         return ASKED
     first, last = asked.ranges[0][0], asked.ranges[-1][1]

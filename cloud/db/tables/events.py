@@ -34,7 +34,7 @@ Index("ix_event_item_item", event_item.c.item)
 scan_finding = Table(
     "scan_finding",
     metadata,
-    Column("pack_id", Integer, primary_key=True),
+    Column("pack_id", Id, primary_key=True),
     Column("ordinal", Integer, primary_key=True),
     Column("code", Text, nullable=False),
     Column("reason", Text, nullable=False),

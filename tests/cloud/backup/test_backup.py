@@ -124,6 +124,13 @@ def test_ingest_is_never_kept_waiting(cloud: Engine, gateway: Gateway, tmp_path:
     assert counts[0] > 9
 
 
+def test_database_on_a_server_is_left_to_the_tools_of_the_server(tmp_path: Path) -> None:
+    server = open_engine("postgresql://u@127.0.0.1:1/d")
+    with pytest.raises(BackupError, match="pg_dump"):
+        backup_writing.write(server, tmp_path, tmp_path / "b.tar", now_ms=1, keys=True, tell=lambda _share: None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_file_is_never_replaced(cloud: Engine, tmp_path: Path) -> None:
     (tmp_path / "one.backup").write_text("precious")
     with pytest.raises(BackupError, match="never replaced"):

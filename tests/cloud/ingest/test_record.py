@@ -19,6 +19,7 @@ from cloud.registry.query import gateway as find_gateway
 from standards.tlog import tree
 from tests.cloud.field import START_MS, Gateway, scan
 from tests.cloud.field import reading as measured
+from tests.cloud.refusing import refuse_rows
 from wire.pack import Loss
 
 
@@ -129,10 +130,21 @@ def test_simulated_pack_marks_its_gateway_for_ever(engine: Engine, gateway: Gate
 
 def test_group_that_fails_leaves_nothing(engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
     with writing(engine) as conn:
-        conn.execute(text("CREATE TRIGGER bad BEFORE INSERT ON scan BEGIN SELECT RAISE(ABORT, 'no scans today'); END"))
+        refuse_rows(conn, "scan", "no scans today")
     with pytest.raises(Unstorable, match="no scans today"):
         _arrive(engine, gateway, gateway.envelope(1), gateway.envelope(2, [scan("x")]))
     assert _packs(engine) == []
+
+
+def test_code_is_stored_as_it_was_read_whatever_stands_in_it(engine: Engine, gateway: Gateway):
+    codes = ["a\0b", "\0", "]C1\x1d01", "\ufdd0", "Đ" * 2048]
+    reason = Loss(bytes(16), 1, None, None, "lost", "nul \0 in a reason")
+    pack = gateway.pack(1, [scan(code, at_s=at) for at, code in enumerate(codes)], losses=[reason])
+    assert _arrive(engine, gateway, gateway.seal(pack)).accepted == 1
+    with reading(engine) as conn:
+        assert list(conn.scalars(select(tables.scan.c.code).order_by(tables.scan.c.ordinal))) == codes
+        assert list(conn.scalars(select(tables.scan.c.ordinal).where(tables.scan.c.code == "\0"))) == [1]
+        assert conn.scalar(select(tables.declared_loss.c.reason)) == "nul \0 in a reason"
 
 
 def test_only_a_pack_that_was_declared_lost_sends_followers_back(engine: Engine, gateway: Gateway):

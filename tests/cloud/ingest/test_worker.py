@@ -21,6 +21,7 @@ from cloud.ingest.subscriber import RECEIVE_MAXIMUM, Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey
 from tests.cloud.field import Gateway
+from tests.cloud.refusing import refuse_rows
 from wire.envelope import ENVELOPE_MAX_BYTES
 from wire.status import Status, encode
 from wire.topics import up_status
@@ -131,9 +132,7 @@ def test_pack_the_database_refuses_is_quarantined_alone(
     engine: Engine, gateway: Gateway, broker: Any, ingest: Ingest, connect: Any, until: Until
 ):
     with writing(engine) as conn:
-        conn.execute(
-            text("CREATE TRIGGER bad BEFORE INSERT ON pack WHEN NEW.seq = 5 BEGIN SELECT RAISE(ABORT, 'not five'); END")
-        )
+        refuse_rows(conn, "pack", "not five", when="NEW.seq = 5")
     field = connect(broker.host, broker.port)
     for envelope in gateway.chain(10):
         field.publish(gateway.topic, envelope)

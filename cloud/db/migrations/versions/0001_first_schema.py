@@ -151,7 +151,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "scan_finding",
-        sa.Column("pack_id", sa.Integer(), nullable=False),
+        sa.Column("pack_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),

@@ -33,8 +33,10 @@ def upgrade() -> None:
     conn = op.get_bind()
     op.drop_index("ix_tail_series_time", "tail")
     op.drop_index("ix_scan_channel_time", "scan")
-    op.rename_table("tail", "old_tail")
-    op.rename_table("scan", "old_scan")
+    for name in ("tail", "scan"):
+        op.rename_table(name, f"old_{name}")
+        if conn.dialect.name == "postgresql":  # where the index of a key has a name of its own, which is needed again
+            op.drop_constraint(f"pk_{name}", f"old_{name}")
     _create()
     courses = _read_packs(conn)
     _fill_tail(conn, courses)

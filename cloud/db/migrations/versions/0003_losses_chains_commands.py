@@ -109,7 +109,7 @@ def _fill(conn: sa.Connection) -> None:
             "SELECT 'chain_broken', b.gateway, b.stream, b.seq, "
             "'names another hash for the pack before it than that pack has', b.received_ms "
             "FROM pack a JOIN pack b ON b.gateway = a.gateway AND b.stream = a.stream AND b.seq = a.seq + 1 "
-            "WHERE b.prev IS NOT a.hash"
+            "WHERE b.prev IS NULL OR b.prev <> a.hash"
         )
     )
 

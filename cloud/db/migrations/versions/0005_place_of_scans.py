@@ -30,6 +30,8 @@ def upgrade() -> None:
     for name in ("ix_scan_channel_time", "ix_scan_boot"):
         op.drop_index(name, "scan")
     op.rename_table("scan", "old_scan")
+    if conn.dialect.name == "postgresql":  # where the index of a key has a name of its own, which is needed again
+        op.drop_constraint("pk_scan", "old_scan")
     _create()
     conn.execute(
         sa.text(

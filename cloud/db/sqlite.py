@@ -1,0 +1,88 @@
+"""SQLite: one file of one machine, one writer.
+
+Invariants: a writer holds the only write lock from its first statement (BEGIN IMMEDIATE); a commit is on the disk
+(WAL, synchronous=FULL); a reader is refused when it writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+
+from cloud.db.fault import DatabaseDamaged, DatabaseUnavailable, DatabaseUnreachable, DatabaseUnsupported, shown
+from cloud.errors import CloudError
+
+BEGIN_WRITING = "BEGIN IMMEDIATE"
+BEGIN_READING = "BEGIN DEFERRED"
+
+
+def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
+    """An engine on a file, made with its folder if it is missing.
+
+    Raises DatabaseUnsupported or DatabaseUnreachable.
+    """
+    if url.drivername not in ("sqlite", "sqlite+pysqlite") or not url.database or url.database == ":memory:":
+        raise DatabaseUnsupported(f"database {shown(url)!r}: names no file; write sqlite:////absolute/path.db")
+    _make_file(Path(url.database))
+    engine = create_engine(
+        url,
+        connect_args={"check_same_thread": False},
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        hide_parameters=True,  # an error is logged; the values of its statement are nobody's business
+    )
+
+    def prepare(connection: _DriverConnection, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions behind our back
+        connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    event.listen(engine, "connect", prepare)
+    return engine
+
+
+@contextmanager
+def only_reading(conn: Connection) -> Iterator[None]:
+    """Refuse what writes; the connection goes back to the pool writable."""
+    conn.exec_driver_sql("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        conn.exec_driver_sql("PRAGMA query_only = OFF")
+
+
+def fault(error: DBAPIError, url: URL) -> CloudError | None:
+    """What an error of the driver says of the database, None when it speaks of values and statements."""
+    if isinstance(error, OperationalError):
+        return DatabaseUnavailable(
+            f"database {shown(url)}: {error.orig}; nothing was changed, "
+            "check the disk's free space and who else holds the file"
+        )
+    if type(error) is DatabaseError:  # its subclasses speak of values and statements, not of the file
+        return DatabaseDamaged(f"database {shown(url)}: {error.orig}; put the file aside and restore the backup")
+    return None
+
+
+def _make_file(path: Path) -> None:
+    """Make the file unless it is there; SQLite gives its companions (-wal, -shm) the same rights."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DatabaseUnreachable(f"database {path}: {error.strerror}; check the rights of file and folder") from error
+
+
+class _DriverConnection(Protocol):
+    """What is used of the sqlite3 connection under SQLAlchemy."""
+
+    isolation_level: str | None
+
+    def execute(self, sql: str, /) -> object: ...

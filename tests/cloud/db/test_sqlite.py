@@ -1,0 +1,51 @@
+"""What a database in a file promises besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from cloud.db import engine as db
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A new file in a new folder."""
+    opened = db.open_engine(db.sqlite_url(tmp_path / "deep" / "cloud.db"))
+    yield opened
+    opened.dispose()
+
+
+def test_connection_is_durable_and_keeps_foreign_keys(engine: Engine):
+    with db.reading(engine) as conn:
+        found = {name: conn.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")}
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_database_is_for_its_owner_only(engine: Engine, tmp_path: Path):
+    db.migrate(engine)
+    files = sorted((tmp_path / "deep").iterdir())
+    assert [(file.name, file.stat().st_mode & 0o777) for file in files] == [
+        ("cloud.db", 0o600),
+        ("cloud.db-shm", 0o600),
+        ("cloud.db-wal", 0o600),
+    ]
+
+
+def test_place_where_no_file_can_be_is_said(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(db.DatabaseUnreachable, match="check the rights"):
+        db.open_engine(db.sqlite_url(tmp_path / "file" / "cloud.db"))
+
+
+def test_file_that_is_no_database_is_left_alone(tmp_path: Path):
+    file = tmp_path / "cloud.db"
+    file.write_bytes(b"not a database " * 1000)
+    opened = db.open_engine(db.sqlite_url(file))
+    with pytest.raises(db.DatabaseDamaged, match="restore the backup"):
+        db.migrate(opened)
+    opened.dispose()
+    assert file.read_bytes() == b"not a database " * 1000

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import msgspec
 
 from wire.observation import (
+    BOOT_ID_BYTES,
     INT64_MAX,
     MAX_EXPONENT,
     MAX_TIME_MS,
@@ -19,7 +20,9 @@ from wire.observation import (
     is_channel,
     is_unit_code,
 )
-from wire.rule import require, require_stamp
+from wire.rule import broken, require, require_time
+
+_QUALITY_MAX, _CLOCK_MAX = max(Quality), max(ClockState)
 
 Run = tuple[int, int]  # (how many rows, code): run-length coding of a column that rarely changes
 
@@ -74,17 +77,23 @@ def expand(block: Block) -> Iterator[Reading]:
 
 def check_block(block: Block, where: str) -> None:
     """Hold a block against every rule it can break by itself. Raises WireError `invalid`."""
-    rows = len(block.values)
-    require(rows > 0, where, "has no rows")
-    require(is_channel(block.channel), where, f"{block.channel[:80]!r} is not a channel (device/point)")
-    require(is_unit_code(block.unit), where, f"{block.unit[:8]!r} is not a Rec 20 code")
-    require(MIN_EXPONENT <= block.exponent <= MAX_EXPONENT, where, "exponent out of range")
+    values = block.values
+    if not values:
+        raise broken(where, "has no rows")
+    if not is_channel(block.channel):
+        raise broken(where, f"{block.channel[:80]!r} is not a channel (device/point)")
+    if not is_unit_code(block.unit):
+        raise broken(where, f"{block.unit[:8]!r} is not a Rec 20 code")
+    if not MIN_EXPONENT <= block.exponent <= MAX_EXPONENT:
+        raise broken(where, "exponent out of range")
     _check_times(block, where)
-    numbers = [value for value in block.values if value is not None]
-    if numbers:
-        require(min(numbers) >= -INT64_MAX and max(numbers) <= INT64_MAX, where, "value beyond 63 bits and sign")
-    _check_runs(block.quality, rows, max(Quality), f"{where}.quality")
-    _check_runs(block.clock, rows, max(ClockState), f"{where}.clock")
+    numbers = [value for value in values if value is not None] if None in values else values
+    if numbers and not (min(numbers) >= -INT64_MAX and max(numbers) <= INT64_MAX):  # type: ignore[type-var, operator]
+        raise broken(where, "value beyond 63 bits and sign")
+    if block.quality:
+        _check_runs(block.quality, len(values), _QUALITY_MAX, f"{where}.quality")
+    if block.clock:
+        _check_runs(block.clock, len(values), _CLOCK_MAX, f"{where}.clock")
 
 
 def _block(rows: list[Reading]) -> Block:
@@ -131,22 +140,36 @@ def _unrun(runs: list[Run]) -> Iterator[int]:
 
 
 def _check_times(block: Block, where: str) -> None:
-    rows = len(block.values)
-    require(len(block.dt_ms) == rows, where, f"{len(block.dt_ms)} times for {rows} values")
-    require(block.dt_ms[0] == 0 and min(block.dt_ms) >= 0, where, "monotonic time runs backwards")
-    require(len(block.wall_dt_ms) in {0, rows}, where, f"{len(block.wall_dt_ms)} wall times for {rows} values")
-    require(not block.wall_dt_ms or block.wall_dt_ms[0] == 0, where, "wall_dt_ms[0] is not 0")
-    require_stamp(Stamp(block.base_wall_ms, block.base_monotonic_ms, block.boot_id, ClockState.SYNCED), where)
-    require(block.base_monotonic_ms + sum(block.dt_ms) <= MAX_TIME_MS, where, "monotonic time out of range")
-    wall = block.base_wall_ms
-    for step in block.wall_dt_ms or block.dt_ms:
-        wall += step
-        require(0 <= wall <= MAX_TIME_MS, where, "wall time out of range")
+    rows, steps = len(block.values), block.dt_ms
+    if len(steps) != rows:
+        raise broken(where, f"{len(steps)} times for {rows} values")
+    if steps[0] != 0 or min(steps) < 0:
+        raise broken(where, "monotonic time runs backwards")
+    if len(block.boot_id) != BOOT_ID_BYTES:
+        raise broken(f"{where}.boot_id", f"must have {BOOT_ID_BYTES} bytes")
+    if block.base_wall_ms < 0 or block.base_wall_ms > MAX_TIME_MS:
+        require_time(block.base_wall_ms, f"{where}.observed_at_ms")
+    if block.base_monotonic_ms < 0:
+        require_time(block.base_monotonic_ms, f"{where}.monotonic_ms")
+    took_ms = sum(steps)
+    if block.base_monotonic_ms + took_ms > MAX_TIME_MS:
+        raise broken(where, "monotonic time out of range")
+    if block.wall_dt_ms:
+        _check_wall(block, where)
+    elif block.base_wall_ms + took_ms > MAX_TIME_MS:  # it ran as the monotonic one did: never backwards
+        raise broken(where, "wall time out of range")
+
+
+def _check_wall(block: Block, where: str) -> None:
+    """The wall clock may step back and forth between rows."""
+    rows, steps = len(block.values), block.wall_dt_ms
+    require(len(steps) == rows, where, f"{len(steps)} wall times for {rows} values")
+    require(steps[0] == 0, where, "wall_dt_ms[0] is not 0")
+    walls = list(accumulate(steps, initial=block.base_wall_ms))
+    require(min(walls) >= 0 and max(walls) <= MAX_TIME_MS, where, "wall time out of range")
 
 
 def _check_runs(runs: list[Run], rows: int, highest: int, where: str) -> None:
-    if not runs:
-        return
     require(len(runs) <= rows, where, "more runs than rows")
     require(all(length > 0 for length, _ in runs), where, "empty run")
     require(sum(length for length, _ in runs) == rows, where, f"runs do not cover {rows} rows")

@@ -15,7 +15,12 @@ TEXT_MAX = 200  # characters of a reason, a source, a name: a line to read, not 
 def require(claim: bool, where: str, why: str) -> None:
     """Raise WireError `invalid` unless `claim` holds; `where` is the path to the field."""
     if not claim:
-        raise WireError("invalid", f"{where}: {why}")
+        raise broken(where, why)
+
+
+def broken(where: str, why: str) -> WireError:
+    """The error of a broken rule, for checks that run so often that nobody may write down in vain why they fail."""
+    return WireError("invalid", f"{where}: {why}")
 
 
 def require_seq(seq: int, where: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from cloud.db.names import named, some
+from cloud.db.bulk import find
 from cloud.db.tables import declared_loss, finding, pack
 from cloud.ingest import settled
 from cloud.ingest.finding import CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, Finding
@@ -77,12 +77,9 @@ def _ends(one: Pack) -> Iterable[PackName]:
 
 
 def _links(conn: Connection, wanted: set[PackName]) -> dict[PackName, _Link]:
-    found: dict[PackName, _Link] = {}
-    for these in some(name for name in wanted if 1 <= name[2] <= INT64_MAX):
-        query = select(pack.c.gateway, pack.c.stream, pack.c.seq, pack.c.hash, pack.c.prev)
-        for row in conn.execute(query.where(named(these, pack.c.gateway, pack.c.stream, pack.c.seq))):
-            found[row.gateway, row.stream, row.seq] = _Link(row.hash, row.prev)
-    return found
+    by, names = (pack.c.gateway, pack.c.stream, pack.c.seq), [one for one in wanted if 1 <= one[2] <= INT64_MAX]
+    rows = find(conn, [*by, pack.c.hash, pack.c.prev], by, names)
+    return {(gateway, stream, seq): _Link(digest, prev) for gateway, stream, seq, digest, prev in rows}
 
 
 def _judge(

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, select
 
-from cloud.db.names import named, some
+from cloud.db.bulk import delete_rows, put_rows
 from cloud.db.tables import settled
 from wire.observation import INT64_MAX
 from wire.pack import Loss, Pack
 
 Range = tuple[int, int]  # first and last seq, both settled
 Stream = tuple[str, bytes]  # gateway, stream
+
+
+_TOUCHED = select(settled.c.first_seq, settled.c.last_seq).where(
+    settled.c.gateway == bindparam("of"),
+    settled.c.stream == bindparam("in"),
+    settled.c.first_seq <= bindparam("highest"),
+    settled.c.last_seq >= bindparam("lowest"),
+)
 
 
 def merge(ranges: Iterable[Range]) -> list[Range]:
@@ -43,20 +51,17 @@ def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> list[tuple[S
     """
     before: list[tuple[Stream, Range]] = []
     stale: list[tuple[str, bytes, int]] = []
-    fresh: list[dict[str, object]] = []
+    fresh: list[tuple[str, bytes, int, int]] = []
     for (gateway, stream), added in sorted(news.items()):
         merged = merge(added)
         touched = _touched(conn, gateway, stream, merged)
         before += [((gateway, stream), one) for one in added if any(a <= one[0] and one[1] <= b for a, b in touched)]
-        stale += [(gateway, stream, first) for first, _ in touched]
-        fresh += [
-            {"gateway": gateway, "stream": stream, "first_seq": first, "last_seq": last}
-            for first, last in merge(merged + touched)
-        ]
-    for these in some(stale):
-        conn.execute(delete(settled).where(named(these, settled.c.gateway, settled.c.stream, settled.c.first_seq)))
-    if fresh:
-        conn.execute(insert(settled), fresh)
+        ranges = merge(merged + touched)
+        firsts = {first for first, _ in ranges}
+        stale += [(gateway, stream, first) for first, _ in touched if first not in firsts]
+        fresh += [(gateway, stream, first, last) for first, last in ranges]
+    delete_rows(conn, settled, stale)
+    put_rows(conn, settled, fresh)
     return before
 
 
@@ -98,13 +103,8 @@ def is_settled(conn: Connection, gateway: str, stream: bytes, seqs: Range) -> bo
 
 def _touched(conn: Connection, gateway: str, stream: bytes, added: list[Range]) -> list[Range]:
     lowest, highest = added[0][0], added[-1][1]
-    query = select(settled.c.first_seq, settled.c.last_seq).where(
-        settled.c.gateway == gateway,
-        settled.c.stream == stream,
-        settled.c.first_seq <= min(highest + 1, INT64_MAX),
-        settled.c.last_seq >= lowest - 1,
-    )
-    return [(row.first_seq, row.last_seq) for row in conn.execute(query)]
+    values = {"of": gateway, "in": stream, "highest": min(highest + 1, INT64_MAX), "lowest": lowest - 1}
+    return [(first, last) for first, last in conn.execute(_TOUCHED, values)]
 
 
 def _lost(loss: Loss) -> Range:

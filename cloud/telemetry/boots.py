@@ -6,8 +6,9 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
+from cloud.db.bulk import find, put_rows
 from cloud.db.tables import boot, succession
 from cloud.telemetry.place import Place
 from wire.observation import ClockState
@@ -34,17 +35,13 @@ def record_boots(conn: Connection, stored: Sequence[Stored]) -> None:
         synced = (sealed.monotonic_ms, sealed.observed_at_ms) if sealed.clock is ClockState.SYNCED else None
         told = _Facts(one.pack.seq, one.received_ms - sealed.monotonic_ms, synced)
         news[key] = _both(news[key], told) if key in news else told
-    for (gateway, boot_id, stream), told in news.items():
-        where = (boot.c.gateway == gateway, boot.c.boot_id == boot_id, boot.c.stream == stream)
-        known = conn.execute(select(boot).where(*where)).one_or_none()
-        if known is None:
-            conn.execute(insert(boot).values(gateway=gateway, boot_id=boot_id, stream=stream, **told.columns))
-            continue
-        synced = None if known.synced_ms is None else (known.synced_monotonic_ms, known.synced_ms)
-        before = _Facts(known.first_seq, known.ceiling_ms, synced)
-        after = _both(before, told)
-        if before != after:
-            conn.execute(update(boot).where(*where).values(**after.columns))
+    known: dict[tuple[str, bytes, bytes], _Facts] = {}
+    rows = find(conn, list(boot.columns), (boot.c.gateway, boot.c.boot_id, boot.c.stream), news)
+    for gateway, boot_id, stream, first_seq, ceiling_ms, monotonic_ms, wall_ms in rows:
+        synced = None if wall_ms is None else (monotonic_ms, wall_ms)
+        known[gateway, boot_id, stream] = _Facts(first_seq, ceiling_ms, synced)
+    after = {key: _both(known[key], told) if key in known else told for key, told in news.items()}
+    put_rows(conn, boot, [(*key, *facts.columns) for key, facts in after.items() if facts != known.get(key)])
 
 
 def predecessors(conn: Connection, gateway: str, without: Container[int] = ()) -> dict[bytes, bytes]:
@@ -64,14 +61,9 @@ class _Facts(NamedTuple):
     synced: tuple[int, int] | None
 
     @property
-    def columns(self) -> dict[str, int | None]:
-        monotonic_ms, wall_ms = self.synced or (None, None)
-        return {
-            "first_seq": self.first_seq,
-            "ceiling_ms": self.ceiling_ms,
-            "synced_monotonic_ms": monotonic_ms,
-            "synced_ms": wall_ms,
-        }
+    def columns(self) -> tuple[int, int, int | None, int | None]:
+        """The columns of `boot` behind its key."""
+        return (self.first_seq, self.ceiling_ms, *(self.synced or (None, None)))
 
 
 def _both(one: _Facts, other: _Facts) -> _Facts:

@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 
-from cloud.db.names import named, some
+from cloud.db.bulk import find
 from cloud.db.tables import carried, declared_loss, pack, succession, tail
 from cloud.telemetry.bounds import EARLIEST_MS, SLACK_MS
 from wire.pack import Pack
@@ -178,14 +178,11 @@ def declared_hashes(conn: Connection, names: Iterable[PackName]) -> dict[PackNam
     lost = (declared_loss.c.gateway, declared_loss.c.stream, declared_loss.c.last_seq)
     headed = (succession.c.gateway, succession.c.prior_stream, succession.c.last_seq)
     found: dict[PackName, set[DeclaredHash]] = {}
-    for these in some(names):
-        by_loss = select(*lost, declared_loss.c.last_hash).where(
-            named(these, *lost), declared_loss.c.last_hash.is_not(None)
-        )
-        by_successor = select(*headed, succession.c.hash).where(named(these, *headed))
-        for query, by in ((by_loss, "loss"), (by_successor, "successor")):
-            for gateway, stream, seq, digest in conn.execute(query):
-                found.setdefault((gateway, stream, seq), set()).add(DeclaredHash(digest, by))
+    asked = set(names)
+    for columns, digest, by in ((lost, declared_loss.c.last_hash, "loss"), (headed, succession.c.hash, "successor")):
+        for gateway, stream, seq, told in find(conn, [*columns, digest], columns, asked):
+            if told is not None:
+                found.setdefault((gateway, stream, seq), set()).add(DeclaredHash(told, by))
     return found
 
 

@@ -34,6 +34,8 @@ class Place(msgspec.Struct, frozen=True, order=True):
 
 def places(pack: Pack) -> list[Place]:
     """The place of each scan of a pack, in the order of its scans."""
+    if not pack.scans:
+        return []
     taken: Counter[_Number] = Counter()
     found = []
     for number in _numbers(pack):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, insert, select, tuple_
+from sqlalchemy import Connection, insert
 
+from cloud.db.bulk import find, insert_rows
 from cloud.db.tables import scan, series, tail
 from cloud.telemetry import corrections
 from cloud.telemetry.boots import BootKey, Stored
@@ -19,7 +20,7 @@ from cloud.telemetry.wall import wall_times
 from wire.course import NOTHING, Course
 from wire.pack import Pack
 
-KEYS_PER_QUERY = 500  # well below SQLite's limit of 32,766 bound values
+_encode = msgspec.msgpack.Encoder().encode
 
 SeriesKey = tuple[str, str, str]  # gateway, channel, unit
 
@@ -33,10 +34,8 @@ def record(conn: Connection, packs: Sequence[Stored]) -> set[PackName]:
     corrected = corrections.courses(conn, told.before.keys() | {key for one in packs for key in _boots(one.pack)})
     keys = {(one.pack.gateway, block.channel, block.unit) for one in packs for block in one.pack.blocks}
     ids = _series_ids(conn, keys)
-    tails = [row for one in packs for row in _tail_rows(one, ids, corrected)]
-    if tails:
-        conn.execute(insert(tail), tails)
-    scans = [row for one in packs for row in _scan_rows(one, corrected)]
+    insert_rows(conn, tail, [row for one in packs for row in _tail_rows(one, ids, corrected)])
+    scans = [row for one in packs if one.pack.scans for row in _scan_rows(one, corrected)]
     if scans:
         conn.execute(insert(scan), scans)
     corrections.reproject(conn, told.before, corrected)
@@ -59,39 +58,42 @@ def _series_ids(conn: Connection, keys: set[SeriesKey]) -> dict[SeriesKey, int]:
 
 
 def _known_series(conn: Connection, keys: set[SeriesKey]) -> dict[SeriesKey, int]:
-    ordered = sorted(keys)
-    known: dict[SeriesKey, int] = {}
-    name = tuple_(series.c.gateway, series.c.channel, series.c.unit)
-    for at in range(0, len(ordered), KEYS_PER_QUERY):
-        for row in conn.execute(select(series).where(name.in_(ordered[at : at + KEYS_PER_QUERY]))):
-            known[row.gateway, row.channel, row.unit] = row.id
-    return known
+    by = (series.c.gateway, series.c.channel, series.c.unit)
+    rows = find(conn, [*by, series.c.id], (by[0], by[2], by[1]), {(gateway, unit, of) for gateway, of, unit in keys})
+    return {(gateway, channel, unit): series_id for gateway, channel, unit, series_id in rows}
 
 
 def _tail_rows(
     one: Stored, ids: dict[SeriesKey, int], corrected: Mapping[BootKey, Course]
-) -> Iterable[dict[str, object]]:
-    ordinal = 0
+) -> Iterable[tuple[object, ...]]:
+    """In the order of the table's columns."""
+    ordinal, gateway, newest_ms = 0, one.pack.gateway, one.received_ms + corrections.FUTURE_MS
     for block in one.pack.blocks:
-        walls = wall_times(block)  # the wall clock may have stepped back within a block
-        course = corrected.get((one.pack.gateway, block.boot_id), NOTHING)
-        from_ms, to_ms = corrections.span(block, course, walls)
-        yield {
-            "pack_id": one.id,
-            "first_ordinal": ordinal,
-            "series_id": ids[one.pack.gateway, block.channel, block.unit],
-            "count": len(block.values),
-            "from_ms": from_ms,
-            "to_ms": to_ms,
-            "believed_from_ms": min(walls),
-            "believed_to_ms": max(walls),
-            "boot_id": block.boot_id,
-            "from_monotonic_ms": block.base_monotonic_ms,
-            "to_monotonic_ms": block.base_monotonic_ms + sum(block.dt_ms),
-            "future": to_ms > one.received_ms + corrections.FUTURE_MS,
-            "body": msgspec.msgpack.encode(block),
-        }
-        ordinal += len(block.values)
+        count, took_ms = len(block.values), sum(block.dt_ms)
+        if block.wall_dt_ms:  # the wall clock may have stepped back within a block
+            walls = wall_times(block)
+            believed_from_ms, believed_to_ms = min(walls), max(walls)
+        else:
+            believed_from_ms, believed_to_ms = block.base_wall_ms, block.base_wall_ms + took_ms
+        from_ms, to_ms = believed_from_ms, believed_to_ms
+        if corrected and (course := corrected.get((gateway, block.boot_id))):
+            from_ms, to_ms = corrections.span(block, course, wall_times(block))
+        yield (
+            one.id,
+            ordinal,
+            ids[gateway, block.channel, block.unit],
+            count,
+            from_ms,
+            to_ms,
+            believed_from_ms,
+            believed_to_ms,
+            block.boot_id,
+            block.base_monotonic_ms,
+            block.base_monotonic_ms + took_ms,
+            to_ms > newest_ms,
+            _encode(block),
+        )
+        ordinal += count
 
 
 def _scan_rows(one: Stored, corrected: Mapping[BootKey, Course]) -> Iterable[dict[str, object]]:

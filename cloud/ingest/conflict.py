@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, insert, select
 
 from cloud.db.tables import conflict, pack
+from cloud.ingest.accept import Candidate
+from cloud.ingest.arrival import Arrival
+
+KEPT_MAX = 16  # of one number: more of them prove nothing new, and are kept in the quarantine's bounds
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -30,3 +34,24 @@ def newest(conn: Connection, limit: int) -> list[Conflict]:
         .limit(limit)
     )
     return [Conflict(**row) for row in conn.execute(query).mappings()]
+
+
+def keep(conn: Connection, arrival: Arrival, candidate: Candidate) -> bool:
+    """Keep the second envelope beside the first; False when there are enough of them."""
+    gateway, stream, seq = candidate.identity
+    pack_id = conn.execute(
+        select(pack.c.id).where(pack.c.gateway == gateway, pack.c.stream == stream, pack.c.seq == seq)
+    ).scalar_one()
+    known = set(conn.scalars(select(conflict.c.hash).where(conflict.c.pack_id == pack_id)))
+    if candidate.hash in known:
+        return True
+    if len(known) >= KEPT_MAX:
+        return False
+    row = {
+        "pack_id": pack_id,
+        "hash": candidate.hash,
+        "envelope": arrival.payload,
+        "received_ms": arrival.received_ms,
+    }
+    conn.execute(insert(conflict).values(row))
+    return True

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
+from cloud.db.bulk import insert_rows
 from cloud.db.tables import leaf, ledger_state
 from cloud.errors import Fatal, Retryable
 from standards.tlog.tree import HASH_BYTES, Frontier, TreeError, leaf_hash
@@ -73,11 +74,8 @@ def append_many(conn: Connection, leaves: Sequence[Leaf]) -> int:
     if not leaves:
         return first
     grown = frontier.extend([leaf_hash(leaf_data(one.kind, one.hash)) for one in leaves])
-    rows = [
-        {"leaf_index": index, "kind": one.kind, "hash": one.hash, "ref": one.ref}
-        for index, one in enumerate(leaves, start=first)
-    ]
-    conn.execute(insert(leaf), rows)
+    rows = [(index, one.kind, one.hash, one.ref) for index, one in enumerate(leaves, start=first)]
+    insert_rows(conn, [leaf.c.leaf_index, leaf.c.kind, leaf.c.hash, leaf.c.ref], rows)
     _keep(conn, frontier, grown)
     return first
 

@@ -20,6 +20,14 @@ from cloud.telemetry.wall import wall_times
 from wire.course import NOTHING, Course
 from wire.pack import Pack
 
+_TAIL = [
+    tail.c[name]
+    for name in (
+        *("pack_id", "first_ordinal", "series_id", "count", "from_ms", "to_ms", "believed_from_ms", "believed_to_ms"),
+        *("boot_id", "from_monotonic_ms", "to_monotonic_ms", "future", "body"),
+    )
+]
+
 _encode = msgspec.msgpack.Encoder().encode
 
 SeriesKey = tuple[str, str, str]  # gateway, channel, unit
@@ -34,7 +42,7 @@ def record(conn: Connection, packs: Sequence[Stored]) -> set[PackName]:
     corrected = corrections.courses(conn, told.before.keys() | {key for one in packs for key in _boots(one.pack)})
     keys = {(one.pack.gateway, block.channel, block.unit) for one in packs for block in one.pack.blocks}
     ids = _series_ids(conn, keys)
-    insert_rows(conn, tail, [row for one in packs for row in _tail_rows(one, ids, corrected)])
+    insert_rows(conn, _TAIL, [row for one in packs for row in _tail_rows(one, ids, corrected)])
     scans = [row for one in packs if one.pack.scans for row in _scan_rows(one, corrected)]
     if scans:
         conn.execute(insert(scan), scans)
@@ -66,7 +74,7 @@ def _known_series(conn: Connection, keys: set[SeriesKey]) -> dict[SeriesKey, int
 def _tail_rows(
     one: Stored, ids: dict[SeriesKey, int], corrected: Mapping[BootKey, Course]
 ) -> Iterable[tuple[object, ...]]:
-    """In the order of the table's columns."""
+    """In the order of _TAIL."""
     ordinal, gateway, newest_ms = 0, one.pack.gateway, one.received_ms + corrections.FUTURE_MS
     for block in one.pack.blocks:
         count, took_ms = len(block.values), sum(block.dt_ms)

@@ -12,7 +12,8 @@ from cloud.db import tables
 from cloud.db.cursor import advance, positions, stream_part
 from cloud.db.engine import DatabaseUnavailable, reading, writing
 from cloud.ingest import quarantine, settled
-from cloud.ingest.record import CONFLICTS_MAX, Arrival, Outcome, Unstorable, record, refuse
+from cloud.ingest.conflict import KEPT_MAX as CONFLICTS_MAX
+from cloud.ingest.record import Arrival, Outcome, Unstorable, record, refuse
 from cloud.ledger import log
 from cloud.registry.keys import add_gateway
 from cloud.registry.query import gateway as find_gateway

@@ -18,7 +18,7 @@ from cloud.ingest import chain, command
 from cloud.ingest.command import Asked
 from cloud.ingest.gap import CLOSED, EXPLAINED, OPEN
 from cloud.ingest.gap_follower import FOLLOWER, HEAD
-from cloud.ingest.settled import Stream
+from cloud.ingest.settled import Range, Stream
 from wire.observation import INT64_MAX
 
 OVERDUE_MS = 600_000  # a connected gateway sends again by itself after half a minute
@@ -42,21 +42,25 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Numbers that were asked for again. state: asked, answered, or declared (answered: they will not come)."""
+    """Numbers that were asked for again. state: asked, answered, or declared (answered: not all of them will come)."""
 
-    asked: Asked
+    counter: int
+    ranges: list[Range]
+    issued_ms: int
+    answered_ms: int | None
     state: str
 
 
 class StreamCompleteness(msgspec.Struct, frozen=True):
-    """A stream. Counts are of numbers up to the head: came + open + explained = head_seq; closed ones are among came.
+    """A stream, by its id in hex. Counts are of numbers up to the head.
 
+    came + open + explained = head_seq; closed ones are among those that came.
     linked_through: below it nothing is missing undeclared and every pack hangs on the one before it. began_ms, last_ms:
     when the lowest and the highest number here were received, None where no pack of the stream came. gaps: the newest
     of each state; overdue: numbers open for longer than OVERDUE_MS.
     """
 
-    stream: bytes
+    stream: str
     began_ms: int | None
     last_ms: int | None
     head_seq: int
@@ -111,11 +115,6 @@ def of_gateway(conn: Connection, gateway: str, now_ms: int) -> list[StreamComple
     ]
 
 
-def requests(conn: Connection, asked: Sequence[Asked]) -> list[Request]:
-    """What was asked for, and what became of it."""
-    return [Request(one, _state(conn, one)) for one in asked]
-
-
 def _heads(conn: Connection, gateway: str) -> dict[bytes, int]:
     """The highest number that came, by stream."""
     part = HEAD + stream_part(gateway, b"")
@@ -135,7 +134,7 @@ def _completeness(conn: Connection, at: _Reached, asked: Sequence[Asked], now_ms
     states = (OPEN, EXPLAINED, CLOSED)
     counts = {state: _numbers(conn, at, gap.c.state == state) for state in states}
     return StreamCompleteness(
-        stream=at.stream[1],
+        stream=at.stream[1].hex(),
         began_ms=at.first_ms,
         last_ms=at.last_ms,
         head_seq=at.head,
@@ -146,7 +145,7 @@ def _completeness(conn: Connection, at: _Reached, asked: Sequence[Asked], now_ms
         explained=counts[EXPLAINED],
         closed=counts[CLOSED],
         gaps=[one for state in states for one in _newest(conn, at.stream, state)],
-        requests=requests(conn, asked),
+        requests=[_request(conn, one) for one in asked],
     )
 
 
@@ -186,7 +185,12 @@ def _missing(row: Row[Any]) -> Missing:
     )
 
 
-def _state(conn: Connection, asked: Asked) -> str:
+def _request(conn: Connection, asked: Asked) -> Request:
+    return Request(asked.counter, asked.ranges, asked.issued_ms, asked.answered_ms, state_of(conn, asked))
+
+
+def state_of(conn: Connection, asked: Asked) -> str:
+    """What became of a request: asked, answered or declared."""
     if asked.answered_ms is None:
         return ASKED
     first, last = asked.ranges[0][0], asked.ranges[-1][1]

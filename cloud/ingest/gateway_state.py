@@ -55,6 +55,12 @@ def states(conn: Connection) -> list[GatewayState]:
     return [GatewayState(wire_status.decode(row.status.encode()), row.heard_ms) for row in rows]
 
 
+def state(conn: Connection, gateway: str) -> GatewayState | None:
+    """What a gateway last said, None if it was never heard."""
+    row = conn.execute(select(gateway_state).where(gateway_state.c.gateway == gateway)).one_or_none()
+    return None if row is None else GatewayState(wire_status.decode(row.status.encode()), row.heard_ms)
+
+
 def _keep(conn: Connection, status: Status, one: Heard) -> None:
     text = wire_status.encode(status).decode()
     known = conn.execute(

@@ -133,6 +133,17 @@ def bindings_of_channel(conn: Connection, gateway: str, channel: str) -> list[Bi
     return _bindings(conn, select(bound).where(bound.c.gateway == gateway, bound.c.channel == channel))
 
 
+def channels_of_gateway(conn: Connection, gateway: str, from_ms: int, to_ms: int) -> list[str]:
+    """The channels of a gateway that were bound to any place at any moment of [from_ms, to_ms), by name."""
+    bound = tables.sensor_binding
+    query = (
+        select(bound.c.channel)
+        .where(bound.c.gateway == gateway, bound.c.valid_from_ms < to_ms)
+        .where(or_(bound.c.valid_to_ms.is_(None), bound.c.valid_to_ms > from_ms))
+    )
+    return list(conn.scalars(query.distinct().order_by(bound.c.channel)))
+
+
 def products(conn: Connection) -> list[Product]:
     """Every product, by GTIN."""
     return [_product(row) for row in conn.execute(select(tables.product).order_by(tables.product.c.gtin))]

@@ -10,20 +10,32 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Query, Response
 
 from cloud.db.engine import reading
+from cloud.evidence.completeness import HOUR_MS, Completeness
 from cloud.evidence.lot import lot_events, lot_evidence
 from cloud.evidence.model import LotEvidence
+from cloud.ingest.completeness import Overdue, StreamCompleteness, overdue
 from cloud.instant import from_ms, to_ms
 from cloud.review.worklist import LotSummary, list_lots
 from cloud.telemetry.query import ReadingRow, readings
 from cloud.web import formats
 from cloud.web.checks_page import ChecksView, look
+from cloud.web.completeness_page import completeness_of, streams_of
 from cloud.web.form import Refused
 from cloud.web.lot_page import identify
 from cloud.web.page import Page, open_page
 from standards.epcis.json_form import document
 
 READINGS_MAX = 100_000  # of one answer: about 10 MB, ten weeks of a probe that logs every minute
+COMPLETENESS_MAX = timedelta(days=400)  # a year and a month: some 10,000 hours
 SPAN_MAX = timedelta(days=92)  # a quarter; bounds what is read before it can be counted
+
+
+class GatewayCompleteness(msgspec.Struct, frozen=True):
+    """The packs of a gateway as of now, the stream that was heard of last first."""
+
+    gateway: str
+    as_of_ms: int
+    streams: list[StreamCompleteness]
 
 
 class ReadingJson(msgspec.Struct, frozen=True):
@@ -112,6 +124,42 @@ def channel_readings(
     return _json([_reading(row) for row in rows])
 
 
+@router.get("/completeness/{gateway}", responses=_answers("GatewayCompleteness"))
+def gateway_completeness(gateway: str, page: SignedIn) -> Response:
+    """The packs of a gateway by stream: what came, what is missing, what was declared, what was asked for again."""
+    now_ms = page.site.now()
+    with reading(page.site.engine) as conn:
+        return _json(GatewayCompleteness(gateway, now_ms, streams_of(conn, gateway, now_ms)))
+
+
+@router.get("/completeness/{gateway}/{channel:path}", responses=_answers("Completeness"))
+def series_completeness(
+    gateway: str,
+    channel: str,
+    page: SignedIn,
+    from_: Annotated[datetime, Query(alias="from")],
+    to: Annotated[datetime, Query()],
+) -> Response:
+    """The readings of a channel in [from, to), widened to whole hours: expected, came, declared, missing, by hour.
+
+    At most 400 days. Both instants need an offset.
+    """
+    if from_.tzinfo is None or to.tzinfo is None or to <= from_:
+        raise Refused(400, "bad_request")
+    if to - from_ > COMPLETENESS_MAX:
+        raise Refused(413, "too_much")
+    period = to_ms(from_) // HOUR_MS * HOUR_MS, -(-to_ms(to) // HOUR_MS) * HOUR_MS
+    with reading(page.site.engine) as conn:
+        return _json(completeness_of(conn, gateway, channel, period, page.site.now()))
+
+
+@router.get("/completeness", responses=_answers("Overdue", many=True))
+def overdue_gateways(page: SignedIn) -> Response:
+    """The gateways of which pack numbers have been missing for more than ten minutes."""
+    with reading(page.site.engine) as conn:
+        return _json(overdue(conn, page.site.now()))
+
+
 @router.get("/checks", responses=_answers("ChecksView"))
 def checks(page: SignedIn) -> Response:
     """Gateways as last heard, the newest scans that became no event, the newest refused messages."""
@@ -133,7 +181,8 @@ def problem(page: Page, status: int, code: str) -> Response:
 def describe(app: FastAPI) -> None:
     """Put the nouns of the answers into the OpenAPI document, as they travel."""
     _, schemas = msgspec.json.schema_components(
-        [LotEvidence, LotSummary, ReadingJson, ChecksView], ref_template="#/components/schemas/{name}"
+        [LotEvidence, LotSummary, ReadingJson, ChecksView, GatewayCompleteness, Completeness, Overdue],
+        ref_template="#/components/schemas/{name}",
     )
     nouns = {name: _travelling_schema(schema) for name, schema in schemas.items()}
     made = app.openapi

@@ -17,6 +17,7 @@ from cloud.db.engine import reading
 from cloud.events import query as events
 from cloud.events.query import ScanFinding
 from cloud.ingest import command, conflict, finding, gateway_state, quarantine, streams
+from cloud.ingest.completeness import Overdue, overdue
 from cloud.registry import query as registry
 from cloud.telemetry import declared
 from cloud.telemetry.declared import THINNED
@@ -133,6 +134,7 @@ class ChecksView:
     """The whole page. gateways: those of the registry, then others that spoke, by name; future: whose time is false."""
 
     gateways: list[GatewayRow]
+    overdue: list[Overdue]
     doubts: list[DoubtRow]
     conflicts: list[ConflictRow]
     losses: list[LossRow]
@@ -157,6 +159,7 @@ def look(page: Page) -> ChecksView:
     with reading(page.site.engine) as conn:
         return ChecksView(
             gateways=_gateways(conn),
+            overdue=overdue(conn, page.site.now())[:SHOWN],
             doubts=_doubts(conn, page),
             conflicts=_conflicts(conn),
             losses=_losses(conn),

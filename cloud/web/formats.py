@@ -74,6 +74,11 @@ def short_day_and_time(at_ms: int, language: Language) -> str:
     return format_datetime(local(at_ms), f"{_SHORT_DAY[language]} HH:mm", tzinfo=LOCAL_ZONE, locale=language)
 
 
+def day(at_ms: int, language: Language) -> str:
+    """21/11/2026 · 21 Nov 2026."""
+    return format_datetime(local(at_ms), _DAY[language], tzinfo=LOCAL_ZONE, locale=language)
+
+
 def clock_time(at_ms: int) -> str:
     """14:05."""
     return local(at_ms).strftime("%H:%M")

@@ -102,6 +102,16 @@ def lot_path(gtin: str, lot: str) -> str:
     return f"/lots/01/{gtin}/10/{quote(lot, safe='')}"
 
 
+def gateway_path(name: str) -> str:
+    """The address of a gateway's page."""
+    return f"/gateways/{name}"
+
+
+def series_path(gateway: str, channel: str) -> str:
+    """The address of a series' page; a channel keeps its slashes."""
+    return f"{gateway_path(gateway)}/series/{quote(channel, safe='/')}"
+
+
 def render(page: Page, template: str, status: int = 200, **values: object) -> HTMLResponse:
     """An HTML response; private pages are kept by no cache."""
     html = _environment().get_template(template).render(page=page, t=page.words, f=_Formats(page.language), **values)
@@ -116,6 +126,7 @@ class _Formats:
         self.percent = partial(formats.percent, language=language)
         self.day_and_time = partial(formats.day_and_time, language=language)
         self.short_day_and_time = partial(formats.short_day_and_time, language=language)
+        self.day = partial(formats.day, language=language)
         self.span = partial(formats.span, language=language)
         self.quantity = partial(formats.quantity, language=language)
         self.iso = formats.iso
@@ -132,5 +143,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["style_version"] = hashlib.sha256((STATIC / "coldproof.css").read_bytes()).hexdigest()[:12]
-    environment.globals["lot_path"] = lot_path
+    environment.globals |= {"lot_path": lot_path, "gateway_path": gateway_path, "series_path": series_path}
     return environment

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.browser
 
 WIDE, PHONE = 1280, 390
 LOT = lot_path(world.GTIN, world.FAILED)
+GATEWAY, SERIES = "/gateways/gw-kho-01", "/gateways/gw-kho-01/series/room-1/air"
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_wrong_password_is_told_and_can_be_corrected(open_browser: Callable[...,
     assert page.url.endswith(LOT)
 
 
-@pytest.mark.parametrize("path", ["/", LOT, "/nowhere", LOT + "?lang=en"])
+@pytest.mark.parametrize("path", ["/", LOT, "/nowhere", LOT + "?lang=en", GATEWAY, SERIES, SERIES + "?span=year"])
 def test_a_phone_shows_everything_without_sideways_scroll(open_browser: Callable[..., BrowserPage], path: str) -> None:
     page = open_browser("official", width=PHONE)
     page.goto(path)

@@ -17,11 +17,13 @@ from cloud.errors import CloudError
 from cloud.keys import load_or_create
 from cloud.registry import keys as registry_keys
 from cloud.registry import query as registry_query
+from coldproof.cloud_gateway_ask import ask
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of, time_text
 from coldproof.outcome import told
 from wire.topics import is_gateway_name
 
 app = typer.Typer(no_args_is_help=True, help="Gateways the cloud accepts packs from.")
+app.command("ask")(ask)
 
 DAY_MS = 86_400_000
 WARN_DAYS = 20  # gateways renew from 30 days on; ten days of failing are worth a word

@@ -34,10 +34,21 @@ class Asked(msgspec.Struct, frozen=True):
     answered_ms: int | None
 
 
+class Letter(msgspec.Struct, frozen=True):
+    """A signed command on its way to its gateway."""
+
+    gateway: str
+    counter: int
+    envelope: bytes
+
+
 def send_again(
     conn: Connection, key: CloudKey, gateway: str, stream: bytes, ranges: Sequence[Range], *, now_ms: int
-) -> bytes:
-    """Issue a command that asks for ranges of a stream again, in the caller's write transaction; its envelope."""
+) -> None:
+    """Issue a command that asks for ranges of a stream again, in the caller's write transaction.
+
+    It waits there until a process that is connected to the broker gives it away (cloud/ingest/outbox.py).
+    """
     last = conn.scalar(select(func.max(command.c.counter)).where(command.c.gateway == gateway))
     issued = Command(
         id=secrets.token_bytes(ID_BYTES),
@@ -60,7 +71,24 @@ def send_again(
         "envelope": envelope,
     }
     conn.execute(insert(command).values(row))
-    return envelope
+
+
+def waiting(conn: Connection, now_ms: int, limit: int) -> list[Letter]:
+    """Commands that the broker has not been given yet and that have not expired, the oldest first."""
+    query = (
+        select(command.c.gateway, command.c.counter, command.c.envelope)
+        .where(command.c.published_ms.is_(None), command.c.expires_ms > now_ms)
+        .order_by(command.c.issued_ms, command.c.counter)
+        .limit(limit)
+    )
+    return [Letter(row.gateway, row.counter, row.envelope) for row in conn.execute(query)]
+
+
+def published(conn: Connection, letters: Sequence[Letter], now_ms: int) -> None:
+    """Note that the broker has these."""
+    for one in letters:
+        this = (command.c.gateway == one.gateway, command.c.counter == one.counter)
+        conn.execute(update(command).where(*this).values(published_ms=now_ms))
 
 
 def unanswered(conn: Connection, gateway: str, limit: int) -> list[Asked]:

@@ -103,9 +103,34 @@ def overdue(conn: Connection, now_ms: int) -> list[Overdue]:
     return [Overdue(row.gateway, int(row.numbers), row.since_ms) for row in conn.execute(query)]
 
 
+def overdue_ranges(conn: Connection, gateway: str, stream: bytes, now_ms: int, limit: int) -> list[Range]:
+    """The lowest ranges of a stream that have been missing for longer than OVERDUE_MS."""
+    query = select(gap.c.first_seq, gap.c.last_seq).where(
+        gap.c.gateway == gateway,
+        gap.c.stream == stream,
+        gap.c.state == OPEN,
+        gap.c.opened_ms <= now_ms - OVERDUE_MS,
+    )
+    return [(row.first_seq, row.last_seq) for row in conn.execute(query.order_by(gap.c.first_seq).limit(limit))]
+
+
+def missing_ranges(conn: Connection, gateway: str, stream: bytes, within: Range, limit: int) -> list[Range]:
+    """The lowest ranges of a stream that are missing, cut to `within`."""
+    first, last = within
+    query = select(gap.c.first_seq, gap.c.last_seq).where(
+        gap.c.gateway == gateway,
+        gap.c.stream == stream,
+        gap.c.state == OPEN,
+        gap.c.first_seq <= last,
+        gap.c.last_seq >= first,
+    )
+    rows = conn.execute(query.order_by(gap.c.first_seq).limit(limit))
+    return [(max(row.first_seq, first), min(row.last_seq, last)) for row in rows]
+
+
 def of_gateway(conn: Connection, gateway: str, now_ms: int) -> list[StreamCompleteness]:
     """The streams of a gateway, the one that was heard of last first; at most STREAMS_SHOWN."""
-    heads = _heads(conn, gateway)
+    heads = heads_of(conn, gateway)
     declared = conn.scalars(select(gap.c.stream).where(gap.c.gateway == gateway).distinct())
     reached = [_reached(conn, (gateway, stream), heads.get(stream, 0)) for stream in {*heads, *declared}]
     newest = sorted(reached, key=lambda one: (-(one.last_ms or 0), one.stream))[:STREAMS_SHOWN]
@@ -115,7 +140,7 @@ def of_gateway(conn: Connection, gateway: str, now_ms: int) -> list[StreamComple
     ]
 
 
-def _heads(conn: Connection, gateway: str) -> dict[bytes, int]:
+def heads_of(conn: Connection, gateway: str) -> dict[bytes, int]:
     """The highest number that came, by stream."""
     part = HEAD + stream_part(gateway, b"")
     here = cursor.c.part.startswith(part, autoescape=True)

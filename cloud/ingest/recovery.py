@@ -5,6 +5,9 @@ stored here was lost with the database, and nobody will send it by himself: it i
 been receipted for comes by itself. The streams before the present one are known from signed packs: their heads stand
 in the first pack of the stream that went on from them.
 
+Of the present stream also those numbers are asked for that have been missing for long, when they are more than the
+gateway says it still holds back: some of them it must take for stored, and would never send again by itself.
+
 A status is unsigned. So whoever lies in one gets little: only gateways of the registry are asked, one command per
 stream, with at most RANGES_MAX ranges, again only after AGAIN_MIN_MS, and ever more rarely up to AGAIN_MAX_MS; of at
 most STREAMS_MAX streams in that longest time. At most ASKED_AT_ONCE gateways are asked in the shortest, so that a
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import Connection, Engine, select
@@ -26,15 +29,16 @@ from cloud.db.tables import gateway as gateway_table
 from cloud.db.tables import gateway_state, pack, succession
 from cloud.ingest import command, finding, settled
 from cloud.ingest.command import Asked
+from cloud.ingest.completeness import overdue_ranges
 from cloud.ingest.finding import CLOUD_BEHIND, HEAD_DIFFERS, Finding
 from cloud.ingest.gateway_state import Heard
+from cloud.ingest.outbox import Outbox, Publish
 from cloud.ingest.settled import Range
 from cloud.keys import CloudKey
 from cloud.ledger import log
 from wire import status as wire_status
 from wire.command import RANGES_MAX
 from wire.status import Status
-from wire.topics import down_command
 
 AGAIN_MIN_MS, AGAIN_MAX_MS = 60_000, 3_600_000
 ASKED_AT_ONCE = 50
@@ -43,7 +47,6 @@ UNANSWERED_MAX = 64  # enough to see how often a stream was asked for: the waits
 LOOK_S, LOOK_MISSING_S = 30.0, 5.0  # how often a gateway is looked at: in peace, and while something of it is missing
 LOOKS_AT_ONCE = 100  # gateways in one read transaction
 
-Publish = Callable[[str, bytes], bool]
 Lacking = list[tuple[bytes, list[Range]]]  # streams, and what of each is missing
 
 _log = logging.getLogger(__name__)
@@ -72,6 +75,7 @@ class Recovery:
         self._next_look_s: dict[str, float] = {}
         self._waiting: set[str] = set()
         self._repeated: set[str] = set()
+        self.outbox = Outbox(engine, now)
 
     def heard(self, heard: Iterable[Heard]) -> None:
         """Gateways said how they are: they are looked at, once in a while.
@@ -94,6 +98,10 @@ class Recovery:
         Raises DatabaseUnavailable: nothing is forgotten, the next call looks again.
         """
         now_s = time.monotonic() if now_s is None else now_s
+        return self.outbox.give(publish) if self._look(now_s) else 0
+
+    def _look(self, now_s: float) -> int:
+        """Look at whoever is due; how many commands were issued."""
         due = sorted(name for name in self._waiting if self._next_look_s.get(name, now_s) <= now_s)[:LOOKS_AT_ONCE]
         if not due:
             return 0
@@ -101,39 +109,39 @@ class Recovery:
             statuses = _statuses(conn, due)
             needs = [look(conn, status, now_ms=self._now()) for status in statuses]
             asked = command.asked_since(conn, self._now() - AGAIN_MIN_MS) - sum(bool(one.answered) for one in needs)
-        sent, missing = 0, set()
+        issued, missing = 0, set()
         for need in needs:
             if need.answered or need.doubts or (need.due and asked < ASKED_AT_ONCE):
                 with writing(self._engine) as conn:
-                    letters = act(conn, self._key, need, now_ms=self._now())
-                sent += sum(publish(down_command(need.gateway), letter) for letter in letters)
+                    issued += act(conn, self._key, need, now_ms=self._now())
             if need.lacking:
                 missing.add(need.gateway)
         for one in statuses:  # of the registry only: strangers' names must not pile up here
             self._next_look_s[one.gateway] = now_s + (LOOK_MISSING_S if one.gateway in missing else LOOK_S)
         self._waiting -= set(due) - missing
         self._repeated -= set(due) - {one.gateway for one in statuses}
-        return sent
+        return issued
 
 
 def look(conn: Connection, status: Status, *, now_ms: int) -> Need:
     """Hold what a gateway says against what is stored."""
     name = status.gateway
-    lacking = _lacking(conn, status) if status.online else []
+    let_go = _lacking(conn, status) if status.online else []
+    lacking = _with_overdue(conn, status, let_go, now_ms) if status.online else []
     pending = command.unanswered(conn, name, UNANSWERED_MAX)
     done = [one for one in pending if _has_come(conn, one)]
     waiting = [one for one in pending if one not in done]
     due = [(stream, ranges) for stream, ranges in lacking if _may_ask(waiting, stream, now_ms)]
     doubts = _doubts(conn, status)
-    if lacking:
-        (stream, ranges), *_ = lacking
+    if let_go:
+        (stream, ranges), *_ = let_go
         detail = f"has let go of packs that are not stored here, from {ranges[0][0]} of stream {stream.hex()} on"
         doubts.append(Finding(CLOUD_BEHIND, name, b"", 0, detail))
     return Need(name, lacking, due, done, [one for one in doubts if not finding.is_known(conn, one)])
 
 
-def act(conn: Connection, key: CloudKey, need: Need, *, now_ms: int) -> list[bytes]:
-    """Write down what a look found, in a write transaction; the commands to send once that is committed.
+def act(conn: Connection, key: CloudKey, need: Need, *, now_ms: int) -> int:
+    """Write down what a look found, in a write transaction; how many commands were issued.
 
     What was asked for a moment ago, perhaps by another worker, is not asked for again.
     """
@@ -141,16 +149,17 @@ def act(conn: Connection, key: CloudKey, need: Need, *, now_ms: int) -> list[byt
     for one in need.answered:
         command.answer(conn, one, now_ms)
     if command.asked_since(conn, now_ms - AGAIN_MIN_MS) >= ASKED_AT_ONCE:
-        return []
-    letters: list[bytes] = []
+        return 0
+    issued = 0
     for stream, ranges in need.due:
         if _may_ask(command.unanswered(conn, need.gateway, UNANSWERED_MAX), stream, now_ms):
-            letters.append(command.send_again(conn, key, need.gateway, stream, ranges, now_ms=now_ms))
+            command.send_again(conn, key, need.gateway, stream, ranges, now_ms=now_ms)
+            issued += 1
             _log.warning(
-                "packs that %s has let go of are not stored here and are asked for again: stream=%s first=%d ranges=%d",
+                "packs of %s are missing here and are asked for again: stream=%s first=%d ranges=%d",
                 need.gateway, stream.hex(), ranges[0][0], len(ranges),
             )  # fmt: skip
-    return letters
+    return issued
 
 
 def _may_ask(pending: Sequence[Asked], stream: bytes, now_ms: int) -> bool:
@@ -187,6 +196,20 @@ def _lacking(conn: Connection, status: Status) -> Lacking:
         for stream, through in list(bounds.items())[:STREAMS_MAX]
     ]
     return [(stream, ranges) for stream, ranges in found if ranges]
+
+
+def _with_overdue(conn: Connection, status: Status, let_go: Lacking, now_ms: int) -> Lacking:
+    """And what has long been missing of the present stream, when the gateway holds back less than that."""
+    if not status.stream:
+        return let_go
+    stream = bytes.fromhex(status.stream)
+    late = overdue_ranges(conn, status.gateway, stream, now_ms, RANGES_MAX)
+    late = [one for one in late if not settled.is_settled(conn, status.gateway, stream, one)]
+    if sum(last - first + 1 for first, last in late) <= status.unsent_packs:
+        return let_go  # all of them may still be on their way
+    known = [one for name, ranges in let_go if name == stream for one in ranges]
+    both = settled.merge([*known, *late])[:RANGES_MAX]
+    return [(stream, both), *((name, ranges) for name, ranges in let_go if name != stream)]
 
 
 def _heads_before(conn: Connection, gateway: str) -> list[tuple[bytes, int]]:

@@ -166,6 +166,7 @@ class IngestWorker:
             return
         try:
             self.counters.commands += self._recovery.ask(self._subscriber.publish)
+            self.counters.commands += self._recovery.outbox.turn(self._subscriber.publish)
         except DatabaseUnavailable as error:
             self._become(str(error), ok=False)
 

@@ -17,7 +17,7 @@ from cloud.db.engine import reading
 from cloud.events import query as events
 from cloud.events.query import ScanFinding
 from cloud.ingest import command, conflict, finding, gateway_state, quarantine, streams
-from cloud.ingest.completeness import Overdue, overdue
+from cloud.ingest.completeness import Overdue, overdue, state_of
 from cloud.registry import query as registry
 from cloud.telemetry import declared
 from cloud.telemetry.declared import THINNED
@@ -120,13 +120,14 @@ class StreamRow:
 
 @dataclass(frozen=True, slots=True)
 class AskedRow:
-    """Packs that a gateway was asked for again; answered_ms None: still missing."""
+    """Packs that a gateway was asked for again. state: asked, answered, or declared."""
 
     gateway: str
     stream: str
     ranges: str
     issued_ms: int
     answered_ms: int | None
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,14 @@ def _streams(conn: Connection) -> list[StreamRow]:
 
 def _asked(conn: Connection) -> list[AskedRow]:
     return [
-        AskedRow(one.gateway, _short(one.stream), _ranges(one.ranges), one.issued_ms, one.answered_ms)
+        AskedRow(
+            gateway=one.gateway,
+            stream=_short(one.stream),
+            ranges=_ranges(one.ranges),
+            issued_ms=one.issued_ms,
+            answered_ms=one.answered_ms,
+            state=state_of(conn, one),
+        )
         for one in command.newest(conn, SHOWN)
     ]
 

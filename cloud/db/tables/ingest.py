@@ -167,7 +167,7 @@ finding = Table(
 )
 
 #: Record. A command as it was signed. stream, ranges (JSON): of what was asked for again. answered_ms: when nothing of
-#: that was missing any more.
+#: that was missing any more. published_ms: when it was given to the broker, NULL while it waits for that.
 command = Table(
     "command",
     metadata,
@@ -181,8 +181,15 @@ command = Table(
     Column("ranges", Text),
     Column("envelope", LargeBinary, nullable=False),
     Column("answered_ms", BigInteger),
+    Column("published_ms", BigInteger),
 )
 Index("ix_command_issued", command.c.issued_ms)
+Index(
+    "ix_command_waiting",
+    command.c.issued_ms,
+    sqlite_where=command.c.published_ms.is_(None),
+    postgresql_where=command.c.published_ms.is_(None),
+)
 
 #: The state each gateway last told about itself (retained status), and when it was heard.
 gateway_state = Table(

@@ -12,7 +12,10 @@ from sqlalchemy import Engine, func, select
 from cloud.db import tables
 from cloud.db.engine import reading, writing
 from cloud.ingest import command, finding, gateway_state, recovery
+from cloud.ingest.completeness import OVERDUE_MS
+from cloud.ingest.gap_follower import GapFollower
 from cloud.ingest.gateway_state import Heard
+from cloud.ingest.outbox import Outbox
 from cloud.ingest.record import Arrival, record
 from cloud.ingest.recovery import AGAIN_MAX_MS, AGAIN_MIN_MS, ASKED_AT_ONCE, Recovery
 from cloud.keys import CloudKey
@@ -154,12 +157,54 @@ def test_restart_and_a_second_worker_ask_nobody_twice(engine: Engine, gateway: G
     assert field.look(1000) == []
 
 
-def test_command_that_could_not_go_is_issued_again(gateway: Gateway, field: Field):
+def test_command_that_could_not_go_waits_for_the_broker_and_goes_once(gateway: Gateway, field: Field):
+    field.connected = False
+    field.say(gateway, head_seq=5, released_through=5)
+    field.look()
+    field.orders.clear()
+    field.connected = True
+    outbox = Outbox(field.engine, lambda: field.now_ms)  # also that of another process
+    assert [outbox.turn(field._publish, at_s) for at_s in (5.0, 5.1, 9.0)] == [1, 0, 0]
+    assert [one.order for one in field.orders] == [SendAgain(gateway.stream, [(1, 5)])]
+
+
+def test_command_that_expired_while_it_waited_stays_here(gateway: Gateway, field: Field):
     field.connected = False
     field.say(gateway, head_seq=5, released_through=5)
     field.look()
     field.connected = True
-    assert field.look(AGAIN_MIN_MS) == [SendAgain(gateway.stream, [(1, 5)])]
+    field.now_ms += command.LIFETIME_MS
+    assert Outbox(field.engine, lambda: field.now_ms).give(field._publish) == 0
+
+
+def _come(field: Field, gateway: Gateway, *seqs: int) -> None:
+    arrivals = [Arrival(gateway.topic, gateway.envelope(seq), field.now_ms) for seq in seqs]
+    assert record(field.engine, arrivals).accepted == len(seqs)
+    GapFollower(field.engine).run_once()
+
+
+def test_what_has_long_been_missing_is_asked_for_though_it_is_above_what_was_released(gateway: Gateway, field: Field):
+    _come(field, gateway, 1, 2, 5, 9)
+    field.say(gateway, head_seq=9, released_through=2, unsent_packs=1)
+    assert field.look() == [], "they may be on their way"
+    field.now_ms += OVERDUE_MS
+    field.say(gateway, head_seq=9, released_through=2, unsent_packs=1)
+    assert field.look() == [SendAgain(gateway.stream, [(3, 4), (6, 8)])]
+    assert finding.CLOUD_BEHIND not in field.findings()
+
+
+def test_what_a_gateway_still_holds_back_is_not_asked_for(gateway: Gateway, field: Field):
+    _come(field, gateway, 1, 2, 5, 9)
+    field.now_ms += OVERDUE_MS
+    field.say(gateway, head_seq=9, released_through=2, unsent_packs=5)
+    assert field.look() == []
+
+
+def test_what_was_let_go_and_what_is_overdue_are_one_request(gateway: Gateway, field: Field):
+    _come(field, gateway, 2, 5, 9)
+    field.now_ms += OVERDUE_MS
+    field.say(gateway, head_seq=9, released_through=4, unsent_packs=2)
+    assert field.look() == [SendAgain(gateway.stream, [(1, 1), (3, 4), (6, 8)])]
 
 
 def test_counters_rise_also_after_a_restore(engine: Engine, gateway: Gateway, field: Field):

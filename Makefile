@@ -49,6 +49,11 @@ bench-ingest: setup test-servers
 faults: setup test-servers peer
 	@$(BIN)/python -m bench.faults $(if $(QUICK),--quick) $(ARGS)
 
+# What of the fault bench is about ingest alone.
+faults-ingest: setup test-servers
+	@$(BIN)/python -m bench.faults --no-peer $(if $(QUICK),--quick) --jobs 1 \
+		--only "cloud killed -9 at" "power cut of the cloud" "ingest sent" $(ARGS)
+
 peer:
 	@test -n "$(QUICK)" -o -e $(PEER)/.installed || { \
 		echo "Installing thingsboard-gateway into $(PEER) (about a minute) …"; \

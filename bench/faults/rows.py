@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.faults import broker, card, clock, cloud, crash, disk, gateway, link, month
+from bench.faults import broker, card, clock, cloud, crash, disk, gateway, ingest, link, month
 from bench.faults.row import Row
 
 NOTHING = "0 lost, 0 doubled"
@@ -28,6 +28,16 @@ ROWS = [
     Row("power cut of the cloud at 200 seeded points, writes dropped or torn", RECORD, crash.cloud_power_cuts),
     Row("cloud killed -9 under load", f"{NOTHING} after recovery", cloud.killed_under_load),
     Row("cloud database restored from an hour ago", f"{NOTHING} after recovery", cloud.restored),
+    Row(
+        "ingest sent 10,000 messages of 20 kinds that are no packs, among good ones",
+        "rate falls < 20 %, all quarantined with their reason, none stored",
+        ingest.poisoned,
+    ),
+    Row(
+        "ingest sent three times the sustainable rate for 60 s, broker as shipped",
+        f"{NOTHING} after sending again",
+        ingest.overloaded,
+    ),
     Row("disk full", DISK, disk.full),
     Row("file system read-only", DISK, disk.read_only),
     Row("buffer file corrupted", DISK, disk.corrupted),

@@ -13,7 +13,7 @@ import base64
 import mmap
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -130,6 +130,14 @@ def make(shape: Shape, packs: Path, arrays: Path | None = None, *, prefix: str =
             file.seek(0)
             _write_heading(file, Heading(shape, heading.senders if receipts else peers, receipts, size))
     return LoadFile(packs).heading
+
+
+def write(path: Path, heading: Heading, letters: Iterable[tuple[int, int, bytes]]) -> None:
+    """Write a file of letters: (sender, seq, payload)."""
+    with path.open("wb") as file:
+        _write_heading(file, heading)
+        for sender, seq, data in letters:
+            file.write(seq.to_bytes(6, "big") + sender.to_bytes(2, "big") + len(data).to_bytes(4, "big") + data)
 
 
 def as_array(gateway: str, blocks: list[Block]) -> bytes:

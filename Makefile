@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PEER := .venv-peer
 
-.PHONY: setup demo test test-servers check journey bench bench-ingest faults peer clean
+.PHONY: setup demo test test-servers check journey bench bench-ingest faults faults-ingest peer clean
 
 setup: $(STAMP)
 

@@ -102,7 +102,7 @@ class WitnessConfig(msgspec.Struct, frozen=True):
 
 
 class TimestampConfig(msgspec.Struct, frozen=True):
-    """An authority that stamps checkpoints (RFC 3161). certificate: its own, PEM; roots: those it must lead to, PEM."""
+    """An authority that stamps checkpoints (RFC 3161). certificate: its own and those between, PEM; roots: PEM."""
 
     url: Url
     certificate: Path

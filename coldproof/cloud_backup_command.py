@@ -12,6 +12,8 @@ from sqlalchemy import Engine
 from cloud.backup import reading, writing
 from cloud.backup.manifest import SUFFIX, BackupError, Manifest
 from cloud.clock import system_now_ms
+from cloud.db.engine import writing as writing_to
+from cloud.ledger.epoch import open_epoch
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of, time_text
 from coldproof.outcome import told
 from coldproof.progress import progress
@@ -76,8 +78,10 @@ def restore(
             )
 
 
-def _finish(engine: Engine, folder: Path) -> None:
-    """What a restored cloud needs before it starts."""
+def _finish(engine: Engine, _folder: Path) -> None:
+    """What a restored cloud needs before it starts: its ledger must not sign under the name it had."""
+    with writing_to(engine) as conn:
+        open_epoch(conn, now_ms=system_now_ms())
 
 
 def _tell_what_is_in_it(made: Manifest, now_ms: int) -> None:

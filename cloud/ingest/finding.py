@@ -6,9 +6,10 @@
     corrections_exceed  a boot has more clock corrections than count: those of this pack, or some, count for nothing
     head_differs        a gateway says that its newest pack is another one than the record has under that number
     cloud_behind        a gateway has let go of packs, or was shown a log, that are not here: this cloud was restored
+    ledger_differs      a gateway was shown a root of the ledger that is not that of its leaves here
 
 The first four follow from signed packs alone and are the same whatever the order of arrival; of one kind the
-KEPT_MAX lowest seqs of a stream are kept. The last two rest on an unsigned status: they are kept once per gateway. So
+KEPT_MAX lowest seqs of a stream are kept. The others rest on an unsigned status: they are kept once per gateway. So
 neither who lies nor who has a key fills a table. The log tells of a stream once per kind, and of STREAMS_LOGGED streams
 of a gateway.
 """
@@ -26,8 +27,8 @@ from cloud.db.tables import finding
 
 CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES = "chain_broken", "hash_differs", "two_copies"
 CORRECTIONS_EXCEED = "corrections_exceed"
-HEAD_DIFFERS, CLOUD_BEHIND = "head_differs", "cloud_behind"
-KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, CORRECTIONS_EXCEED, HEAD_DIFFERS, CLOUD_BEHIND)
+HEAD_DIFFERS, CLOUD_BEHIND, LEDGER_DIFFERS = "head_differs", "cloud_behind", "ledger_differs"
+KINDS = (CHAIN_BROKEN, HASH_DIFFERS, TWO_COPIES, CORRECTIONS_EXCEED, HEAD_DIFFERS, CLOUD_BEHIND, LEDGER_DIFFERS)
 KEPT_MAX = 256  # of one kind in one stream: what breaks so often is broken, and the first places say where
 STREAMS_LOGGED = 16
 

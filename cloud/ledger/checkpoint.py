@@ -6,8 +6,9 @@ signed that does not continue what was signed last; what is shown was committed 
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,10 @@ from cloud.errors import Retryable
 from cloud.ledger import epoch, keys, log, proof
 from standards.tlog import note
 from standards.tlog.checkpoint import Checkpoint
+
+EPOCH_WAIT_S = (
+    30  # after a restore: retained statuses come with the broker's first second, gateways come back by themselves
+)
 
 
 class Contradicted(Retryable):
@@ -63,8 +68,8 @@ def signed_note(conn: Connection, one: Signed) -> str:
 def sign(conn: Connection, data_dir: Path, *, origin: str, now_ms: int) -> Signed | None:
     """Sign the log as it is in the caller's write transaction; None for an empty one.
 
-    origin: for a log that was never signed. When it has not grown since, the last checkpoint is returned. Raises
-    Contradicted, KeyFileError.
+    origin: for a log that was never signed. When it has not grown since, or an epoch is not open yet, the last
+    checkpoint is returned. Raises Contradicted, KeyFileError.
     """
     head, last = log.head(conn), latest(conn)
     if last is not None:
@@ -74,6 +79,8 @@ def sign(conn: Connection, data_dir: Path, *, origin: str, now_ms: int) -> Signe
     if head.size == 0:
         return None
     at = epoch.current_or_first(conn, origin, now_ms)
+    if at.pending:
+        return last
     text = Checkpoint(at.origin, head.size, head.root).text()
     signed = note.sign(text, keys.signers(conn, data_dir, at.origin, now_ms))
     made = Signed(head.size, head.root, at.number, str(signed), now_ms)
@@ -84,6 +91,7 @@ def sign(conn: Connection, data_dir: Path, *, origin: str, now_ms: int) -> Signe
 class Checkpointer:
     """Signs by cadence: when leaves are new, and so much time went by or so many came. A chore's step.
 
+    After a restore it opens the new epoch, EPOCH_WAIT_S after the start. shown: which checkpoints gateways know;
     elapsed_s: a clock that never goes back.
     """
 
@@ -95,30 +103,36 @@ class Checkpointer:
         origin: str,
         now: Now,
         config: LedgerConfig,
+        shown: Callable[[Connection], Sequence[epoch.Shown]] = lambda _: (),
         elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._data_dir, self._origin, self._now = engine, data_dir, origin, now
-        self._config, self._elapsed_s = config, elapsed_s
+        self._config, self._shown, self._elapsed_s = config, shown, elapsed_s
+        self._start_s = elapsed_s()
         self._signed_s = -float(config.checkpoint_every_s)  # what was left unsigned before is due at the start
 
-    def step(self) -> int:
+    def step(self, _stop: threading.Event | None = None) -> int:
         """Sign if it is due; returns how many checkpoints. Raises Contradicted, DatabaseUnavailable."""
         with reading(self._engine) as conn:
-            due = self._due(conn)
+            at = epoch.current(conn)
+            due = self._due(conn, at)
         if not due:
             return 0
         with writing(self._engine) as conn:
+            if at is not None and at.pending:
+                epoch.complete(conn, now_ms=self._now(), shown=self._shown(conn))
             sign(conn, self._data_dir, origin=self._origin, now_ms=self._now())
         self._signed_s = self._elapsed_s()
         return 1
 
-    def _due(self, conn: Connection) -> bool:
+    def _due(self, conn: Connection, at: epoch.Epoch | None) -> bool:
+        if at is not None and at.pending:
+            return self._elapsed_s() - self._start_s >= EPOCH_WAIT_S
         head, last = log.head(conn), latest(conn)
         if last is None:
             return head.size > 0
         if head.size == last.size:
             return head.root != last.root
-        at = epoch.current(conn)
         return (
             head.size < last.size
             or head.size - last.size >= self._config.checkpoint_every_leaves

@@ -2,8 +2,8 @@
 
 What the lost database had signed beyond the backup can never be continued: the same sizes would get other roots. So the
 tree, its leaves and their numbers go on, but the name that checkpoints are signed under changes from ORIGIN to
-ORIGIN/2, ORIGIN/3 …; the first leaf of an epoch says what was restored and the largest checkpoints anybody is known
-to have seen. Everything signed before stays valid and, up to the restored size, provably continued (ADR 0018).
+ORIGIN/2, ORIGIN/3 …; the leaf that opens an epoch says what was restored and the largest checkpoints anybody is known
+to have seen. Everything signed before stays valid and, up to the restored size, provably continued (ADR 0020).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from cloud.db.tables import checkpoint as checkpoint_table
 from cloud.db.tables import ledger_epoch
@@ -34,6 +34,11 @@ class Epoch(msgspec.Struct, frozen=True):
     opened_ms: int
     body: str = ""
     leaf_index: int | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the leaf that opens it is still missing; the first epoch has none."""
+        return self.number > 1 and self.leaf_index is None
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -78,35 +83,59 @@ def require_origin(conn: Connection, configured: str | None) -> None:
         )
 
 
-def open_epoch(conn: Connection, *, origin: str, now_ms: int, shown: Sequence[Shown] = ()) -> Epoch:
+def open_epoch(conn: Connection, *, now_ms: int) -> Epoch:
     """Go on under a new origin, in the caller's write transaction: what a restore from a backup ends with.
 
-    origin: as configured, for a log that had none yet; shown: the largest checkpoints gateways and witnesses are known
-    to have seen. The next checkpoint is signed under the new origin.
+    Nothing more is signed until `complete` has put the leaf that opens it, which is soon after the cloud's start: then
+    gateways have said which checkpoints they know. A log that was never signed in the backup gets a name of its own,
+    since nobody knows what it was signed as later.
     """
-    before = current_or_first(conn, origin, now_ms)
-    first = conn.execute(select(ledger_epoch.c.origin).where(ledger_epoch.c.number == 1)).scalar_one()
+    before = current(conn)
+    if before is not None and before.pending:
+        return before
+    size = log.head(conn).size
+    if before is None:
+        before = Epoch(1, f"restored.invalid/ledger-{now_ms}", 0, now_ms)
+        conn.execute(insert(ledger_epoch).values(msgspec.structs.asdict(before)))
     number = before.number + 1
-    head = log.head(conn)
+    opened = Epoch(number, f"{_first_origin(conn)}/{number}", size, now_ms)
+    conn.execute(insert(ledger_epoch).values(msgspec.structs.asdict(opened)))
+    return opened
+
+
+def complete(conn: Connection, *, now_ms: int, shown: Sequence[Shown]) -> Epoch:
+    """Put the leaf that opens the current epoch, if it is missing, in the caller's write transaction.
+
+    shown: the largest checkpoints that gateways and witnesses are known to have seen.
+    """
+    every = epochs(conn)
+    opened = every[-1]
+    if not opened.pending:
+        return opened
     last = conn.execute(
         select(checkpoint_table.c.size, checkpoint_table.c.root).order_by(checkpoint_table.c.size.desc()).limit(1)
     ).one_or_none()
     body = msgspec.json.encode(
         {
-            "origin": f"{first}/{number}",
-            "before": before.origin,
+            "origin": opened.origin,
+            "before": every[-2].origin,
+            "restored_ms": opened.opened_ms,
+            "restored_size": opened.base_size,
             "opened_ms": now_ms,
-            "restored": {"size": head.size, "root": head.root.hex()},
             "checkpoint": None if last is None else {"size": last.size, "root": last.root.hex()},
             "shown": [msgspec.structs.asdict(one) for one in largest(shown)],
         }
     )
-    leaf_index = log.append(conn, "epoch", payload=body, ref=f"epoch {number}")
-    opened = Epoch(number, f"{first}/{number}", head.size, now_ms, body.decode(), leaf_index)
-    conn.execute(insert(ledger_epoch).values(msgspec.structs.asdict(opened)))
-    return opened
+    leaf_index = log.append(conn, "epoch", payload=body, ref=f"epoch {opened.number}")
+    row = {"body": body.decode(), "leaf_index": leaf_index}
+    conn.execute(update(ledger_epoch).where(ledger_epoch.c.number == opened.number).values(row))
+    return msgspec.structs.replace(opened, **row)
 
 
 def largest(shown: Sequence[Shown]) -> list[Shown]:
     """The largest of what was shown, each once, at most SHOWN_MAX."""
     return sorted(set(shown), key=lambda one: (-one.size, one.by, one.root))[:SHOWN_MAX]
+
+
+def _first_origin(conn: Connection) -> str:
+    return str(conn.execute(select(ledger_epoch.c.origin).where(ledger_epoch.c.number == 1)).scalar_one())

@@ -85,6 +85,8 @@ def rotate(conn: Connection, data_dir: Path, *, now_ms: int, overlap_days: int =
     every, at = known(conn), epoch.current(conn)
     if not every or at is None:
         raise RotationRefused("the ledger has signed nothing yet: there is no key to change")
+    if at.pending:
+        raise RotationRefused("the ledger was restored and has not gone on yet: start the cloud first")
     old = every[-1]
     number = old.number + 1
     if overlap_days:

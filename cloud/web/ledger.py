@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy import Connection
 
 from cloud.db.engine import reading
-from cloud.ledger import checkpoint, keys, proof, tile
+from cloud.ledger import checkpoint, keys, proof, stamp, tile
 from cloud.ledger.checkpoint import Signed
 from cloud.ledger.log import read_data
 from cloud.web.form import Refused
@@ -54,6 +54,16 @@ def of_size(site: OfSite, size: Annotated[int, Path(ge=1, le=SIZE_MAX)]) -> Resp
         if found is None:
             raise Refused(404, "not_found")
         return _text(checkpoint.signed_note(conn, found))
+
+
+@router.get("/ledger/timestamp/{size}", include_in_schema=False)
+def time_stamp(site: OfSite, size: Annotated[int, Path(ge=1, le=SIZE_MAX)]) -> Response:
+    """The time stamp of a checkpoint (RFC 3161), as the authority answered."""
+    with reading(site.engine) as conn:
+        found = stamp.response_of(conn, size)
+    if found is None:
+        raise Refused(404, "not_found")
+    return Response(found, media_type=stamp.REPLY_TYPE, headers={"Cache-Control": FOR_EVER})
 
 
 @router.get("/ledger/keys", include_in_schema=False)

@@ -22,6 +22,18 @@ class TimestampError(ValueError):
     """A time stamp is malformed, not over these bytes, or not by an authority that is trusted; `str()` says why."""
 
 
+def request(message: bytes) -> tuple[bytes, int]:
+    """The bytes to ask an authority with for a stamp of `message`, and their nonce, which `verify` is given.
+
+    Raises ImportError when the extra is not installed.
+    """
+    import rfc3161_client
+
+    made = rfc3161_client.TimestampRequestBuilder().data(message).build()
+    assert made.nonce is not None, "a request has a nonce by default"
+    return made.as_bytes(), made.nonce
+
+
 def verify(
     response: bytes,
     message: bytes,

@@ -16,6 +16,7 @@ from cloud import config as cloud_config
 from cloud import strict_toml
 from cloud.registry import document as registry
 from cloud.registry.profile import Rule
+from coldproof import ledger_witness
 from coldproof.main import app
 from edge.alarms import AlarmTable
 from edge.buffer.base import BufferOptions, SealOptions
@@ -109,6 +110,7 @@ CLOUD_TABLES = {
     "`[[ledger.witness]]`": cloud_config.WitnessConfig,
     "`[ledger.timestamp]`": cloud_config.TimestampConfig,
 }
+CLOUD_EXAMPLES = ("cloud", "mirror", "ledger")
 DEVICES = ROOT / "docs" / "devices"
 DEVICE_TABLES = [
     (DEVICES / "serial.md", '`[[device]]` with `driver = "serial_line"`', SerialLineConfig),
@@ -224,7 +226,8 @@ def examples(*tables: str) -> list[Any]:
 
 
 def test_every_toml_example_is_of_a_kind_we_check() -> None:
-    kinds = [examples("gateway", "device"), examples("block", "point"), examples("cloud", "mirror"), examples("party")]
+    tables = (("gateway", "device"), ("block", "point"), CLOUD_EXAMPLES, ("party",), ("log",))
+    kinds = [examples(*names) for names in tables]
     assert all(kinds)
     assert sum(map(len, kinds)) == sum(len(fenced(text_of(page), "toml")) for page in PAGES)
 
@@ -247,7 +250,13 @@ def test_device_profile_examples_are_read(example: str) -> None:
     assert list(parse_profile(example).points)
 
 
-@pytest.mark.parametrize("example", examples("cloud", "mirror"))
+@pytest.mark.parametrize("example", examples("log"))
+def test_witness_examples_are_read(example: str, tmp_path: Path) -> None:
+    (tmp_path / "witness.toml").write_text(example, "utf-8")
+    assert ledger_witness.load(tmp_path / "witness.toml").log
+
+
+@pytest.mark.parametrize("example", examples(*CLOUD_EXAMPLES))
 def test_cloud_examples_are_read(example: str, tmp_path: Path) -> None:
     (tmp_path / "cloud.toml").write_text(example, "utf-8")
     assert cloud_config.load(tmp_path / "cloud.toml").public_url

@@ -1,4 +1,4 @@
-"""The composition root: one process with ingest, scan follower and pages, on one database.
+"""The composition root: one process with ingest, scan follower and pages, and any number that only ingest.
 
 A part that fails ends the whole process with its error, so that whoever supervises it sees it. SIGTERM and SIGINT
 drain: the group in hand is committed and acknowledged, owed receipts go out, open requests get GRACE_S; a second
@@ -7,6 +7,7 @@ signal ends at once, which costs nothing but a repetition.
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import socket
@@ -24,13 +25,13 @@ from cloud.chore import Chore
 from cloud.chores import chores_of
 from cloud.clock import Now, simulated_now, system_now_ms
 from cloud.config import BrokerConfig, CloudConfig
-from cloud.db.engine import migrate, open_engine, reading, require_durable
+from cloud.db.engine import is_one_file, migrate, open_engine, reading, require_durable, sqlite_file
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.health import Health, PartHealth
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
-from cloud.keys import CloudKey, load_or_create
+from cloud.keys import CloudKey, load, load_or_create
 from cloud.ledger.epoch import require_origin
 from cloud.web.app import create_app
 from wire.simtime import SimTimeError
@@ -38,7 +39,10 @@ from wire.simtime import SimTimeError
 GRACE_S = 5
 LOOK_EVERY_S = 0.2  # how soon a stop is noticed
 BACKLOG = 128
+REPORT_EVERY_S = 60.0  # a worker without pages says in the log what it does
 PARTS = 3  # that are no chores: ingest, web server, broker probe
+
+_log = logging.getLogger(__name__)
 
 
 def open_clock(config: CloudConfig) -> Now:
@@ -67,9 +71,55 @@ def serve(config: CloudConfig) -> None:
         engine.dispose()
 
 
+def ingest(config: CloudConfig) -> None:
+    """Run one more ingest worker, and nothing else, until SIGTERM or SIGINT, from the main thread.
+
+    It keeps nothing but what is in the database, and hears packs only: what gateways say of themselves, and what is
+    asked of them, is `serve`'s. Raises CloudError.
+    """
+    if sqlite_file(config.database_url) is not None:
+        raise Fatal(
+            "cloud ingest: the database is an SQLite file, which one process owns, and `cloud serve` ingests already; "
+            "for more workers move to PostgreSQL (database_url)"
+        )
+    now = open_clock(config)
+    key = load(config.data_dir)
+    engine = open_engine(config.database_url)
+    try:
+        migrate(engine)
+        require_durable(engine)
+        subscriber = Subscriber(_link(config.broker, one_of_several=True, statuses=False))
+        worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
+        stop = threading.Event()
+        with _signals_set(stop), ThreadPoolExecutor(1, "report") as pool:
+            pool.submit(_report, worker, stop)
+            try:
+                subscriber.open()
+                worker.run(stop)
+            finally:
+                stop.set()
+                subscriber.close()
+        _log.info("ended: %s", _counted(worker))
+    finally:
+        engine.dispose()
+
+
+def _report(worker: IngestWorker, stop: threading.Event) -> None:
+    """Say in the log what a worker without pages has done, whenever it has done something."""
+    before = ""
+    while not stop.wait(REPORT_EVERY_S):
+        if (done := _counted(worker)) != before:
+            _log.info("ingest: %s", done)
+            before = done
+
+
+def _counted(worker: IngestWorker) -> str:
+    return " ".join(f"{name}={count}" for name, count in msgspec.structs.asdict(worker.counters).items())
+
+
 def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listener: socket.socket) -> None:
     stop = threading.Event()
-    subscriber = Subscriber(_link(config.broker))
+    subscriber = Subscriber(_link(config.broker, one_of_several=not is_one_file(engine)))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
     chores = chores_of(config, engine, now)
     web = create_app(engine, now, config)
@@ -119,7 +169,7 @@ def _health(subscriber: Subscriber, worker: IngestWorker, chores: Sequence[Chore
     )
 
 
-def _link(broker: BrokerConfig) -> Link:
+def _link(broker: BrokerConfig, *, one_of_several: bool, statuses: bool = True) -> Link:
     tls = broker.tls
     return Link(
         host=broker.host,
@@ -130,6 +180,8 @@ def _link(broker: BrokerConfig) -> Link:
         ca=None if tls is None else tls.ca,
         certificate=None if tls is None else tls.certificate,
         key=None if tls is None else tls.key,
+        one_of_several=one_of_several,
+        statuses=statuses,
     )
 
 

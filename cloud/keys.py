@@ -56,6 +56,15 @@ def load_or_create(data_dir: Path) -> CloudKey:
     return key
 
 
+def load(data_dir: Path) -> CloudKey:
+    """The key in `data_dir`, which must be there: receipts signed by another one release nothing.
+
+    Raises KeyFileError.
+    """
+    private = load_private(data_dir / PRIVATE_FILE)
+    return CloudKey(private, cose.key_id(private.public_key()))
+
+
 def load_or_create_private(path: Path) -> Ed25519PrivateKey:
     """The private key in a file, made (0600, fsynced) with its folder when there is none. Raises KeyFileError."""
     try:

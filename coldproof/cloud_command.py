@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloud.app import serve
+from cloud.app import ingest, serve
 from cloud.clock import system_now_ms
 from cloud.config import CloudConfig
 from cloud.db.engine import reading, writing
@@ -38,6 +38,7 @@ app.command()(backup)
 app.command()(restore)
 
 PORT_MAX = 65_535
+WORKERS_MAX = 32
 
 
 @app.command("serve")
@@ -56,6 +57,22 @@ def serve_command(
         )
         typer.echo(f"pages: {config.public_url}  broker: {config.broker.host}:{config.broker.port}")
         serve(config)
+
+
+@app.command("ingest")
+def ingest_command(
+    file: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML configuration of the cloud.")] = None,
+    data_dir: DataOption = None,
+    worker: Annotated[int | None, typer.Option(min=2, max=WORKERS_MAX, help="Which worker; 1 is `serve`'s.")] = None,
+) -> None:
+    """Run one more ingest worker beside `serve`, on PostgreSQL, until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with told():
+        config = settings_of(file, data_dir)
+        if worker is not None:
+            config = msgspec.structs.replace(config, broker=broker.as_worker(config.broker, config.data_dir, worker))
+        typer.echo(f"worker: {config.broker.client_id}  broker: {config.broker.host}:{config.broker.port}")
+        ingest(config)
 
 
 @app.command()
@@ -85,7 +102,7 @@ def broker_config(
     ingest_listen: Annotated[str, typer.Option(help="The address for workers; all of them if empty.")] = "127.0.0.1",
     state: Annotated[Path, typer.Option(help="Where the broker keeps sessions.")] = Path("/var/lib/mosquitto"),
     user: Annotated[str, typer.Option(help="Whom mosquitto becomes when root starts it.")] = "mosquitto",
-    workers: Annotated[int, typer.Option(min=1, max=32, help="How many ingest processes there are.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=WORKERS_MAX, help="How many ingest processes there are.")] = 1,
     config: ConfigOption = None,
     data_dir: DataOption = None,
 ) -> None:

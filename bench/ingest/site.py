@@ -151,7 +151,10 @@ class Publisher:
     def wait(self) -> tuple[Told, float]:
         """How it went, and the CPU seconds of the process."""
         assert self._process.stdout is not None
-        told = msgspec.json.decode(self._process.stdout.read(), type=Told)
+        with self._process.stdout as said:
+            told = msgspec.json.decode(said.read(), type=Told)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         return told, usage.ru_utime + usage.ru_stime

@@ -40,4 +40,4 @@ class DatabaseUnsafe(Fatal):
 
 def shown(url: URL) -> str:
     """A URL for logs and errors: no password, wherever it stands."""
-    return url.set(query={}).render_as_string(hide_password=True)
+    return url.set(drivername=url.drivername.partition("+")[0], query={}).render_as_string(hide_password=True)

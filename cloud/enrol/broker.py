@@ -14,6 +14,7 @@ from string import Template
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from cloud.config import BrokerConfig
 from cloud.durable import replace_file
 from cloud.enrol import authority as ca
 from cloud.enrol.authority import Authority
@@ -149,6 +150,17 @@ def write(plan: BrokerPlan, authority: Authority, *, data_dir: Path, revoked: by
     except OSError as error:
         raise BrokerConfigError(f"{folder}: {error}; check the rights of the folder") from error
     return BrokerFiles(folder / CONFIG, folder / REVOKED, workers)
+
+
+def as_worker(broker: BrokerConfig, data_dir: Path, number: int) -> BrokerConfig:
+    """The configuration of another worker: its own client id and, where the broker asks for one, its certificate."""
+    if broker.tls is None:
+        return msgspec.structs.replace(broker, client_id=f"coldproof-ingest-{number}")
+    name = ca.worker_name(number)
+    link = data_dir / WORKERS_FOLDER / f"{name}.pem"
+    return msgspec.structs.replace(
+        broker, client_id=name, tls=msgspec.structs.replace(broker.tls, certificate=link, key=link)
+    )
 
 
 def write_for_broker(path: Path, data: bytes) -> None:

@@ -10,6 +10,10 @@ After a loss it connects again within RECONNECT_MAX_S plus the handshake, for ev
 broker's return, and a broker without our subscription gives their packs to nobody. A handful of workers is no crowd, so
 there is no back-off; the jitter keeps them from marching in step. A broker that says no is asked again after REFUSED_S.
 One that takes the connection and says nothing is given up after KEEPALIVE_S without an answer to a ping.
+
+One of several workers (`Link.one_of_several`) has a session of ALONE_S only, and ends it when it leaves: mosquitto
+gives an absent member of a shared subscription its share all the same, as long as there is a session. What a session
+held when it ended nobody is given; gateways send it again after 30 s.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ from wire.topics import ALL_STATUS, SHARED_PACKS
 RECEIVE_MAXIMUM = 200  # two groups of packs: one being committed, one on its way
 PACKET_MAX_BYTES = 2 * ENVELOPE_MAX_BYTES  # oversized packs reach the quarantine; the broker drops what is beyond
 SESSION_EXPIRY_S = 86_400  # the broker keeps our subscription for a day without us; then gateways send again
+ALONE_S = 60  # long enough for a worker that was killed to be started again
+LEAVING_S = 2.0  # for the broker's word that we get no more
 KEEPALIVE_S = 4  # asked after this much silence, given up after as much again: within 10 s
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 0.7
 REFUSED_S = 5.0  # after a refusal, or when another client has taken our name
@@ -60,7 +66,10 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """Where the broker is and who we are there."""
+    """Where the broker is and who we are there.
+
+    one_of_several: others take over while we are away. statuses: whether we hear what gateways say of themselves.
+    """
 
     host: str
     port: int
@@ -70,6 +79,8 @@ class Link(msgspec.Struct, frozen=True):
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    one_of_several: bool = False
+    statuses: bool = True
 
 
 class LinkMisconfigured(Fatal):
@@ -91,6 +102,8 @@ class Subscriber:
         self._state = "not connected yet"
         self._subscribed = threading.Event()
         self._closing = threading.Event()
+        self._leaving = False
+        self._left = threading.Event()
         self._client = self._make_client()
 
     @property
@@ -106,7 +119,7 @@ class Subscriber:
     def open(self) -> None:
         """Start connecting, in a thread of the library."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.SessionExpiryInterval = ALONE_S if self._link.one_of_several else SESSION_EXPIRY_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         properties.MaximumPacketSize = PACKET_MAX_BYTES
         self._client.connect_async(
@@ -114,10 +127,24 @@ class Subscriber:
         )
         self._client.loop_start()
 
+    @property
+    def one_of_several(self) -> bool:
+        """Whether others take over when we leave."""
+        return self._link.one_of_several
+
+    def leave(self) -> None:
+        """Ask the broker for no more packs, and wait for its word; those it has given to us still come."""
+        self._leaving = True
+        if self.connected and self._client.unsubscribe(SHARED_PACKS)[0] == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._left.wait(LEAVING_S)
+
     def close(self) -> None:
-        """Disconnect; what was not acknowledged comes again."""
+        """Disconnect; what was not acknowledged comes again, from the broker or, when we have left, the gateway."""
         self._closing.set()
-        self._client.disconnect()
+        goodbye = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        if self._leaving:
+            goodbye.SessionExpiryInterval = 0
+        self._client.disconnect(properties=goodbye)
         self._client.loop_stop()
         self._subscribed.clear()
 
@@ -163,6 +190,7 @@ class Subscriber:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = lambda *_: self._left.set()
         client.on_message = self._on_message
         return client
 
@@ -180,7 +208,9 @@ class Subscriber:
             self._become(f"refused by the broker: {reason}")
             return
         self._connection += 1
-        client.subscribe([(SHARED_PACKS, SubscribeOptions(qos=1)), (ALL_STATUS, SubscribeOptions(qos=1))])
+        topics = [*([] if self._leaving else [SHARED_PACKS]), *([ALL_STATUS] if self._link.statuses else [])]
+        if topics:
+            client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
 
     def _draw_delay(self, client: paho.Client) -> None:
         """The library waits its least delay first and doubles it up to the greatest: both are the same draw here."""

@@ -32,6 +32,7 @@ STATUS_SUFFIX = "/up/status"  # of our two subscriptions, the one that carries n
 PATIENCE_S = 0.25  # how soon a stop is noticed on a quiet line
 PAUSE_MIN_S = 0.01  # never spins, even when the library takes no more receipts
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
+DRAIN_MAX_S, DRAIN_QUIET_S = 10.0, 0.3  # for what the broker has given to a worker that leaves
 
 _log = logging.getLogger(__name__)
 
@@ -77,17 +78,29 @@ class IngestWorker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then send the receipts that are still owed."""
         while not stop.is_set():
-            group = self._subscriber.collect(
-                most=self._config.group_packs,
-                window_s=self._config.group_window_ms / 1000,
-                patience_s=self._patience_s(),
-            )
-            if group and self._commit(group, stop):
-                for delivery in group:
-                    self._subscriber.acknowledge(delivery)
+            self._take_group(self._patience_s(), stop)
             self._send(self._schedule.due(time.monotonic()))
             self._ask_again()
+        if self._subscriber.one_of_several:
+            self._leave(stop)
         self._send(self._schedule.all_owed)
+
+    def _take_group(self, patience_s: float, stop: threading.Event) -> bool:
+        """Wait for a group, commit it and acknowledge it; False when none came, or the stop before its commit."""
+        window_s = self._config.group_window_ms / 1000
+        group = self._subscriber.collect(most=self._config.group_packs, window_s=window_s, patience_s=patience_s)
+        if not group or not self._commit(group, stop):
+            return False
+        for delivery in group:
+            self._subscriber.acknowledge(delivery)
+        return True
+
+    def _leave(self, stop: threading.Event) -> None:
+        """Leave the line to the others: no more packs, but those that are here or on their way are taken in."""
+        self._subscriber.leave()
+        ends_s = time.monotonic() + DRAIN_MAX_S
+        while time.monotonic() < ends_s and self._take_group(DRAIN_QUIET_S, stop):
+            continue
 
     def _patience_s(self) -> float:
         """How long a quiet line may be listened to: until the next receipt is due, if receipts can go at all."""

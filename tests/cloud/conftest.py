@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from bench.postgres import NoServer, Server
 from cloud.db.engine import migrate, open_engine, sqlite_url, writing
 from cloud.registry.keys import add_gateway
 from tests.cloud.field import START_MS, Gateway
-from tests.postgres import NoServer, Server
 
 BOTH = ("sqlite", "postgres")
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from bench.postgres import NoServer, Server
 from cloud.db import engine as db
 from cloud.db import postgres as backend
 from cloud.db.tables import party
-from tests.postgres import NoServer, Server
 
 
 @pytest.fixture(scope="module")

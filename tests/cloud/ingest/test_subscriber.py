@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from cloud.ingest import subscriber as module
 from cloud.ingest.subscriber import RECEIVE_MAXIMUM, Delivery, Link, Subscriber
 from firmware_sim.tcp_proxy import DEAF, GOOD, TcpProxy
-from wire.topics import up_pack
+from wire.topics import up_pack, up_status
 
 TOPIC = up_pack("gw-1")
 MANY = 5 * RECEIVE_MAXIMUM
@@ -130,3 +131,72 @@ async def _until(claim: Callable[[], bool]) -> None:
 
 def test_nothing_is_published_without_a_connection():
     assert not Subscriber(Link("127.0.0.1", 1, "ingest")).publish("t", b"x")
+
+
+def _cut_off(subscriber: Subscriber) -> None:
+    """As if its process had been killed: the connection ends without a goodbye, and nobody makes it anew."""
+    subscriber._client.loop_stop()
+    subscriber._client._sock_close()
+
+
+@pytest.fixture
+def two(broker: Any, until: Callable[..., None]) -> Iterator[tuple[Subscriber, Subscriber]]:
+    """Two of several workers, both subscribed."""
+    both = tuple(Subscriber(Link(broker.host, broker.port, f"ingest-{at}", one_of_several=True)) for at in (1, 2))
+    for one in both:
+        one.open()
+        until(lambda one=one: one.connected)
+    yield both
+    for one in both:
+        one.close()
+
+
+def test_one_that_leaves_is_given_no_more_and_keeps_nothing(
+    two: tuple[Subscriber, Subscriber], broker: Any, connect: Any
+):
+    leaving, staying = two
+    field = connect(broker.host, broker.port)
+    for at in range(100):
+        field.publish(TOPIC, str(at).encode())
+    first = staying.collect(most=100, window_s=0.5, patience_s=2)
+    for one in first:
+        staying.acknowledge(one)
+    leaving.leave()
+    taken = _collect(leaving, 100)  # what it was given before it left
+    leaving.close()
+    for at in range(100, 200):
+        field.publish(TOPIC, str(at).encode())
+    rest = _collect(staying, 200 - len(first) - len(taken))
+    assert len(taken) > 0
+    assert sorted(int(one.payload) for one in [*first, *taken, *rest]) == list(range(200))
+
+
+def test_one_that_never_comes_back_takes_its_share_no_longer_than_its_session_lasts(
+    broker: Any, connect: Any, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "ALONE_S", 1)
+    gone, staying = (Subscriber(Link(broker.host, broker.port, f"w-{at}", one_of_several=True)) for at in (1, 2))
+    for one in (gone, staying):
+        one.open()
+        until(lambda one=one: one.connected)
+    _cut_off(gone)
+    field = connect(broker.host, broker.port)
+    ends_s = time.monotonic() + 15
+    whole = 0
+    while whole < 3 and time.monotonic() < ends_s:  # the broker looks for sessions that are over once in a while
+        for at in range(20):
+            field.publish(TOPIC, str(at).encode())
+        whole = whole + 1 if len(_collect(staying, 20)) == 20 else 0
+    assert whole == 3
+    staying.close()
+
+
+def test_worker_without_statuses_hears_packs_only(broker: Any, connect: Any, until: Callable[..., None]):
+    opened = Subscriber(Link(broker.host, broker.port, "ingest-3", statuses=False))
+    opened.open()
+    until(lambda: opened.connected)
+    field = connect(broker.host, broker.port)
+    field.publish(up_status("gw-1"), b"hello")
+    field.publish(TOPIC, b"pack")
+    assert [one.topic for one in opened.collect(most=2, window_s=0.2, patience_s=5)] == [TOPIC]
+    opened.close()

@@ -1,0 +1,114 @@
+"""`coldproof cloud ingest`: processes of their own on one PostgreSQL, killed, asked to leave, gone for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench.ingest.load import LoadFile, Shape, make
+from bench.ingest.workers import Crew, on_server, problems, run_kills
+from bench.postgres import NoServer, Server
+from cloud.app import ingest
+from cloud.config import BrokerConfig, CloudConfig, Tls, defaults
+from cloud.db.engine import DatabaseUnsafe, sqlite_url
+from cloud.enrol.broker import as_worker
+from cloud.errors import Fatal
+from cloud.keys import KeyFileError, load_or_create
+
+PACKS_PER_S = 200
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server that keeps what it has committed: workers refuse any other."""
+    try:
+        running = Server(durable=True)
+    except NoServer as why:
+        pytest.skip(f"not tested on PostgreSQL: {why}")
+    yield running
+    running.remove()
+
+
+def _load(folder: Path, seconds: float) -> Path:
+    make(Shape(gateways=10, packs=int(seconds * PACKS_PER_S), readings=10, series=2), folder / "packs")
+    return folder / "packs"
+
+
+def test_workers_killed_again_and_again_lose_double_and_hold_up_nothing(server: Server, tmp_path: Path):
+    load = _load(tmp_path, 8)
+    went = run_kills(server, load, tmp_path / "site", every_s=0.5, rate=PACKS_PER_S, resend_s=2)
+    assert went.problems == []
+    assert went.told.settled == went.told.letters
+    assert went.kills >= 2
+
+
+def test_worker_that_is_asked_to_leave_costs_nobody_a_repetition(server: Server, tmp_path: Path):
+    load = _load(tmp_path, 2)
+    with on_server(server, tmp_path / "site") as site:
+        site.admit(LoadFile(load))
+        crew = Crew(site)
+        crew.start(2)
+        crew.start(3)
+        publisher = site.publisher(load, "--rate", f"{PACKS_PER_S}", "--resend", "0")  # it says everything once
+        publisher.go()
+        crew.wait_until(lambda: site.leaves() > 100)
+        assert crew.stop(2) == 0
+        went, _ = publisher.wait()
+        assert (went.settled, went.again) == (went.letters, 0)
+        assert problems(site, LoadFile(load)) == []
+        assert crew.stop(3) == 0
+        done = [int(crew.said(number).rpartition("accepted=")[2].split()[0]) for number in (2, 3)]
+        assert sum(done) == went.letters
+        assert min(done) > 0, "both of them worked"
+
+
+def test_worker_that_is_gone_for_good_holds_up_nothing(server: Server, tmp_path: Path):
+    load = _load(tmp_path, 2)
+    with on_server(server, tmp_path / "site") as site:
+        site.admit(LoadFile(load))
+        crew = Crew(site)
+        crew.start(2)
+        crew.start(3)
+        publisher = site.publisher(load, "--rate", f"{PACKS_PER_S}", "--resend", "0.5")
+        publisher.go()
+        crew.wait_until(lambda: site.leaves() > 100)
+        crew.kill(2)
+        went, _ = publisher.wait()
+        assert went.settled == went.letters
+        assert problems(site, LoadFile(load)) == []
+
+
+def _settings(folder: Path, url: str) -> CloudConfig:
+    return msgspec.structs.replace(defaults(folder), database_url=url)
+
+
+def test_worker_on_an_sqlite_file_is_refused_and_makes_none(tmp_path: Path):
+    with pytest.raises(Fatal, match=r"SQLite file.*PostgreSQL"):
+        ingest(_settings(tmp_path, sqlite_url(tmp_path / "cloud.db")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_worker_without_the_clouds_key_is_refused_and_makes_none(tmp_path: Path, server: Server):
+    with pytest.raises(KeyFileError, match=r"cloud-key\.pem"):
+        ingest(_settings(tmp_path, server.url("postgres")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_worker_on_a_server_that_may_lose_what_it_committed_is_refused(
+    tmp_path: Path, postgres: Server, migrated_database: str
+):
+    load_or_create(tmp_path)
+    with pytest.raises(DatabaseUnsafe, match="fsync"):
+        ingest(_settings(tmp_path, postgres.url(migrated_database)))
+
+
+def test_each_worker_has_its_own_name_and_certificate(tmp_path: Path):
+    plain = as_worker(BrokerConfig(), tmp_path, 3)
+    assert plain.client_id == "coldproof-ingest-3"
+    first = tmp_path / "ingest" / "ingest.1.pem"
+    tls = as_worker(BrokerConfig(client_id="ingest.1", tls=Tls(tmp_path / "ca.pem", first, first)), tmp_path, 3)
+    link = tmp_path / "ingest" / "ingest.3.pem"
+    assert (tls.client_id, tls.tls) == ("ingest.3", Tls(tmp_path / "ca.pem", link, link))

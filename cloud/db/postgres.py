@@ -13,9 +13,24 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    ExceptionContext,
+    Float,
+    Integer,
+    LargeBinary,
+    Text,
+    create_engine,
+    event,
+)
 from sqlalchemy.exc import DBAPIError
 
 from cloud.db.fault import DatabaseDamaged, DatabaseUnavailable, DatabaseUnsafe, DatabaseUnsupported, shown
@@ -26,6 +41,7 @@ WRITERS_LOCK = 0x636F_6C64_7072_6F66  # "coldprof"; an advisory lock belongs to 
 IDLE_MAX_MS = 60_000  # of a transaction between two statements; far beyond what any of ours thinks in between
 STATEMENT_MAX_MS = 300_000  # of one statement of a writer: who needs more than this holds up ingest
 VERSION_MIN = 15
+INT4 = 2**31
 
 BEGIN_WRITING = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; "
@@ -47,6 +63,14 @@ _LINK = {  # of libpq; a dead server or network is noticed within half a minute
 #: on a lock, or while idle; a server that only reads, as one that takes over does for a while; a table or column that
 #: is not there or not ours (yet, as in the middle of a restore).
 _NOT_NOW = ("08", "28", "3D", "3F", "40", "53", "57", "58", "55P03", "25P03", "25006", "42P01", "42703", "42501")
+_TYPE_NAMES: list[tuple[type, str]] = [
+    (BigInteger, "int8"),  # before Integer, of which it is one
+    (Integer, "int4"),
+    (Text, "text"),
+    (LargeBinary, "bytea"),
+    (Boolean, "bool"),
+    (Float, "float8"),
+]
 _DAMAGED = ("XX001", "XX002")  # data and index corrupted
 _ESCAPE, _NUL, _ITSELF = "\ufdd0", "\ufdd0\ufdd1", "\ufdd0\ufdd2"  # no characters, and never will be (Unicode 23.7)
 
@@ -73,7 +97,7 @@ def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
 
     def prepare(connection: Any, _record: object) -> None:
         connection.autocommit = True  # the driver must not begin transactions behind our back
-        _keep_nul(connection)
+        _keep_values(connection)
         connection.execute(f"SET lock_timeout = {wait_ms}")
         connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_MAX_MS}")
         connection.execute(  # what was said to be committed must be on the disk
@@ -83,6 +107,39 @@ def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
     event.listen(engine, "connect", prepare)
     event.listen(engine, "handle_error", _leave_out_values)
     return engine
+
+
+def copy_rows(conn: Connection, columns: Sequence[Column[Any]], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows of one table by COPY, which costs both sides a third of what single INSERTs do.
+
+    Errors are SQLAlchemy's, as of any other statement.
+    """
+    import psycopg  # only where it is installed
+
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    sql = f"COPY {columns[0].table.name} ({names}) FROM STDIN (FORMAT BINARY)"
+    driver: Any = conn.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(sql) as copy:
+            copy.set_types([_type_name(column) for column in columns])
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        _without_values(error)
+        lost = bool(driver.closed or driver.broken)
+        if lost:
+            conn.invalidate(error)
+        wrapped = DBAPIError.instance(
+            sql, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost, dialect=conn.dialect
+        )
+        raise wrapped from error
+
+
+def _type_name(column: Column[Any]) -> str:
+    for kind, name in _TYPE_NAMES:
+        if isinstance(column.type, kind):
+            return name
+    raise TypeError(f"{column}: {column.type} has no name here")
 
 
 def fault(error: DBAPIError, url: URL) -> CloudError | None:
@@ -135,10 +192,15 @@ def without_statement_limit(conn: Connection) -> None:
 def _leave_out_values(context: ExceptionContext) -> None:
     """The server adds the row that failed to its message, and in it password hashes: the message alone is kept."""
     error, about = context.original_exception, context.sqlalchemy_exception
+    if _without_values(error) and about is not None:
+        about.args = (f"({type(error).__module__}.{type(error).__qualname__}) {error}",)
+
+
+def _without_values(error: BaseException) -> bool:
     said = getattr(getattr(error, "diag", None), "message_primary", None)
-    if said and about is not None:
+    if said:
         error.args = (said,)
-        about.args = (f"({type(error).__module__}.{type(error).__qualname__}) {said}",)
+    return bool(said)
 
 
 def _says_nothing_of_values(error: DBAPIError) -> bool:
@@ -147,17 +209,34 @@ def _says_nothing_of_values(error: DBAPIError) -> bool:
     return isinstance(error.orig, psycopg.OperationalError)
 
 
-def _keep_nul(connection: Any) -> None:
-    """Have text with NUL stored, and come back as it was."""
-    dumper, loader = _text_adapters()
-    connection.adapters.register_dumper(str, dumper)
+def _keep_values(connection: Any) -> None:
+    """Have every value come back as it was, or refused: text with NUL, and numbers that the driver would cut."""
+    adapters = _adapters()
+    for kind, dumper in adapters.dumpers:
+        connection.adapters.register_dumper(kind, dumper)
     for name in ("text", "varchar"):
-        connection.adapters.register_loader(name, loader)
+        connection.adapters.register_loader(name, adapters.loader)
+
+
+class _Adapters(NamedTuple):
+    dumpers: list[tuple[type, Any]]
+    loader: Any
 
 
 @functools.cache
-def _text_adapters() -> tuple[Any, Any]:
-    from psycopg.types.string import StrDumperUnknown, TextLoader  # only where it is installed
+def _adapters() -> _Adapters:
+    from psycopg.types.numeric import Int4, Int4BinaryDumper  # only where it is installed
+    from psycopg.types.string import StrBinaryDumper, StrDumperUnknown, TextLoader
+
+    class Whole(Int4BinaryDumper):
+        def dump(self, obj: int) -> Any:
+            if not -INT4 <= obj < INT4:  # COPY: psycopg 3.3 writes the lower 32 bits, and says nothing
+                raise OverflowError(f"{obj} does not fit into 32 bits")
+            return super().dump(obj)
+
+    class Copied(StrBinaryDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(escaped(obj) if "\0" in obj or _ESCAPE in obj else obj)
 
     class Dumper(StrDumperUnknown):
         def dump(self, obj: str) -> Any:
@@ -168,7 +247,8 @@ def _text_adapters() -> tuple[Any, Any]:
             text = super().load(data)
             return unescaped(text) if isinstance(text, str) and _ESCAPE in text else text
 
-    return Dumper, Loader
+    # Of several for one type the last one is the usual one.
+    return _Adapters([(Int4, Whole), (str, Copied), (str, Dumper)], Loader)
 
 
 def escaped(text: str) -> str:

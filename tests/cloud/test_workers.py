@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,27 @@ def test_worker_that_is_gone_for_good_holds_up_nothing(server: Server, tmp_path:
         crew.wait_until(lambda: site.leaves() > 100)
         crew.kill(2)
         went, _ = publisher.wait()
+        assert went.settled == went.letters
+        assert problems(site, LoadFile(load)) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restarted", "crashed"])
+def test_database_server_that_goes_away_under_load_costs_nobody_a_repetition(
+    server: Server, tmp_path: Path, how: signal.Signals
+):
+    load = _load(tmp_path, 3)
+    with on_server(server, tmp_path / "site") as site:
+        site.admit(LoadFile(load))
+        crew = Crew(site)
+        site.start_cloud()
+        crew.start(2)
+        publisher = site.publisher(load, "--rate", f"{PACKS_PER_S}", "--resend", "0")  # it says everything once
+        publisher.go()
+        crew.wait_until(lambda: site.leaves() > 100)
+        server.stop(how)
+        server.start()
+        went, _ = publisher.wait()
+        site.stage.check()  # serve and the worker have lived through it
         assert went.settled == went.letters
         assert problems(site, LoadFile(load)) == []
 

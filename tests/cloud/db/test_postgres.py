@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from bench.postgres import NoServer, Server
 from cloud.db import engine as db
 from cloud.db import postgres as backend
+from cloud.db.bulk import insert_rows
 from cloud.db.tables import party
 
 
@@ -81,6 +82,18 @@ def test_crash_of_the_server_in_the_middle_keeps_what_was_committed_and_nothing_
         _add_and_then(engine, lambda: own.stop(3))
     own.start()
     assert _count(engine) == 1
+
+
+def test_crash_of_the_server_while_many_rows_are_written_is_no_fault_of_the_rows(engine: Engine, own: Server):
+    def write() -> None:
+        with db.writing(engine) as conn:
+            own.stop(3)
+            insert_rows(conn, list(party.columns), [(f"{at}", "a", "") for at in range(100)])
+
+    with pytest.raises(db.DatabaseUnavailable, match="nothing was changed"):
+        write()
+    own.start()
+    assert _count(engine) == 0
 
 
 def test_connections_that_died_with_the_server_are_given_to_nobody(engine: Engine, own: Server):

@@ -28,6 +28,7 @@ from cloud.config import BrokerConfig, CloudConfig
 from cloud.db.engine import is_one_file, migrate, open_engine, reading, require_durable, sqlite_file
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
+from cloud.garbage import calm
 from cloud.health import Health, PartHealth
 from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
@@ -126,6 +127,7 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     probe = BrokerProbe(config)
     web.state.health = lambda: _health(subscriber, worker, chores, probe)
     server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
+    calm()
     subscriber.open()
     with _signals_set(stop), ThreadPoolExecutor(PARTS + len(chores), "cloud") as pool:
         parts: dict[Future[None], str] = {

@@ -60,10 +60,10 @@ class WebConfig(msgspec.Struct, frozen=True):
 class IngestConfig(msgspec.Struct, frozen=True):
     """How packs are grouped into transactions, and how often a stream gets a receipt at most.
 
-    The defaults cost a single pack 50 ms and let one fsync carry 100 packs.
+    The defaults cost a single pack 50 ms and let one fsync carry 200 packs.
     """
 
-    group_packs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    group_packs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 200
     group_window_ms: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 50
     receipt_every_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
 

@@ -43,7 +43,7 @@ autosave_interval 60
 persistent_client_expiration 7d
 
 # What is beyond these limits is dropped, never in silence: there is no receipt, so the gateway sends it again.
-max_inflight_messages 200
+max_inflight_messages 500
 max_queued_messages 50000
 max_queued_bytes 268435456
 max_packet_size $packet_max

@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, func, insert, literal, select, tuple_
+from sqlalchemy import Connection, Engine, and_, bindparam, func, insert, literal, select, tuple_
 
 from cloud.clock import Now
 from cloud.db.cursor import advance, position, positions, stream_part
@@ -116,7 +117,19 @@ class ScanFollower:
         stop = stop or threading.Event()
         with reading(self._engine) as conn:
             waiting = _waiting(conn)
-        return sum(self._work_through(stream, stop) for stream in waiting)
+            scanning = [one for one in waiting if _has_scans(conn, one)]
+        self._pass_over([one for one in waiting if one not in scanning])
+        return sum(self._work_through(stream, stop) for stream in scanning)
+
+    def _pass_over(self, streams: Sequence[_Stream]) -> None:
+        """Streams with packs but no scans in them, all in one transaction: most packs of most gateways are such."""
+        if not streams:
+            return
+        with writing(self._engine) as conn:
+            stands_at = positions(conn, FOLLOWER)
+            for one in streams:
+                if stands_at.get(one.part, 0) == one.done and not _has_scans(conn, one):  # else: the next time
+                    advance(conn, FOLLOWER, one.part, one.through)
 
     def _work_through(self, stream: _Stream, stop: threading.Event) -> int:
         processed, done = 0, stream.done
@@ -218,6 +231,20 @@ def _waiting(conn: Connection) -> list[_Stream]:
     ]
     streams = [_Stream(one.gateway, one.stream, done.get(one.part, 0), one.through) for one in streams]
     return [one for one in streams if one.done < one.through]
+
+
+def _has_scans(conn: Connection, stream: _Stream) -> bool:
+    """Whether a scan stands in what is to be worked through."""
+    here = {"of": stream.gateway, "in": stream.stream, "done": stream.done, "through": stream.through}
+    return conn.scalar(_A_SCAN, here) is not None
+
+
+_A_SCAN = (
+    select(scan.c.pack_id)
+    .where(scan.c.gateway == bindparam("of"), scan.c.place_stream == bindparam("in"))
+    .where(scan.c.place_seq > bindparam("done"), scan.c.place_seq <= bindparam("through"))
+    .limit(1)
+)
 
 
 def _last_of_batch(conn: Connection, stream: _Stream, done: int) -> int:

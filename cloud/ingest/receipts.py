@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
-from cloud.db import tables
+from cloud.db.tables import conflict, pack
 from cloud.ingest import settled
 from cloud.ingest.settled import Stream
 from cloud.keys import CloudKey
@@ -20,13 +20,13 @@ from wire import receipt as wire_receipt
 from wire.receipt import CONFLICT, RANGES_MAX, REFUSED_MAX, Checkpoint, Receipt
 
 
-def build(conn: Connection, gateway: str, stream: bytes, *, issued_at_ms: int) -> Receipt:
-    """Everything this connection sees as settled of a stream."""
+def build(conn: Connection, gateway: str, stream: bytes, *, issued_at_ms: int, head: log.Head | None = None) -> Receipt:
+    """Everything this connection sees as settled of a stream. head: of the ledger, where this connection read it."""
     ranges = settled.ranges(conn, gateway, stream, RANGES_MAX + 1)
     through = 0
     if ranges and ranges[0][0] == 1:
         through = ranges.pop(0)[1]
-    head = log.head(conn)
+    head = head or log.head(conn)
     return Receipt(
         gateway=gateway,
         stream=stream,
@@ -45,15 +45,17 @@ def seal(receipt: Receipt, key: CloudKey) -> bytes:
 
 def _refused(conn: Connection, gateway: str, stream: bytes) -> list[tuple[int, bytes, str]]:
     """The newest conflicts of a stream: the envelopes that lost against the first of their identity."""
-    pack, conflict = tables.pack, tables.conflict
-    query = (
-        select(pack.c.seq, conflict.c.hash)
-        .join_from(conflict, pack, pack.c.id == conflict.c.pack_id)
-        .where(pack.c.gateway == gateway, pack.c.stream == stream)
-        .order_by(conflict.c.id.desc())
-        .limit(REFUSED_MAX)
-    )
-    return sorted((row.seq, row.hash, CONFLICT) for row in conn.execute(query))
+    rows = conn.execute(_CONFLICTS, {"of": gateway, "in": stream})
+    return sorted((seq, digest, CONFLICT) for seq, digest in rows)
+
+
+_CONFLICTS = (
+    select(pack.c.seq, conflict.c.hash)
+    .join_from(conflict, pack, pack.c.id == conflict.c.pack_id)
+    .where(pack.c.gateway == bindparam("of"), pack.c.stream == bindparam("in"))
+    .order_by(conflict.c.id.desc())
+    .limit(REFUSED_MAX)
+)
 
 
 class ReceiptSchedule:

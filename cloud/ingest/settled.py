@@ -19,6 +19,13 @@ Range = tuple[int, int]  # first and last seq, both settled
 Stream = tuple[str, bytes]  # gateway, stream
 
 
+# Built once: each is asked for every stream of every group.
+_LOWEST = (
+    select(settled.c.first_seq, settled.c.last_seq)
+    .where(settled.c.gateway == bindparam("of"), settled.c.stream == bindparam("in"))
+    .order_by(settled.c.first_seq)
+    .limit(bindparam("limit"))
+)
 _TOUCHED = select(settled.c.first_seq, settled.c.last_seq).where(
     settled.c.gateway == bindparam("of"),
     settled.c.stream == bindparam("in"),
@@ -67,13 +74,7 @@ def settle(conn: Connection, news: Mapping[Stream, list[Range]]) -> list[tuple[S
 
 def ranges(conn: Connection, gateway: str, stream: bytes, limit: int) -> list[Range]:
     """The lowest `limit` settled ranges of a stream."""
-    query = (
-        select(settled.c.first_seq, settled.c.last_seq)
-        .where(settled.c.gateway == gateway, settled.c.stream == stream)
-        .order_by(settled.c.first_seq)
-        .limit(limit)
-    )
-    return [(row.first_seq, row.last_seq) for row in conn.execute(query)]
+    return [(first, last) for first, last in conn.execute(_LOWEST, {"of": gateway, "in": stream, "limit": limit})]
 
 
 def missing(conn: Connection, gateway: str, stream: bytes, through: int, limit: int) -> list[Range]:

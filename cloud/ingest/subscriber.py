@@ -19,10 +19,8 @@ held when it ended nobody is given; gateways send it again after 30 s.
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud.errors import Fatal
+from cloud.ingest.inbox import Inbox
 from wire.envelope import ENVELOPE_MAX_BYTES
 from wire.topics import ALL_STATUS, SHARED_PACKS
 
-RECEIVE_MAXIMUM = 200  # two groups of packs: one being committed, one on its way
+RECEIVE_MAXIMUM = 500  # more than two groups of packs: one being committed, one on its way
+WAITING_MAX_BYTES = 16 * 1024 * 1024  # of them held here, so that a window of the largest packs is no 128 MB
+GROUP_MAX_BYTES = 2 * 1024 * 1024  # of one group: decoded and as rows it is some twenty times that
 PACKET_MAX_BYTES = 2 * ENVELOPE_MAX_BYTES  # oversized packs reach the quarantine; the broker drops what is beyond
 SESSION_EXPIRY_S = 86_400  # the broker keeps our subscription for a day without us; then gateways send again
 ALONE_S = 60  # long enough for a worker that was killed to be started again
@@ -96,7 +97,7 @@ class Subscriber:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
-        self._waiting: queue.Queue[Delivery] = queue.Queue(RECEIVE_MAXIMUM)
+        self._inbox: Inbox[Delivery] = Inbox(most=RECEIVE_MAXIMUM, most_bytes=WAITING_MAX_BYTES)
         self._connection = 0
         self._refused = False
         self._state = "not connected yet"
@@ -150,17 +151,7 @@ class Subscriber:
 
     def collect(self, *, most: int, window_s: float, patience_s: float) -> list[Delivery]:
         """Up to `most` messages: waits `patience_s` for the first one and `window_s` for its company."""
-        try:
-            group = [self._waiting.get(timeout=patience_s)]
-        except queue.Empty:
-            return []
-        ends_s = time.monotonic() + window_s
-        while len(group) < most:
-            try:
-                group.append(self._waiting.get(timeout=max(0.0, ends_s - time.monotonic())))
-            except queue.Empty:
-                break
-        return group
+        return self._inbox.take(most=most, most_bytes=GROUP_MAX_BYTES, window_s=window_s, patience_s=patience_s)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Tell the broker that this message is done with."""
@@ -259,11 +250,8 @@ class Subscriber:
             topic = "not UTF-8"
         delivery = Delivery(topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection)
         while not self._closing.is_set():
-            try:
-                self._waiting.put(delivery, timeout=CLOSING_SEEN_S)
+            if self._inbox.put(delivery, timeout_s=CLOSING_SEEN_S):
                 return
-            except queue.Full:
-                continue
 
     def _become(self, state: str) -> None:
         if state != self._state:

@@ -26,6 +26,7 @@ from cloud.ingest.recovery import Recovery
 from cloud.ingest.settled import Stream
 from cloud.ingest.subscriber import Delivery, Subscriber
 from cloud.keys import CloudKey
+from cloud.ledger import log
 from wire.topics import down_receipt
 
 STATUS_SUFFIX = "/up/status"  # of our two subscriptions, the one that carries no packs
@@ -162,7 +163,8 @@ class IngestWorker:
             return
         try:
             with reading(self._engine) as conn:
-                fresh = [receipts.build(conn, *stream, issued_at_ms=self._now()) for stream in streams]
+                head = log.head(conn)
+                fresh = [receipts.build(conn, *stream, issued_at_ms=self._now(), head=head) for stream in streams]
         except DatabaseUnavailable as error:
             self._become(str(error), ok=False)
             return

@@ -62,7 +62,7 @@ def test_gateway_leaves_no_retained_message_but_the_two_of_its_topics(connect: C
 
 def test_limits_are_told_at_the_door(connect: Connect):
     assert connect(A).said["MaximumPacketSize"] == broker.PACKET_MAX_BYTES
-    assert connect(B).said["ReceiveMaximum"] == 200
+    assert connect(B).said["ReceiveMaximum"] == 500
 
 
 def test_the_largest_envelope_passes_and_a_larger_one_does_not(connect: Connect, worker: Client):

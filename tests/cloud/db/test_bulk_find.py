@@ -1,0 +1,46 @@
+"""Statements that go to the driver as plain SQL do what the others do."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import IntegrityError
+
+from cloud.db.bulk import delete_rows, find, insert_rows, put_rows
+from cloud.db.engine import reading, writing
+from cloud.db.names import AT_ONCE
+from cloud.db.tables import settled
+
+STREAM, OTHER = b"s" * 16, b"o" * 16
+
+
+def test_many_names_of_many_streams_are_all_found(engine: Engine) -> None:
+    rows = [(f"gw-{at % 7}", STREAM if at % 2 else OTHER, at, at) for at in range(1, 3 * AT_ONCE)]
+    with writing(engine) as conn:
+        insert_rows(conn, list(settled.columns), rows)
+    by = (settled.c.gateway, settled.c.stream, settled.c.first_seq)
+    wanted = [row[:3] for row in rows[::2]] + [("gw-0", STREAM, 10**6), ("nobody", STREAM, 1)]
+    with reading(engine) as conn:
+        found = find(conn, [*by, settled.c.last_seq], by, wanted)
+        assert find(conn, [*by], by, []) == []
+    assert sorted(tuple(row) for row in found) == sorted(rows[::2])
+
+
+def test_put_replaces_and_delete_takes_by_key(engine: Engine) -> None:
+    with writing(engine) as conn:
+        put_rows(conn, settled, [("gw", STREAM, 1, 4), ("gw", STREAM, 8, 9)])
+        put_rows(conn, settled, [("gw", STREAM, 1, 7), ("gw", OTHER, 1, 1)])
+        delete_rows(conn, settled, [("gw", STREAM, 8), ("gw", STREAM, 5)])
+        for nothing in (lambda: put_rows(conn, settled, []), lambda: delete_rows(conn, settled, [])):
+            nothing()
+    with reading(engine) as conn:
+        kept = [tuple(row) for row in conn.execute(select(settled).order_by(settled.c.stream, settled.c.first_seq))]
+    assert kept == [("gw", OTHER, 1, 1), ("gw", STREAM, 1, 7)]
+
+
+def test_what_the_database_refuses_is_told_as_by_any_other_statement(engine: Engine) -> None:
+    rows = [("gw", STREAM, 1, 1), ("gw", STREAM, 1, 2)]
+    with pytest.raises(IntegrityError), writing(engine) as conn:
+        insert_rows(conn, list(settled.columns), rows)
+    with reading(engine) as conn:
+        assert conn.execute(select(settled)).all() == []

@@ -19,6 +19,7 @@ from cloud.keys import PUBLIC_FILE, load_or_create
 from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
 from coldproof.cloud_backup_command import backup, restore
+from coldproof.cloud_bundle_command import bundle
 from coldproof.cloud_gateway_command import app as gateway_app
 from coldproof.cloud_ledger_command import app as ledger_app
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
@@ -35,6 +36,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(person_app, name="person")
 
 app.command()(backup)
+app.command()(bundle)
 app.command()(restore)
 
 PORT_MAX = 65_535

@@ -1,4 +1,4 @@
-"""`coldproof lot`: what the lot page shows, in a terminal or as JSON, from the database; it changes nothing."""
+"""`coldproof lot`: what the lot page shows, in a terminal or as JSON, and a lot's evidence bundle."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from cloud import config as cloud_config
 from cloud.app import open_clock
+from cloud.bundle.make import Ledger, lot_bundle
 from cloud.config import CloudConfig
 from cloud.db.engine import open_engine, reading, sqlite_file
 from cloud.errors import Fatal, Rejected
@@ -24,7 +25,9 @@ from cloud.web import formats, phrase
 from cloud.web.api import travelling
 from cloud.web.formats import Language
 from cloud.web.wording import LANGUAGES, Wording, wording
+from coldproof.bundle_file import save, tell
 from coldproof.outcome import told
+from coldproof.progress import progress
 from standards.gs1 import digital_link
 from standards.gs1.application_identifier import Gs1Error
 from standards.gs1.check_digit import has_valid_check_digit
@@ -35,11 +38,6 @@ LotArgument = Annotated[
     str, typer.Argument(metavar="LOT", help="GTIN/LOT, a GS1 Digital Link, or a lot number that stands once.")
 ]
 NAMED_MAX = 10  # lots listed when a number stands for several
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `show` a subcommand: typer makes a group of one command that command itself."""
 
 
 @app.command()
@@ -66,6 +64,31 @@ def show(
                 typer.echo(msgspec.json.format(msgspec.json.encode(travelling(msgspec.to_builtins(evidence)))).decode())
             else:
                 typer.echo("\n".join(_lines(conn, evidence, submission(conn, gtin, number), wording(language))))
+
+
+@app.command()
+def bundle(
+    lot: LotArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it; replaced if it is there.")
+    ],
+    *,
+    config: Annotated[Path | None, typer.Option("--config", help="The cloud's TOML configuration.")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The cloud's data folder.")] = None,
+) -> None:
+    """Write a lot's evidence bundle: packs, events, evidence, decisions, proofs. `coldproof verify` checks it anywhere.
+
+    A checkpoint of the ledger is signed for it where the newest one does not cover everything.
+    """
+    with told():
+        settings = _settings(config, data_dir, None)
+        now_ms = open_clock(settings)()
+        ledger = Ledger(settings.data_dir, settings.ledger_origin)
+        with _database(settings.database_url) as engine, progress("bundle") as say:
+            with reading(engine) as conn:
+                found = find_lot(conn, lot)
+            content = save(out, lambda file: lot_bundle(engine, ledger, found, file, now_ms=now_ms, progress=say))
+        tell(out, content)
 
 
 def find_lot(conn: Connection, text: str) -> tuple[str, str]:

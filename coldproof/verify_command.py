@@ -6,25 +6,24 @@ itself is intact; whose ledger it is, is checked only against keys the reader br
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, Any, BinaryIO, NoReturn
 
 import msgspec
 import typer
 
+from coldproof.progress import progress
 from standards.tlog.key import KeyTextError, VerifierKey, parse_vkey
 from wire.bundle.anchor import root_text
 from wire.bundle.examine import Content
 from wire.bundle.finding import Finding, instant
-from wire.bundle.form import FIRST_LINE, Unusable
+from wire.bundle.form import Unusable
 from wire.bundle.verify import Report, verify
 
 BROKEN, UNUSABLE = 1, 2
 TRUST_MAX_BYTES = 100_000  # a file of keys
 TOLD_MAX = 50  # findings in a terminal; --json and the summary tell more
-PROGRESS_S = 0.5  # between two words on how far it is
+SMALL_BYTES = 1_000_000  # what is smaller is done before anybody asks how far it is
 
 app = typer.Typer(add_completion=False)
 
@@ -46,7 +45,7 @@ def main(
     """Check an evidence bundle offline: exit 0 intact, 1 broken (names the first bad record), 2 unusable input."""
     try:
         trusted = _trusted(ledger_key or [], trust)
-        report = _verified(bundle, trusted, show_progress=sys.stderr.isatty() or not as_json)
+        report = _verified(bundle, trusted)
     except (Unusable, OSError) as error:
         _stop(bundle, error, as_json=as_json)
     if as_json:
@@ -58,29 +57,13 @@ def main(
     raise typer.Exit(0 if report.intact else BROKEN)
 
 
-def _verified(path: Path, trusted: list[VerifierKey], *, show_progress: bool) -> Report:
+def _verified(path: Path, trusted: list[VerifierKey]) -> Report:
     with path.open("rb") as file:
         size = path.stat().st_size
         if not path.is_file():
             raise Unusable("not a file")
-        progress = _Progress(size)
-        return verify(file, size=size, trusted=trusted, progress=progress.at if show_progress else lambda _: None)
-
-
-class _Progress:
-    """Says how far it is, on the terminal's last line or in lines of their own; nothing when it is done at once."""
-
-    def __init__(self, size: int) -> None:
-        self._total, self._told = 2 * max(size, len(FIRST_LINE)), monotonic()
-
-    def at(self, done: int) -> None:
-        """So many bytes of both passes are read."""
-        now = monotonic()
-        if now - self._told < PROGRESS_S:
-            return
-        self._told = now
-        end = "\r" if sys.stderr.isatty() else "\n"
-        print(f"checking … {100 * done // self._total} %", end=end, file=sys.stderr, flush=True)
+        with progress("verify") as tell:
+            return verify(file, size=size, trusted=trusted, progress=tell if size > SMALL_BYTES else lambda _: None)
 
 
 def _trusted(keys: list[str], file: Path | None) -> list[VerifierKey]:

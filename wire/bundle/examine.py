@@ -30,7 +30,7 @@ from wire.envelope import WireError, decode, envelope_hash, inflate, open_envelo
 from wire.event_id import event_id_of
 from wire.pack import Pack
 
-Progress = Callable[[int], None]  # bytes read so far, of twice the bundle's size
+Progress = Callable[[float], None]  # the share that is done, 0–1
 
 SCANS_MAX = 1_000_000  # whose events are recognised
 
@@ -61,7 +61,7 @@ def examine(file: BinaryIO, *, size: int, progress: Progress = lambda _: None) -
     begin = file.tell()
     for record in form.records(file, size=size):
         first.take(record)
-        progress(record.at)
+        progress(record.at / size / 2)
     first.close()
     windows = windows_of(first.subject)
     wanted = [_wanted(first.subject, one) for one in windows]
@@ -72,7 +72,7 @@ def examine(file: BinaryIO, *, size: int, progress: Progress = lambda _: None) -
     for record in form.records(file, size=size):
         if record.letter == form.PACK:
             meter.add(_again(record, first), record.leaf)
-        progress(size + record.at)
+        progress((1 + record.at / size) / 2)
     of_windows = list(zip(windows, meter.measured, strict=False))
     wrong, doubtful = claim.compared(claims, meter.measured[len(windows) :])
     return Content(

@@ -63,7 +63,7 @@ def readings(subject: Subject, windows: Windows) -> list[Finding]:
 def _readings(subject: Subject, windows: Windows) -> Iterator[Finding]:
     measured = {window.stay for window, _ in windows}
     for number, stay in enumerate(subject.stays):
-        if number not in measured and stay.until_ms > stay.from_ms:
+        if stay.custody and number not in measured and stay.until_ms > stay.from_ms:
             yield Finding("no_series", f"{stay.name or stay.place}", {"place": stay.name or stay.place})
     for window, one in windows:
         series, stay = subject.series[window.series], subject.stays[window.stay]

@@ -19,11 +19,15 @@ WINDOWS_MAX = 20_000  # a series at a stay: what a reader measures
 
 
 class Stay(msgspec.Struct, frozen=True, array_like=True):
-    """The lot at a place for [from_ms, to_ms), None: still there. until_ms: where evidence ended when this was made."""
+    """The lot at a place for [from_ms, to_ms), None: still there. until_ms: where evidence ended when this was made.
+
+    custody: whether evidence is asked for there.
+    """
 
     place: str
     name: str
     name_en: str
+    custody: bool
     from_ms: int
     to_ms: int | None
     until_ms: int

@@ -141,7 +141,7 @@ def subject(minutes: int, **more: object) -> Subject:
         from_ms=START_MS,
         to_ms=until_ms,
         gateways=[GATEWAY],
-        stays=[Stay(PLACE, "Kho lạnh 1", "Cold room 1", START_MS, until_ms, until_ms)],
+        stays=[Stay(PLACE, "Kho lạnh 1", "Cold room 1", True, START_MS, until_ms, until_ms)],
         series=[Series(PLACE, GATEWAY, CHANNEL, "Temperature", "T-room", "CEL", MINUTE_MS, 0, None)],
     )
     return msgspec.structs.replace(about, **more)

@@ -307,7 +307,7 @@ def test_silence_longer_than_two_intervals_is_told() -> None:
 
 def test_a_stay_without_a_sensor_is_told() -> None:
     book, about = maker.small()
-    stays = [*about.stays, Stay("8930000000132", "Xe lạnh", "Truck", about.to_ms, None, about.to_ms + 1)]
+    stays = [*about.stays, Stay("8930000000132", "Xe lạnh", "Truck", True, about.to_ms, None, about.to_ms + 1)]
     content = maker.bundle(book, msgspec.structs.replace(about, stays=stays))[1]
     assert [one.code for one in content.missing] == ["no_series"]
 

@@ -15,8 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from standards.gs1 import digital_link
-from standards.gs1.application_identifier import Gs1Error
+from standards.gs1.digital_link import CANONICAL_STEM, escape
 from standards.tlog.note import SIGNATURES_MAX
 from wire import pack as wire_pack
 from wire.bundle import anchor, claim, document, form, gap, subject, tree
@@ -123,13 +122,11 @@ def _again(record: Record, first: _FirstPass) -> Pack:
     return pack
 
 
-def _lot_uri(about: Subject, where: str) -> str:
+def _lot_uri(about: Subject) -> str:
+    """What events call a lot; the rules for the numbers need a library that readers of bundles don't have."""
     if not about.is_lot:
         return ""
-    try:
-        return digital_link.lot(about.gtin, about.lot)
-    except Gs1Error as error:
-        raise Broken(where, f"names no lot that can be: {error}") from error
+    return f"{CANONICAL_STEM}/01/{about.gtin}/10/{escape(about.lot)}"
 
 
 class _FirstPass:
@@ -165,7 +162,7 @@ class _FirstPass:
             self.summary = record.body
         elif record.letter == form.SUBJECT:
             self.subject = subject.decode(record.body, record.name)
-            self._lot_uri = _lot_uri(self.subject, record.name)
+            self._lot_uri = _lot_uri(self.subject)
         elif record.letter == form.CHECKPOINT:
             self._checkpoint = record
         elif record.letter == form.VKEY:

@@ -58,10 +58,10 @@ def main(
 
 
 def _verified(path: Path, trusted: list[VerifierKey]) -> Report:
+    if path.exists() and not path.is_file():
+        raise Unusable("not a file; a bundle is read twice, so it cannot come through a pipe")
     with path.open("rb") as file:
         size = path.stat().st_size
-        if not path.is_file():
-            raise Unusable("not a file")
         with progress("verify") as tell:
             return verify(file, size=size, trusted=trusted, progress=tell if size > SMALL_BYTES else lambda _: None)
 

@@ -8,8 +8,9 @@ import msgspec
 
 from wire.bundle.document import Frozen, FrozenSeries, FrozenStay
 from wire.bundle.finding import Finding
+from wire.bundle.form import Broken
 from wire.bundle.series import Measured, Wanted
-from wire.bundle.subject import Series, Subject, cut
+from wire.bundle.subject import WINDOWS_MAX, Series, Subject, cut
 
 _Numbers = tuple[int, float | None, float | None]
 
@@ -27,16 +28,19 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def of_versions(frozen: Iterable[tuple[int, Frozen]], subject: Subject) -> list[Claim]:
-    """Everything that versions, each given with its leaf, say of series."""
+    """Everything that versions, each given with its leaf, say of series. Raises Broken for more than WINDOWS_MAX."""
     bound: dict[tuple[str, str, str, str], list[Series]] = {}
     for one in subject.series:
         bound.setdefault((one.place, one.gateway, one.channel, one.measurement), []).append(one)
-    return [
+    claims = [
         Claim(leaf, stay.place_name or stay.place, series, _wanted(leaf, stay, series, bound))
         for leaf, version in frozen
         for stay in version.stays
         for series in stay.series
     ]
+    if sum(len(one.wanted) for one in claims) > WINDOWS_MAX:
+        raise Broken("evidence versions", f"more than {WINDOWS_MAX} series at stays in all of them")
+    return claims
 
 
 def _wanted(

@@ -5,13 +5,15 @@ Their bytes are held against the ledger by whoever calls this; unknown members a
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from wire.bundle.form import Broken, Record
+from wire.observation import INT64_MAX
 
 T = TypeVar("T")
+Int = Annotated[int, msgspec.Meta(ge=-INT64_MAX, le=INT64_MAX)]
 
 
 class FrozenSeries(msgspec.Struct, frozen=True):
@@ -21,24 +23,24 @@ class FrozenSeries(msgspec.Struct, frozen=True):
     channel: str
     measurement: str
     unit: str
-    log_interval_s: int
-    count: int
+    log_interval_s: Int
+    count: Int
     min: float | None
     max: float | None
     sensor: str = ""
-    misplaced: int = 0
-    future: int = 0
+    misplaced: Int = 0
+    future: Int = 0
 
 
 class FrozenStay(msgspec.Struct, frozen=True):
     """One stay of a version of evidence."""
 
     place: str
-    from_ms: int
-    until_ms: int
+    from_ms: Int
+    until_ms: Int
     series: list[FrozenSeries]
     verdict: str
-    to_ms: int | None = None
+    to_ms: Int | None = None
     place_name: str = ""
     place_name_en: str = ""
 
@@ -60,8 +62,8 @@ class Decision(msgspec.Struct, frozen=True):
     kind: str
     reason: str
     person: str
-    decided_ms: int
-    evidence_version: int
+    decided_ms: Int
+    evidence_version: Int
     evidence_sha256: str
 
 

@@ -227,13 +227,12 @@ class _FirstPass:
     def _take_pack(self, record: Record) -> None:
         try:
             message = open_envelope(record.payload)
+            self.keys.require_signed(message, record.name)  # before anything is inflated
             pack = wire_pack.read_payload(message)
         except WireError as error:
             raise Broken(record.name, f"is no pack that may be: {error}") from error
         where = f"pack {pack_name(pack.gateway, pack.stream, pack.seq)}, {record.name}"
         key = self.keys.signer(pack.gateway, message.kid, where)
-        if not message.is_signed_by(key.public):
-            raise Broken(where, f"the signature by key {message.kid.hex()} of gateway {pack.gateway} is wrong")
         if not self.streams.add(pack, record.leaf, key.place, envelope_hash(record.payload)):
             raise Broken(where, "stands behind a pack that it must stand before, or stands here twice")
         self.keys.note(key, pack, record.leaf)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from wire.observation import MAX_TIME_MS
+
 _SENTENCES = {
     # what is wrong
     "chain": (
@@ -74,6 +76,9 @@ _SENTENCES = {
 }
 
 
+FINDINGS_MAX = 10_000  # of one kind, told one by one; what has more is not worth more words
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One thing to say about a record or a series. code: for machines; params: what its sentence needs."""
 
@@ -96,7 +101,9 @@ def pack_name(gateway: str, stream: bytes, seq: int) -> str:
 
 
 def instant(at_ms: int) -> str:
-    """An instant in UTC, to the second; the milliseconds only where there are any."""
+    """An instant in UTC, to the second; the milliseconds only where there are any. Beyond the year 9999 a number."""
+    if not 0 <= at_ms <= MAX_TIME_MS:
+        return str(at_ms)
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     return at.strftime("%Y-%m-%dT%H:%M:%S") + (f".{at_ms % 1000:03}" if at_ms % 1000 else "") + "Z"
 

@@ -24,7 +24,7 @@ KEY, REVOCATION, PACK, EVENT, EVIDENCE, DECISION = b"KRPEFD"
 _MIB = 1024 * 1024
 #: Letter → the most bytes its body may have; in the order in which records stand.
 LIMITS = {
-    SUMMARY: _MIB,
+    SUMMARY: 8 * _MIB,
     SUBJECT: 4 * _MIB,
     CHECKPOINT: 1_000_000,  # as a note may have
     VKEY: 1_000,
@@ -102,9 +102,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 def framed(letter: int, body: bytes) -> bytes:
-    """A record as it stands in the file. Raises ValueError for a body beyond its limit."""
+    """A record as it stands in the file. Raises Broken for a body beyond its limit."""
     if len(body) > LIMITS[letter]:
-        raise ValueError(f"a {NAMES[letter]} of {len(body)} bytes, a bundle's has at most {LIMITS[letter]}")
+        raise Broken(NAMES[letter], f"has {len(body)} bytes, that of a bundle has at most {LIMITS[letter]}")
     return bytes([letter]) + len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 

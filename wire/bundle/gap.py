@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
-from wire.bundle.finding import Finding, instant, lasting
+from wire.bundle.finding import FINDINGS_MAX, Finding, instant, lasting
 from wire.bundle.series import Measured
 from wire.bundle.stream import StreamName, Streams
 from wire.bundle.subject import Subject, Window
 from wire.observation import INT64_MAX
 
-FINDINGS_MAX = 10_000  # silences and runs of numbers told one by one; a bundle with more is not worth more words
 Windows = Sequence[tuple[Window, Measured]]
 
 
@@ -57,7 +57,7 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def readings(subject: Subject, windows: Windows) -> list[Finding]:
     """Series without readings, silences, and stays without a series."""
-    return list(_readings(subject, windows))[:FINDINGS_MAX]
+    return list(islice(_readings(subject, windows), FINDINGS_MAX))
 
 
 def _readings(subject: Subject, windows: Windows) -> Iterator[Finding]:

@@ -8,14 +8,19 @@ into the record before. That nothing of this was left out of a bundle cannot be 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from standards import cose
-from wire.bundle.finding import Finding, pack_name
+from standards.cose import Sign1
+from wire.bundle.finding import FINDINGS_MAX, Finding, pack_name
 from wire.bundle.form import Broken, Record
 from wire.bundle.stream import Stream, StreamName, Streams
+from wire.observation import INT64_MAX
 from wire.pack import KEY_BYTES, KeyChange, Pack
 from wire.topics import is_gateway_name
 
@@ -44,7 +49,7 @@ class Revocation(msgspec.Struct, frozen=True):
     gateway: str
     kind: str
     subject: str
-    from_seq: int | None
+    from_seq: Annotated[int, msgspec.Meta(ge=1, le=INT64_MAX)] | None
     leaf: int = -1
 
 
@@ -55,6 +60,7 @@ class Keys:
         self.all: list[Key] = []
         self.revocations: defaultdict[tuple[str, str], list[Revocation]] = defaultdict(list)  # by gateway and key id
         self._by_id: dict[tuple[str, bytes], Key] = {}
+        self._publics: dict[bytes, Ed25519PublicKey] = {}
         self._changes: dict[int, Change] = {}  # by the place of the key that ends
 
     def add(self, record: Record) -> None:
@@ -67,6 +73,8 @@ class Keys:
         key = Key(len(self.all), gateway, cose.key_id(public), public, record.leaf)
         if self._by_id.setdefault((gateway, key.kid), key) is not key:
             raise Broken(record.name, f"names key {key.kid.hex()} of gateway {gateway} again")
+        if self._publics.setdefault(key.kid, public) != public:
+            raise Broken(record.name, f"is another key with the id {key.kid.hex()}: nobody can tell which one signed")
         self.all.append(key)
 
     def revoke(self, record: Record) -> None:
@@ -77,6 +85,14 @@ class Keys:
             raise Broken(record.name, f"cannot be read: {error}") from error
         if found.kind == "key":
             self.revocations[found.gateway, found.subject].append(msgspec.structs.replace(found, leaf=record.leaf))
+
+    def require_signed(self, message: Sign1, where: str) -> None:
+        """Raise Broken unless a key of the bundle signed this; whose it is, is asked when the letter can be read."""
+        public = self._publics.get(message.kid)
+        if public is None:
+            raise Broken(where, f"is signed by key {message.kid.hex()}, which the bundle does not have")
+        if not message.is_signed_by(public):
+            raise Broken(where, f"the signature by key {message.kid.hex()} is wrong")
 
     def signer(self, gateway: str, kid: bytes, where: str) -> Key:
         """The key with this id. Raises Broken."""
@@ -96,13 +112,14 @@ class Keys:
 
     def findings(self, streams: Streams) -> list[Finding]:
         """The packs that were signed by a key which might not, by gateway, stream and number."""
-        found: list[Finding] = []
+        return list(islice(self._findings(streams), FINDINGS_MAX))
+
+    def _findings(self, streams: Streams) -> Iterator[Finding]:
         for name, stream in streams.by_name.items():
             for at, place in enumerate(stream.signers):
                 doubt = self._doubt(self.all[place], name, stream, at, streams)
                 if doubt is not None:
-                    found.append(doubt)
-        return found
+                    yield doubt
 
     def _doubt(self, key: Key, name: StreamName, stream: Stream, at: int, streams: Streams) -> Finding | None:
         seq, leaf, kid = stream.seqs[at], stream.leaves[at], key.kid.hex()

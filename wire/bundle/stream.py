@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import msgspec
 
-from wire.bundle.finding import Finding, pack_name
+from wire.bundle.finding import FINDINGS_MAX, Finding, pack_name
 from wire.envelope import HASH_BYTES
 from wire.observation import INT64_MAX
 from wire.pack import Loss, Pack, StreamHead
@@ -83,7 +83,7 @@ class Streams:
             if not stream.seqs or stream.seqs[-1] != pack.seq - 1:
                 self._after_hole[identity] = pack.prev
             elif stream.hash_at(len(stream.seqs) - 1) != pack.prev:
-                self.wrong.append(Finding("chain", pack_name(*identity), {"before": pack.seq - 1}))
+                self._note(Finding("chain", pack_name(*identity), {"before": pack.seq - 1}))
         stream.add(pack.seq, leaf, signer, digest)
         for loss in pack.losses:
             self.losses[pack.gateway, loss.stream].append(loss)
@@ -112,10 +112,14 @@ class Streams:
         stream = self.by_name.get((gateway, name))
         at = None if stream is None else stream.place(seq)
         if stream is not None and at is not None and stream.hash_at(at) != digest:
-            self.wrong.append(Finding("other_hash", pack_name(gateway, name, seq)))
+            self._note(Finding("other_hash", pack_name(gateway, name, seq)))
         after = self._after_hole.get((gateway, name, seq + 1))
         if after is not None and after != digest:
-            self.wrong.append(Finding("chain", pack_name(gateway, name, seq + 1), {"before": seq}))
+            self._note(Finding("chain", pack_name(gateway, name, seq + 1), {"before": seq}))
+
+    def _note(self, finding: Finding) -> None:
+        if len(self.wrong) < FINDINGS_MAX:
+            self.wrong.append(finding)
 
     def holes(self, name: StreamName, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The runs of numbers in [first, last] that are not here."""

@@ -18,6 +18,7 @@ from wire.bundle.subject import Window
 from wire.observation import MAX_TIME_MS
 
 LINES_MAX = 200  # of one kind; what is more is counted
+LINE_MAX = 400  # characters
 
 _WORDS = {
     "title": ("HỒ SƠ BẰNG CHỨNG CHUỖI LẠNH", "COLD CHAIN EVIDENCE BUNDLE"),
@@ -117,10 +118,10 @@ def _lines(content: Content, language: str) -> Iterator[str]:
         for one in sorted(content.events, key=lambda one: (one.event_time, one.event_id))
     ]
     yield from _some(events, language)
-    for leaf, one in content.frozen:
-        yield say("version", leaf=leaf, verdict=one.verdict, stays=len(one.stays))
-    for made in content.decisions:
-        yield say(
+    versions = [say("version", leaf=leaf, verdict=one.verdict, stays=len(one.stays)) for leaf, one in content.frozen]
+    yield from _some(versions, language)
+    decisions = [
+        say(
             "decision",
             at=instant(made.decided_ms),
             kind=made.kind,
@@ -129,6 +130,9 @@ def _lines(content: Content, language: str) -> Iterator[str]:
             sha256=made.evidence_sha256[:16],
             reason=made.reason,
         )
+        for made in content.decisions
+    ]
+    yield from _some(decisions, language)
     yield ""
     yield from _findings(content.wrong, "wrong", language)
     yield from _findings(content.missing, "missing", language)
@@ -215,5 +219,6 @@ def _posix(at_s: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """One line without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """One line without what a terminal would obey, and not longer than anybody reads."""
+    shown = text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)

@@ -37,7 +37,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 def write(file: BinaryIO, frame: Frame, items: Iterable[Item], progress: Progress = lambda _: None) -> Content:
-    """Write a bundle; items come in the order of docs/bundle.md §2. Raises Broken, ValueError; nothing is written then.
+    """Write a bundle; items come in the order of docs/bundle.md §2. Raises Broken; nothing is written then.
 
     Returns what the bundle holds: what is wrong or missing in the record itself is for the caller to tell.
     """

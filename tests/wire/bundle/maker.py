@@ -247,7 +247,8 @@ def framed(data: bytes) -> list[form.Record]:
 
 def joined(records: list[tuple[int, bytes]]) -> bytes:
     """A file of records as they are given, whatever they say."""
-    return form.FIRST_LINE + b"".join(form.framed(letter, body) for letter, body in records)
+    framed_all = (bytes([letter]) + len(body).to_bytes(4, "big") + body for letter, body in records)
+    return form.FIRST_LINE + b"".join(framed_all)
 
 
 INDICES = anchor.encode_indices

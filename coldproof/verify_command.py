@@ -18,6 +18,7 @@ from wire.bundle.anchor import root_text
 from wire.bundle.examine import Content
 from wire.bundle.finding import Finding, instant
 from wire.bundle.form import Unusable
+from wire.bundle.text import plain
 from wire.bundle.verify import Report, verify
 
 BROKEN, UNUSABLE = 1, 2
@@ -107,7 +108,7 @@ def _told(bundle: Path, report: Report) -> list[str]:
         if report.content is not None:
             lines += [f"  also wrong: {one}" for one in _some(report.content.wrong[1:])]
             lines += [f"  missing: {one}" for one in _some(report.content.missing)]
-        return [_printable(line) for line in lines]
+        return [plain(line) for line in lines]
     content = report.content
     assert content is not None, "what is intact was read to its end"
     about = content.subject
@@ -130,7 +131,7 @@ def _told(bundle: Path, report: Report) -> list[str]:
             "  Compare this key with one from its operator, or give it as --ledger-key:",
             *(f"    {vkey}" for vkey in ledger.vkeys),
         ]
-    return [_printable(line) for line in lines]
+    return [plain(line) for line in lines]
 
 
 def _some(findings: list[Finding]) -> list[str]:
@@ -183,8 +184,3 @@ def _content(content: Content, report: Report) -> dict[str, Any]:
         "wrong": [{"code": one.code, "what": one.what, "why": one.why()} for one in content.wrong],
         "missing": [{"code": one.code, "what": one.what, "why": one.why()} for one in content.missing],
     }
-
-
-def _printable(text: str) -> str:
-    """One line without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

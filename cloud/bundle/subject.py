@@ -12,6 +12,7 @@ from cloud.registry.profile import UNITS
 from cloud.registry.query import Binding
 from cloud.telemetry.query import list_series
 from wire.bundle.subject import TEXT_MAX, Series, Stay, Subject
+from wire.bundle.text import plain
 
 
 def of_lot(conn: Connection, evidence: LotEvidence) -> Subject:
@@ -79,4 +80,4 @@ def _series(bound: Binding, unit: str) -> Series:
 
 def _clean(text: str) -> str:
     """A name without what a reader's terminal would obey, and not longer than a bundle has it."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:TEXT_MAX]
+    return plain(text, " ")[:TEXT_MAX]

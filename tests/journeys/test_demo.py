@@ -123,6 +123,36 @@ def test_an_unknown_lot_is_answered_in_plain_words(demonstration: Demonstration,
     assert "KHONG-CO" in page.content()
 
 
+def test_the_lots_bundle_is_intact_for_another_program_in_another_place(
+    demonstration: Demonstration, tmp_path: Path
+) -> None:
+    config, file = str(demonstration.folder / "cloud.toml"), tmp_path / "lot.coldproof"
+    made = _coldproof("lot", "bundle", demonstration.found["lot"], "-o", str(file), "--config", config)
+    assert made.returncode == 0, made.stderr
+    key = _coldproof("cloud", "ledger", "key", "--config", config).stdout.split("\t")[0]
+    judged = _coldproof("verify", str(file), "--json", "--ledger-key", key, cwd=tmp_path)
+    told = json.loads(judged.stdout)
+    assert (judged.returncode, told["wrong"], told["first_bad"]) == (0, [], None)
+    assert told["anchored"]
+    assert told["simulated"]
+    assert 0 < told["counts"]["event"] <= demonstration.found["events"], "of this lot alone"
+    assert told["counts"]["evidence version"] >= 1
+    assert [one["code"] for one in told["missing"] if one["code"] == "numbers"] == []
+    assert sum(one["count"] for one in told["series"]) >= sum(one["count"] for one in demonstration.found["stays"])
+
+    data = bytearray(file.read_bytes())
+    data[-200] ^= 1
+    file.write_bytes(data)
+    judged = _coldproof("verify", str(file), cwd=tmp_path)
+    assert judged.returncode == 1
+    assert "first bad record" in judged.stdout
+
+
+def _coldproof(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "coldproof.main", *words]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
 def test_ctrl_c_ends_everything(demonstration: Demonstration) -> None:
     said = demonstration.end()
     assert "ended." in said

@@ -1,4 +1,7 @@
-"""What a reader of bundles has to say, in plain words of two languages: what is wrong, and what is missing."""
+"""What a reader of bundles has to say, in plain words of two languages: what is wrong, and what is missing.
+
+The words are part of the format: they stand in summaries, see summary.py.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from wire.bundle.finding import FINDINGS_MAX, Finding, instant, lasting
 from wire.bundle.series import Measured
 from wire.bundle.stream import StreamName, Streams
 from wire.bundle.subject import Subject, Window
+from wire.bundle.text import plain
 from wire.observation import INT64_MAX
 
 Windows = Sequence[tuple[Window, Measured]]
@@ -30,7 +31,7 @@ def numbers(streams: Streams, windows: Windows) -> list[Finding]:
                 end = INT64_MAX if one.last_seq is None else one.last_seq
                 if any(first <= end and one.first_seq <= last for first, last in holes[:FINDINGS_MAX]):
                     params: dict[str, str | int] = {"first": one.first_seq, "last": _or_open(one.last_seq)}
-                    params |= {"kind": one.kind, "reason": _printable(one.reason)}
+                    params |= {"kind": one.kind, "reason": plain(one.reason)}
                     key = (name, one.first_seq, end, one.kind)
                     told[key] = Finding("declared_lost", f"{name[0]}/{name[1].hex()[:8]}", params)
     return [*found.values(), *(told[key] for key in sorted(told))][:FINDINGS_MAX]
@@ -79,7 +80,3 @@ def _readings(subject: Subject, windows: Windows) -> Iterator[Finding]:
 
 def _or_open(last_seq: int | None) -> str | int:
     return "…" if last_seq is None else last_seq
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from wire.bundle.form import Broken
+from wire.bundle.text import is_plain
 from wire.observation import INT64_MAX, MAX_TIME_MS, is_channel
 from wire.topics import is_gateway_name
 
@@ -123,7 +124,7 @@ def _check(subject: Subject, where: str) -> None:
     texts = [subject.gtin, subject.lot, subject.product, subject.product_en]
     texts += [text for one in subject.stays for text in (one.place, one.name, one.name_en)]
     texts += [text for one in subject.series for text in (one.place, one.measurement, one.sensor, one.unit)]
-    _require(all(len(text) <= TEXT_MAX and text.isprintable() for text in texts), where, "a text no name can have")
+    _require(all(len(text) <= TEXT_MAX and is_plain(text) for text in texts), where, "a text no name can have")
     _require(bool(subject.gtin) == bool(subject.lot), where, "a GTIN without a lot number, or the other way round")
     _require(len(subject.gateways) <= GATEWAYS_MAX, where, f"more than {GATEWAYS_MAX} gateways")
     _require(len(subject.stays) <= STAYS_MAX, where, f"more than {STAYS_MAX} stays")

@@ -2,6 +2,9 @@
 
 Derived from the records alone, the same on every machine: no clock, no locale, times in UTC. A reader writes it again
 and compares, so that nobody is shown words that the records don't say.
+
+Invariant: what is written for the records of a version of the format never changes, by no letter and no sentence
+(`finding.py` included): bundles that were handed out must stay intact. Other words need another version.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from wire.bundle.examine import Content
 from wire.bundle.finding import Finding, instant
 from wire.bundle.series import Measured
 from wire.bundle.subject import Window
+from wire.bundle.text import plain
 from wire.observation import MAX_TIME_MS
 
 LINES_MAX = 200  # of one kind; what is more is counted
@@ -221,4 +225,4 @@ def _posix(at_s: int) -> str:
 def _printable(text: str) -> str:
     """One line without what a terminal would obey, and not longer than anybody reads."""
     shown = text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
+    return plain(shown)

@@ -125,7 +125,7 @@ def _lot_plan(conn: Connection, named: tuple[str, str], now_ms: int, *, size: in
     frozen = recorded.evidence(conn, current.gtin, current.lot, size)
     wanted = {*_windows(about), *_frozen_windows(frozen)}
     scans = [_scan_pack(one.origin) for one in moving if one.origin.startswith("scan:")]
-    chosen = packs.choose(conn, sorted(wanted), scans, size=size, packs_max=packs_max)
+    chosen = packs.choose(conn, wanted, scans, size=size, packs_max=packs_max)
     gateways = sorted({one.gateway for one in chosen} | set(about.gateways))
     about = msgspec.structs.replace(about, gateways=gateways)
     behind = [*recorded.events(moving, size), *frozen, *recorded.decisions(conn, current.gtin, current.lot, size)]
@@ -172,8 +172,17 @@ def _scan_pack(origin: str) -> tuple[str, bytes, int]:
     return gateway, bytes.fromhex(stream), int(seq)
 
 
-def _write(conn: Connection, plan: _Plan, signed: Signed, out: BinaryIO, progress: Progress) -> Content:
+def _witnessed(conn: Connection, leaves: Sequence[int], newest: Signed) -> Signed:
+    """The newest checkpoint that holds all of these leaves and that a witness has seen; without one the newest."""
+    query = select(cosignature.c.size).where(cosignature.c.size > leaves[-1], cosignature.c.size <= newest.size)
+    size = conn.scalar(query.order_by(cosignature.c.size.desc()).limit(1))
+    seen = None if size is None else checkpoint.at_size(conn, size)
+    return newest if seen is None else seen
+
+
+def _write(conn: Connection, plan: _Plan, newest: Signed, out: BinaryIO, progress: Progress) -> Content:
     leaves = plan.leaves()
+    signed = _witnessed(conn, leaves, newest)
     if len(leaves) > form.LEAVES_MAX:
         raise NotMade(f"{len(leaves)} records are too many for one bundle ({form.LEAVES_MAX}); ask for shorter periods")
     text, vkeys = _note(conn, signed)

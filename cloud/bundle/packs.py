@@ -57,11 +57,27 @@ def choose(
     Raises TooMany.
     """
     choice = _Choice(conn, size, packs_max)
-    for one in wanted:
+    for one in _merged(wanted):
         choice.take_readings(one)
     choice.take_named(scans)
     choice.take_helpers()
     return sorted(choice.packs.values())
+
+
+def _merged(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """The same readings, each asked for once: the stays of a lot's parts overlap."""
+    joined: list[Wanted] = []
+    for one in sorted(wanted):
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and (last.gateway, last.channel) == (one.gateway, one.channel)
+            and one.from_ms <= last.until_ms
+        ):
+            joined[-1] = msgspec.structs.replace(last, until_ms=max(last.until_ms, one.until_ms))
+        else:
+            joined.append(one)
+    return joined
 
 
 class _Choice:

@@ -16,6 +16,8 @@ from cloud.review.submissions import Decision, decision_bytes
 from wire.bundle import form
 from wire.bundle.write import Item
 
+_AT_ONCE = 500  # values in one IN list
+
 
 class Unproven(Rejected):
     """Something has no leaf in the ledger, so that no bundle can prove it."""
@@ -26,23 +28,26 @@ def keys(conn: Connection, gateways: Iterable[str], size: int) -> list[Item]:
 
     Raises Unproven for a key without a leaf.
     """
+    names = sorted(set(gateways))
     found: list[Item] = []
     taken: list[Item] = []
-    for gateway in sorted(set(gateways)):
-        query = select(leaf.c.hash, leaf.c.leaf_index).where(leaf.c.kind == "key", leaf.c.ref == gateway)
-        leaves = {row.hash: row.leaf_index for row in conn.execute(query) if row.leaf_index < size}
-        known = conn.scalars(select(gateway_key.c.public_key).where(gateway_key.c.gateway == gateway))
-        for public_key in known:
-            payload = key_payload(gateway, public_key)
-            at = leaves.get(log.payload_hash(payload))
-            if at is not None:
-                found.append(Item(form.KEY, at, payload))
-        of_gateway = select(revocation).where(revocation.c.gateway == gateway, revocation.c.kind == "key")
-        for row in conn.execute(of_gateway.where(revocation.c.leaf_index < size)):
+    for at in range(0, len(names), _AT_ONCE):
+        some = names[at : at + _AT_ONCE]
+        of_keys = (leaf.c.kind == "key", leaf.c.ref.in_(some), leaf.c.leaf_index < size)
+        leaves = {
+            row.hash: row.leaf_index for row in conn.execute(select(leaf.c.hash, leaf.c.leaf_index).where(*of_keys))
+        }
+        for row in conn.execute(select(gateway_key).where(gateway_key.c.gateway.in_(some))):
+            payload = key_payload(row.gateway, row.public_key)
+            index = leaves.get(log.payload_hash(payload))
+            if index is not None:
+                found.append(Item(form.KEY, index, payload))
+        of_gateways = (revocation.c.gateway.in_(some), revocation.c.kind == "key", revocation.c.leaf_index < size)
+        for row in conn.execute(select(revocation).where(*of_gateways)):
             one = Revocation(row.gateway, row.kind, row.subject, row.from_seq, row.reason, row.revoked_ms)
             taken.append(Item(form.REVOCATION, row.leaf_index, msgspec.json.encode(one)))
     if not found:
-        raise Unproven(f"no key of {', '.join(gateways) or 'any gateway'} stands in the ledger: nothing can be proven")
+        raise Unproven(f"no key of {', '.join(names) or 'any gateway'} stands in the ledger: nothing can be proven")
     return [*sorted(found, key=_leaf), *sorted(taken, key=_leaf)]
 
 

@@ -30,9 +30,9 @@ def of_lot(conn: Connection, evidence: LotEvidence) -> Subject:
         for one in evidence.stays
     ]
     series: dict[Series, None] = {}
+    units = {(one.gateway, one.channel): one.unit for stay in evidence.stays for one in stay.series if one.unit}
     for stay in evidence.stays:
         if stay.custody:
-            units = {(one.gateway, one.channel): one.unit for one in stay.series}
             for bound in registry.bindings(conn, stay.place, stay.from_ms, stay.until_ms):
                 series[_series(bound, units.get((bound.gateway, bound.channel), ""))] = None
     return Subject(

@@ -163,6 +163,7 @@ class _FirstPass:
         elif record.letter == form.SUBJECT:
             self.subject = subject.decode(record.body, record.name)
             self._lot_uri = _lot_uri(self.subject)
+            self._gateways = frozenset(self.subject.gateways)
         elif record.letter == form.CHECKPOINT:
             self._checkpoint = record
         elif record.letter == form.VKEY:
@@ -232,6 +233,8 @@ class _FirstPass:
         except WireError as error:
             raise Broken(record.name, f"is no pack that may be: {error}") from error
         where = f"pack {pack_name(pack.gateway, pack.stream, pack.seq)}, {record.name}"
+        if pack.gateway not in self._gateways:
+            raise Broken(where, f"is of gateway {pack.gateway}, which this bundle is not about")
         key = self.keys.signer(pack.gateway, message.kid, where)
         if not self.streams.add(pack, record.leaf, key.place, envelope_hash(record.payload)):
             raise Broken(where, "stands behind a pack that it must stand before, or stands here twice")

@@ -18,13 +18,17 @@ from cloud.db.engine import writing
 from cloud.enrol import revocation
 from cloud.events.follower import ScanFollower
 from cloud.ingest.record import Arrival, record
+from cloud.ledger import checkpoint
 from cloud.ledger import keys as ledger_keys
 from cloud.registry.keys import add_gateway
 from cloud.review.submissions import approve, submit
+from standards.tlog import note
+from standards.tlog.key import Cosigner
 from tests.cloud.evidence.test_declared import KEPT, THIN_FROM, THIN_TO
 from tests.cloud.field import Gateway, reading, scan
 from tests.cloud.journey import LATER, NOW_MS, calm, travel
 from tests.cloud.site import GTIN, carton, register
+from tests.wire.bundle.maker import key_of
 from wire.bundle.examine import Content
 from wire.bundle.form import FIRST_LINE
 from wire.bundle.verify import Report, verify
@@ -86,6 +90,27 @@ def freeze(engine: Engine, *, decide: bool = True) -> None:
         submit(conn, GTIN, "L1", by=OPERATOR, now_ms=NOW_MS)
         if decide:
             approve(conn, GTIN, "L1", by=OFFICIAL, now_ms=NOW_MS)
+
+
+def test_a_checkpoint_that_a_witness_has_seen_is_taken_where_it_holds_everything(
+    engine: Engine, bundles: Bundles
+) -> None:
+    travel(engine)
+    content_of(bundles.lot())
+    with writing(engine) as conn:
+        signed = checkpoint.latest(conn)
+        assert signed is not None
+        witness = Cosigner("witness.example/chi-cuc", key_of("witness"), at_s=1_760_100_000)
+        line = witness.sign(note.parse(signed.note).text).line()
+        row = {"size": signed.size, "vkey": str(witness.verifier), "line": line, "cosigned_ms": NOW_MS}
+        conn.execute(tables.cosignature.insert().values(row))
+    other = Gateway("gw-khac-01")
+    with writing(engine) as conn:
+        add_gateway(conn, other.public_half, NOW_MS)
+    ledger = content_of(bundles.lot()).ledger
+    assert (ledger.size, [one.vkey for one in ledger.witnesses]) == (signed.size, [str(witness.verifier)])
+    freeze(engine)
+    assert content_of(bundles.lot()).ledger.witnesses == []
 
 
 def test_a_lots_whole_life_is_in_its_bundle(engine: Engine, bundles: Bundles) -> None:

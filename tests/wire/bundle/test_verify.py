@@ -59,6 +59,7 @@ def test_same_record_and_checkpoint_make_the_same_bytes() -> None:
     assert maker.bundle(*maker.small())[0] == maker.bundle(*maker.small())[0]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(4))
 def test_every_single_byte_flip_is_noticed(part: int) -> None:
     data = small()
@@ -87,10 +88,12 @@ def _all_noticed(data: bytes, many: int, seed: int) -> None:
         assert is_noticed(changed), f"seed {seed}, damage {number}: {name}"
 
 
+@pytest.mark.timeout(600)
 def test_damage_is_noticed() -> None:
     _all_noticed(middle(), DAMAGES, 1)
 
 
+@pytest.mark.timeout(600)
 def test_damage_of_a_large_bundle_is_noticed() -> None:
     _all_noticed(large(), DAMAGES_LARGE, 2)
 

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 FOLLOWER = "mirror"
 BACK_OFF_S = (1.0, 30.0)  # first and longest pause
 HALVINGS_MAX = 400  # requests that look for bad lines in one batch; what is not told apart by then is refused whole
-REST_PER_WORK = 2.0  # CPU seconds left to others for each of ours while catching up
+REST_PER_WORK = 4.0  # CPU seconds left to others for each of ours while catching up
 LOOK_EVERY_S = 1.0  # how soon a reading is copied
 LATE_S = 300.0  # a mirror that is away for longer is not well
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 import msgspec
@@ -31,6 +32,7 @@ _SPECIAL = re.compile(r"([,= ])")
 # Line protocol has no way to write a line break in a tag, and readers differ about a backslash.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\\u0085\u2028\u2029]")
 _QUALITY_NAMES = tuple(quality.name.lower() for quality in Quality)
+_NO_VALUE = "no_value=1i"
 _UNSYNCED = int(ClockState.UNSYNCED)
 
 
@@ -78,16 +80,16 @@ def _rows(gateway: str, block: Block, course: Course, received_ms: int, *, only_
     latest_ms = received_ms + FUTURE_MS
     qualities = _unrun(block.quality, len(block.values))
     clocks = _unrun(block.clock, len(block.values))
-    heads = [_head(gateway, block, name) for name in _QUALITY_NAMES]
-    for time_ms, corrected, clock, quality, mantissa in zip(
-        *_times(block, course), clocks, qualities, block.values, strict=True
+    heads = _heads(gateway, block.channel, block.unit)
+    for time_ms, corrected, clock, quality, field in zip(
+        *_times(block, course), clocks, qualities, _fields(block), strict=True
     ):
         if only_unset and clock != _UNSYNCED:
             yield ""
         elif time_ms > latest_ms or (clock == _UNSYNCED and not corrected):
             yield None
         else:
-            yield f"{heads[quality]} {_field(mantissa, block.exponent)} {time_ms}"
+            yield f"{heads[quality]} {field} {time_ms}"
 
 
 def _times(block: Block, course: Course) -> tuple[list[int], list[bool]]:
@@ -101,16 +103,19 @@ def _times(block: Block, course: Course) -> tuple[list[int], list[bool]]:
     return times, [one is not None for one in holds]
 
 
-def _head(gateway: str, block: Block, quality: str) -> str:
-    tags = ("channel", block.channel), ("gateway", gateway), ("quality", quality), ("unit", block.unit)
-    return ",".join([MEASUREMENT, *(f"{name}={tag_value(value)}" for name, value in tags)])
+@lru_cache(maxsize=4_096)
+def _heads(gateway: str, channel: str, unit: str) -> list[str]:
+    """The beginning of a series' lines, by quality."""
+    tags = f"channel={tag_value(channel)},gateway={tag_value(gateway)}"
+    return [f"{MEASUREMENT},{tags},quality={name},unit={tag_value(unit)}" for name in _QUALITY_NAMES]
 
 
-def _field(mantissa: int | None, exponent: int) -> str:
-    if mantissa is None:
-        return "no_value=1i"
-    value = mantissa / 10**-exponent if exponent < 0 else float(mantissa * 10**exponent)
-    return f"value={value!r}"
+def _fields(block: Block) -> list[str]:
+    """What each row says."""
+    scale = 10 ** abs(block.exponent)
+    if block.exponent < 0:
+        return [_NO_VALUE if value is None else f"value={value / scale!r}" for value in block.values]
+    return [_NO_VALUE if value is None else f"value={float(value * scale)!r}" for value in block.values]
 
 
 def _unrun(runs: list[Run], rows: int) -> list[int]:

@@ -1,8 +1,8 @@
 """What the mirror reads next: packs in the order of their leaves, as lines. Read transactions only.
 
 The leaf index is the only cursor: a pack that was committed late has a high one, so that none is passed over. A batch
-ends with a pack, and is bounded: PACKS_AT_ONCE envelopes, and LINES_AT_ONCE lines but for those of the
-last pack (10,000).
+ends with a pack, and is bounded: PACKS_AT_ONCE envelopes, and LINES_AT_ONCE readings but for those of
+the last pack (10,000).
 
 When a pack tells of corrections, the rows that were held back in the packs before it, of those boots, have a time now:
 `held_before` gives them.
@@ -10,7 +10,7 @@ When a pack tells of corrections, the rows that were held back in the packs befo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from cloud.telemetry.boots import BootKey
 from cloud.telemetry.corrections import courses
 from cloud.telemetry.declared import left_out
 from wire import pack as wire_pack
-from wire.course import Course
+from wire.course import NOTHING
 from wire.pack import Pack
 
 PACKS_AT_ONCE = 64  # of 256 KiB at most: 16 MiB
@@ -62,28 +62,24 @@ def next_batch(conn: Connection, after: int) -> Batch:
     """The packs whose leaves follow `after` (-1: all), as many as a batch may hold."""
     query: Select[Any] = select(*_COLUMNS).where(pack.c.leaf_index > after).order_by(pack.c.leaf_index)
     rows = conn.execute(query.limit(PACKS_AT_ONCE)).all()
-    lines: list[str] = []
-    corrected: set[BootKey] = set()
-    packs = held_back = 0
+    opened: list[tuple[Row[Any], Pack]] = []
+    packs = observations = 0
     through = after
     for row in rows:
         packs, through = packs + 1, row.leaf_index
-        if not row.envelope:  # retention was faster
-            continue
-        opened = wire_pack.unseal(row.envelope)[1]
-        found = _lines(conn, row, opened)
-        lines += found.lines
-        held_back += found.held_back
-        corrected |= {(row.gateway, told.boot_id) for told in opened.corrections}
-        if len(lines) >= LINES_AT_ONCE:
+        if row.envelope:  # else retention was faster
+            opened.append((row, wire_pack.unseal(row.envelope)[1]))
+            observations += opened[-1][1].count
+        if observations >= LINES_AT_ONCE:
             break
+    found = _lines(conn, opened)
     more = conn.scalar(select(pack.c.id).where(pack.c.leaf_index > through).limit(1)) is not None
     return Batch(
         through=through,
-        lines=lines,
+        lines=found.lines,
         packs=packs,
-        held_back=held_back,
-        corrected=frozenset(corrected),
+        held_back=found.held_back,
+        corrected=frozenset((row.gateway, told.boot_id) for row, one in opened for told in one.corrections),
         waiting=log.head(conn).size - 1 - through if more else 0,
         since_ms=rows[0].received_ms if rows else None,
     )
@@ -110,22 +106,36 @@ def held_before(conn: Connection, place: Place, through: int) -> tuple[list[str]
         .order_by(pack.c.seq)
         .limit(PACKS_AT_ONCE)
     )
-    lines: list[str] = []
-    silent, following = place.silent, None
+    opened: list[tuple[Row[Any], Pack]] = []
+    silent, following, observations = place.silent, None, 0
     for row in conn.execute(query).all():
-        opened = wire_pack.unseal(row.envelope)[1]
-        silent = 0 if any(block.boot_id == place.boot_id for block in opened.blocks) else silent + 1
+        one = wire_pack.unseal(row.envelope)[1]
+        silent = 0 if any(block.boot_id == place.boot_id for block in one.blocks) else silent + 1
         if silent == SILENT_PACKS:
-            return lines, None
-        lines += _lines(conn, row, opened, unset_of={place.boot_id}).lines
-        following = msgspec.structs.replace(place, seq=row.seq + 1, silent=silent)
-        if len(lines) >= LINES_AT_ONCE:
+            following = None
             break
-    return lines, following
+        opened.append((row, one))
+        observations += one.count
+        following = msgspec.structs.replace(place, seq=row.seq + 1, silent=silent)
+        if observations >= LINES_AT_ONCE:
+            break
+    return _lines(conn, opened, unset_of={place.boot_id}).lines, following
 
 
-def _lines(conn: Connection, row: Row[Any], opened: Pack, unset_of: Collection[bytes] | None = None) -> Lines:
-    boots = {(row.gateway, block.boot_id) for block in opened.blocks}
-    course_of: dict[bytes, Course] = {boot_id: course for (_, boot_id), course in courses(conn, boots).items()}
-    without = left_out(conn, select(pack.c.id).where(pack.c.id == row.id)).get(row.id) if opened.carried_from else None
-    return lines_of(opened, course_of, received_ms=row.received_ms, without=without, unset_of=unset_of)
+def _lines(
+    conn: Connection, opened: Sequence[tuple[Row[Any], Pack]], unset_of: Collection[bytes] | None = None
+) -> Lines:
+    """All lines of these packs, each given with its row."""
+    boots = {(row.gateway, block.boot_id) for row, one in opened for block in one.blocks}
+    corrected = courses(conn, boots)
+    carrying = [row.id for row, one in opened if one.carried_from]
+    copies = left_out(conn, select(pack.c.id).where(pack.c.id.in_(carrying))) if carrying else {}
+    lines: list[str] = []
+    held_back = 0
+    for row, one in opened:
+        of_boots = {block.boot_id: corrected.get((row.gateway, block.boot_id), NOTHING) for block in one.blocks}
+        without = copies.get(row.id)
+        found = lines_of(one, of_boots, received_ms=row.received_ms, without=without, unset_of=unset_of)
+        lines += found.lines
+        held_back += found.held_back
+    return Lines(lines, held_back)

@@ -72,7 +72,7 @@ class Line:
     has one writer.
     """
 
-    connected = True
+    connected, one_of_several = True, False
 
     def __init__(
         self,

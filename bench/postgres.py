@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -47,6 +49,15 @@ def _account() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Linux: a test that is killed leaves no server behind."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
 class Server:
     """A running server. durable: whether a commit waits for the disk; tests need not."""
 
@@ -67,7 +78,14 @@ class Server:
         words = [str(self._bin / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder)]
         for setting in ("listen_addresses=", "log_destination=stderr", "max_connections=200", *self._settings):
             words += ["-c", setting]
-        self._process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd="/", **self._as)
+        self._process = subprocess.Popen(
+            words,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - takes no lock
+            **self._as,
+        )
         assert self._process.stderr is not None
         said = []
         for line in self._process.stderr:

@@ -14,7 +14,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,15 +26,18 @@ from bench.figure import Figure, store
 from bench.ingest.__main__ import folder, say
 from bench.ingest.load import LoadFile, Shape, make
 from bench.ingest.publisher import Told
-from bench.ingest.result import OURS, RESULTS, stamped, told, write_readme
+from bench.ingest.result import OURS, stamped, told
 from bench.ingest.site import Site
 from bench.postgres import Server
 from bench.process import cost
+from bench.report import HERE, replace_between
 from cloud.db import tables
 from cloud.db.engine import reading
 from cloud.ledger import log
 from standards.tlog import tree
 
+RESULTS = HERE / "results" / "ingest_workers.json"
+BEGIN, END = "<!-- workers: begin -->\n", "<!-- workers: end -->\n"
 SUBSCRIBED = "broker link: subscribed"
 READY_S = 60.0
 
@@ -179,7 +182,7 @@ def _rate(server: Server, load: Path, warm: Path, place: Path, workers: int) -> 
 def _rates(server: Server, *, quick: bool) -> Iterator[Figure]:
     times = 1 if quick else 3
     with folder() as path:
-        make(Shape(20, 1_000 if quick else 4_000, 100, 20), path / "packs")
+        make(Shape(20, 1_000 if quick else 3_000, 100, 20), path / "packs")
         make(Shape(20, 200, 100, 20), path / "warm", prefix="warm", seed=2)
         for workers in (1, 2):
             runs = []
@@ -209,6 +212,16 @@ def _killed(server: Server, *, quick: bool) -> Iterator[Figure]:
     yield Figure(name, OURS, len(went.problems) + went.told.letters - went.told.settled, "", at_most=0, note=note)
 
 
+def _table(figures: Sequence[Figure]) -> str:
+    """No peer stands beside these."""
+    lines = ["| figure | target | measured | |", "|---|---|---|---|"]
+    for one in figures:
+        bound = "" if one.at_most is None else f"≤ {one.at_most:,g}"
+        own = f"{one.value:,g} {one.unit}".strip() if one.holds else f"**missed:** {one.value:,g} {one.unit}"
+        lines.append(f"| {one.name} | {bound} | {own} | {one.note} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Measure, tell and keep; 1 when something was lost, doubled or stuck."""
     options = argparse.ArgumentParser(prog="python -m bench.ingest.workers", description=__doc__)
@@ -221,7 +234,8 @@ def main() -> int:
                 print(told(figure), flush=True)
                 missed = missed or not figure.holds
                 if not quick:
-                    write_readme(store(stamped(figure, time.strftime("%Y-%m-%d"), quick=quick), RESULTS))
+                    figures = store(stamped(figure, time.strftime("%Y-%m-%d"), quick=quick), RESULTS)
+                    replace_between(BEGIN, END, "\n" + _table(figures), HERE / "README.md")
     finally:
         server.remove()
     return int(missed)

@@ -19,9 +19,9 @@ from bench.counting import GATEWAY, Channel, profile_file
 from bench.port import quiet_port
 from bench.system import Place
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url
-from cloud.db.tables import correction, declared_loss, pack, tail
+from cloud.db.tables import correction, declared_loss, pack
 from cloud.keys import load_or_create
-from cloud.telemetry.query import list_series, readings
+from cloud.telemetry.query import count, list_series, readings
 from coldproof.demo.stage import Stage, StageError
 from edge.enrol import CLOUD, LINK, TRUST
 from wire.observation import MAX_TIME_MS, Quality
@@ -111,8 +111,7 @@ class House:
     def count(self) -> int:
         """Readings in the record."""
         with reading(self.engine) as conn:
-            found: int = conn.execute(select(func.coalesce(func.sum(tail.c.count), 0))).scalar_one()
-            return found
+            return count(conn)
 
     def stored(self) -> Mapping[Channel, list[Kept]]:
         """As the pages show them; rows that say only that a device is silent are no readings."""
@@ -143,14 +142,13 @@ class House:
 
     def ages_s(self, from_ms: int, until_ms: int) -> list[float]:
         """How old the oldest reading of each pack was when it was stored; of what was observed in [from, until)."""
-        query = (
-            select(pack.c.received_ms, func.min(tail.c.from_ms).label("oldest_ms"))
-            .join_from(pack, tail, tail.c.pack_id == pack.c.id)
-            .group_by(pack.c.id)
-        )
+        oldest: dict[int, tuple[int, int]] = {}  # pack → when it was observed, when it was received
         with reading(self.engine) as conn:
-            rows = conn.execute(query).all()
-        return [(row.received_ms - row.oldest_ms) / 1000 for row in rows if from_ms <= row.oldest_ms < until_ms]
+            for one in list_series(conn):
+                for row in readings(conn, one.gateway, one.channel, 0, MAX_TIME_MS):
+                    seen = row.observed_ms, row.received_ms
+                    oldest[row.pack_id] = min(seen, oldest.get(row.pack_id, seen))
+        return [(received - at) / 1000 for at, received in oldest.values() if from_ms <= at < until_ms]
 
     def losses(self) -> list[str]:
         """The reasons of the losses that gateways declared, as the cloud shows them."""

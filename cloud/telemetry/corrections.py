@@ -2,8 +2,9 @@
 
 Called inside ingest's transaction. Invariant: whatever order packs arrive in, `tail` and `scan` show the same corrected
 times, those of the corrections that count by wire.md §4.3 among the packs that are there. Believed times stay beside
-them. An event that was captured from a scan is never edited; a scan that waited for its time (findings `clock_unset`,
-`from_future`) is given to the scan follower again.
+them. Chunks are only marked as stale, in one statement per boot, with a span that holds all they can be corrected to;
+the compactor describes them anew. An event that was captured from a scan is never edited; a scan that waited for its
+time (findings `clock_unset`, `from_future`) is given to the scan follower again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from bisect import bisect_right
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from cloud.db.cursor import send_back
-from cloud.db.tables import correction, pack, scan, scan_finding, series, tail
+from cloud.db.tables import chunk, correction, pack, scan, scan_finding, series, tail
 from cloud.telemetry.boots import BootKey, Stored, predecessors, record_boots
 from cloud.telemetry.wall import wall_times
 from wire.course import NOTHING, Course, Stretch, TimeCorrection, Told, changes, ranks
@@ -100,6 +101,7 @@ def reproject(conn: Connection, before: Mapping[BootKey, Course], now: Mapping[B
         changed = changes(before[key], course)
         if changed:
             _reproject_tails(conn, *key, course, changed)
+            _spoil_chunks(conn, *key, course, changed)
             _reproject_scans(conn, *key, changed)
 
 
@@ -144,9 +146,26 @@ def _bound(conn: Connection, keys: Iterable[BootKey]) -> set[PackName]:
     return exceeding
 
 
-def _of_boot(gateway: str, boot_id: bytes) -> tuple[object, ...]:
+def _of_boot(gateway: str, boot_id: bytes, table: Table = tail) -> tuple[object, ...]:
     """Boot ids are random, but all gateways of a simulation may share one."""
-    return tail.c.boot_id == boot_id, tail.c.series_id.in_(select(series.c.id).where(series.c.gateway == gateway))
+    return table.c.boot_id == boot_id, table.c.series_id.in_(select(series.c.id).where(series.c.gateway == gateway))
+
+
+def _spoil_chunks(conn: Connection, gateway: str, boot_id: bytes, course: Course, changed: Sequence[Stretch]) -> None:
+    """Chunks are many and hold many rows: ingest only says that they must be described anew."""
+    offsets = [0, *(stretch.correction.offset_ms for stretch in course.stretches)]
+    conn.execute(
+        update(chunk)
+        .where(*_of_boot(gateway, boot_id, chunk))  # type: ignore[arg-type]
+        .where(chunk.c.from_monotonic_ms <= changed[-1].to_monotonic_ms)
+        .where(chunk.c.to_monotonic_ms >= changed[0].from_monotonic_ms)
+        .values(
+            stale=True,
+            hours=None,
+            from_ms=chunk.c.believed_from_ms + min(offsets),
+            to_ms=chunk.c.believed_to_ms + max(offsets),
+        )
+    )
 
 
 def _shift_tails(conn: Connection, gateway: str, boot_id: bytes, stretch: Stretch) -> None:

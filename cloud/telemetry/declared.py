@@ -28,9 +28,13 @@ from sqlalchemy import (
 )
 
 from cloud.db.bulk import find
-from cloud.db.tables import carried, declared_loss, pack, succession, tail
+from cloud.db.tables import carried, declared_loss, pack, scan, succession
 from cloud.telemetry.bounds import EARLIEST_MS, SLACK_MS
-from wire.pack import Pack
+from cloud.telemetry.corrections import courses, span
+from cloud.telemetry.wall import wall_times
+from wire.course import NOTHING
+from wire.envelope import open_envelope
+from wire.pack import Pack, read_payload
 
 THINNED, LOST = "thinned", "lost"
 ARRIVED_MAX = 100_000  # enough to see that a range came whole; a range of 2^63 numbers never does
@@ -242,21 +246,34 @@ def _readings_after(conn: Connection, row: Row[Any]) -> _Reach | None:
 
 def _with_readings(row: Row[Any]) -> Select[tuple[int]]:
     """Packs of the stream of a loss with readings of their own; carried and kept ones are older than their number."""
+    scans = select(func.count()).where(scan.c.pack_id == pack.c.id).scalar_subquery()
     return (
         select(pack.c.id)
         .where(pack.c.gateway == row.gateway, pack.c.stream == row.stream, pack.c.id != row.pack_id)
-        .where(exists().where(tail.c.pack_id == pack.c.id), ~exists().where(carried.c.pack_id == pack.c.id))
+        .where(
+            pack.c.observations > scans,
+            func.length(pack.c.envelope) > 0,
+            ~exists().where(carried.c.pack_id == pack.c.id),
+        )
     )
 
 
 def _reach(conn: Connection, packs: Select[tuple[int]]) -> _Reach | None:
-    id_ = conn.scalar(packs.limit(1))
-    if id_ is None:
+    """Of the first of these packs, from its own bytes: its rows may stand in the tail or in chunks."""
+    found = conn.execute(packs.add_columns(pack.c.gateway, pack.c.envelope).limit(1)).one_or_none()
+    if found is None:
         return None
-    columns = tail.c.from_ms, tail.c.to_ms, tail.c.believed_from_ms, tail.c.believed_to_ms
-    rows = conn.execute(select(*columns).where(tail.c.pack_id == id_)).all()
-    corrected = any((row.from_ms, row.to_ms) != (row.believed_from_ms, row.believed_to_ms) for row in rows)
-    return _Reach(min(row.from_ms for row in rows), max(row.to_ms for row in rows), corrected)
+    blocks = read_payload(open_envelope(found.envelope)).blocks
+    corrected = courses(conn, {(found.gateway, block.boot_id) for block in blocks})
+    times = [
+        (span(block, corrected.get((found.gateway, block.boot_id), NOTHING), walls), (min(walls), max(walls)))
+        for block, walls in ((block, wall_times(block)) for block in blocks)
+    ]
+    return _Reach(
+        min(from_ms for (from_ms, _), _ in times),
+        max(to_ms for (_, to_ms), _ in times),
+        any(now != believed for now, believed in times),
+    )
 
 
 def _sealed_before(conn: Connection, row: Row[Any]) -> int:

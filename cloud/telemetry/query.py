@@ -9,15 +9,29 @@ gives an empty list, not an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain, repeat
 from typing import Any
 
 import msgspec
+import numpy as np
 from sqlalchemy import Connection, Row, Select, func, select
 
-from cloud.db.tables import pack, series, tail
+from cloud.db.tables import chunk, pack, series, tail
+from cloud.telemetry.chunk import (
+    PackFacts,
+    Timed,
+    copies_left_out,
+    decode,
+    described_anew,
+    facts,
+    is_left_out,
+    of_channel,
+    timed,
+    with_body,
+)
+from cloud.telemetry.column import Ints
 from cloud.telemetry.corrections import FUTURE_MS, courses
 from cloud.telemetry.declared import is_among, left_out
 from cloud.telemetry.wall import wall_times
@@ -104,38 +118,65 @@ def readings(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: 
         for reading in _expand(row, corrected.get((gateway, row.boot_id), NOTHING))
         if from_ms <= reading.observed_ms < to_ms and not is_among(reading.ordinal, copies.get(row.id))
     ]
-    return _ordered(found)
+    return _ordered(found + _folded(conn, gateway, channel, from_ms, to_ms))
+
+
+def count(conn: Connection) -> int:
+    """How many readings are stored, in tail and chunks; copies count."""
+    return sum(int(conn.scalar(select(func.coalesce(func.sum(table.c.count), 0))) or 0) for table in (tail, chunk))
 
 
 def future_series(conn: Connection, limit: int = 100) -> list[SeriesSpan]:
     """Series with readings from the future: how many readings their blocks hold, and the span of those blocks."""
-    query = _spans().where(tail.c.future).limit(limit)
-    return [_span(row) for row in conn.execute(query)]
+    parts = _parts(
+        conn,
+        select(*_OF_TAILS).where(tail.c.future).group_by(tail.c.series_id),
+        select(
+            chunk.c.series_id,
+            func.sum(chunk.c.future_count),
+            func.min(chunk.c.future_from_ms),
+            func.max(chunk.c.future_to_ms),
+        )
+        .where(chunk.c.future_count > 0, ~chunk.c.stale)
+        .group_by(chunk.c.series_id),
+    )
+    stale = [
+        (id_, one["future_count"], one["future_from_ms"], one["future_to_ms"])
+        for id_, one in described_anew(conn)
+        if one["future_count"]
+    ]
+    return _spans(conn, [*parts, *stale])[:limit]
 
 
 def list_series(conn: Connection) -> list[SeriesSpan]:
     """Every series that has readings, by gateway, channel and unit."""
-    return [_span(row) for row in conn.execute(_spans())]
-
-
-def _spans() -> Select[Any]:
-    return (
-        select(
-            series.c.gateway,
-            series.c.channel,
-            series.c.unit,
-            func.sum(tail.c.count).label("readings"),
-            func.min(tail.c.from_ms).label("first_ms"),
-            func.max(tail.c.to_ms).label("last_ms"),
-        )
-        .join_from(series, tail, tail.c.series_id == series.c.id)
-        .group_by(series.c.id)
-        .order_by(series.c.gateway, series.c.channel, series.c.unit)
+    parts = _parts(
+        conn,
+        select(*_OF_TAILS).group_by(tail.c.series_id),
+        select(chunk.c.series_id, func.sum(chunk.c.count), func.min(chunk.c.from_ms), func.max(chunk.c.to_ms))
+        .where(~chunk.c.stale)
+        .group_by(chunk.c.series_id),
     )
+    stale = [(id_, one["count"], one["from_ms"], one["to_ms"]) for id_, one in described_anew(conn)]
+    return _spans(conn, [*parts, *stale])
 
 
-def _span(row: Row[Any]) -> SeriesSpan:
-    return SeriesSpan(row.gateway, row.channel, row.unit, row.readings, row.first_ms, row.last_ms)
+_OF_TAILS = tail.c.series_id, func.sum(tail.c.count), func.min(tail.c.from_ms), func.max(tail.c.to_ms)
+_Part = tuple[int, int, int, int]  # id of a series, readings, first and last time
+
+
+def _parts(conn: Connection, *queries: Select[Any]) -> list[_Part]:
+    return [(row[0], int(row[1]), row[2], row[3]) for query in queries for row in conn.execute(query)]
+
+
+def _spans(conn: Connection, parts: Iterable[_Part]) -> list[SeriesSpan]:
+    """Parts of the same series in one, by gateway, channel and unit."""
+    found: dict[int, _Part] = {}
+    for id_, count_, from_ms, to_ms in parts:
+        _, known, first_ms, last_ms = found.get(id_, (id_, 0, from_ms, to_ms))
+        found[id_] = id_, known + count_, min(first_ms, from_ms), max(last_ms, to_ms)
+    named = conn.execute(select(series).order_by(series.c.gateway, series.c.channel, series.c.unit))
+    return [SeriesSpan(row.gateway, row.channel, row.unit, *found[row.id][1:]) for row in named if row.id in found]
 
 
 def _tails(gateway: str, channel: str) -> Select[Any]:
@@ -155,6 +196,74 @@ def _tails(gateway: str, channel: str) -> Select[Any]:
         .join(pack, pack.c.id == tail.c.pack_id)
         .where(series.c.gateway == gateway, series.c.channel == channel)
     )
+
+
+def _folded(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
+    """Those of them that stand in chunks."""
+    rows = conn.execute(with_body(of_channel(gateway, channel, from_ms, to_ms))).all()
+    corrected = courses(conn, {(gateway, row.boot_id) for row in rows})
+    found, packs, copies = [], set[int](), []
+    for row in rows:
+        course = corrected.get((gateway, row.boot_id), NOTHING)
+        one = timed(decode(row.body), course)
+        picked = np.flatnonzero((one.observed_ms >= from_ms) & (one.observed_ms < to_ms))
+        if not len(picked):
+            continue
+        found.append((row, course, one, picked))
+        packs.update(one.body.pack_id[np.unique(one.body.block_of_row[picked])].tolist())
+        if row.carried:
+            copies.append(one.body)
+    known, without = facts(conn, packs), copies_left_out(conn, copies)
+    return [
+        reading
+        for row, course, one, picked in found
+        for reading in _rows(row, course, one, picked[~is_left_out(one.body, without)[picked]], known)
+    ]
+
+
+def _rows(
+    row: Row[Any], course: Course, one: Timed, picked: Ints, known: Mapping[int, PackFacts]
+) -> Iterator[ReadingRow]:
+    """The picked rows of a chunk."""
+    body = one.body
+    of_block = body.block_of_row[picked]
+    columns = (
+        one.observed_ms[picked],
+        body.believed_ms[picked],
+        body.monotonic_ms[picked],
+        body.mantissa[picked],
+        body.missing[picked],
+        body.quality[picked],
+        body.clock[picked],
+        body.ordinal[picked],
+        body.pack_id[of_block],
+        body.exponent[of_block],
+        body.thinned[of_block],
+    )
+    first = course.at(row.from_monotonic_ms)
+    everywhere = course.whole(row.from_monotonic_ms, row.to_monotonic_ms)
+    for observed, believed, monotonic, mantissa, missing, quality, clock, ordinal, pack_id, exponent, thinned in zip(
+        *(values.tolist() for values in columns), strict=True
+    ):
+        of_pack = known[pack_id]
+        yield ReadingRow(
+            observed_ms=observed,
+            believed_ms=believed,
+            correction=first if everywhere else course.at(monotonic),
+            mantissa=None if missing else mantissa,
+            exponent=exponent,
+            unit=row.unit,
+            quality=_QUALITIES[quality],
+            clock=_CLOCKS[clock],
+            boot_id=row.boot_id,
+            monotonic_ms=monotonic,
+            thinned=bool(thinned),
+            received_ms=of_pack.received_ms,
+            pack_id=pack_id,
+            stream=of_pack.stream,
+            seq=of_pack.seq,
+            ordinal=ordinal,
+        )
 
 
 def _expand(row: Row[Any], course: Course) -> Iterator[ReadingRow]:

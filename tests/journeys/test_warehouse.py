@@ -21,7 +21,8 @@ import pytest
 from sqlalchemy import select
 
 from cloud.db.engine import open_engine, reading, sqlite_url
-from cloud.db.tables import scan, series, tail
+from cloud.db.tables import scan
+from cloud.telemetry.query import list_series
 from firmware_sim.bluez.bus import dbus_daemon
 from firmware_sim.scenario import BUILT_IN
 from tests.docs.markdown import ROOT, fenced, text_of
@@ -225,7 +226,7 @@ def in_the_cloud(site: enrolment.Site) -> set[str]:
     engine = open_engine(sqlite_url(site.folder / "data" / "cloud.db"))
     try:
         with reading(engine) as conn:
-            told = conn.scalars(select(series.c.channel).join(tail, tail.c.series_id == series.c.id).distinct())
+            told = [one.channel for one in list_series(conn)]
             scanned = conn.scalars(select(scan.c.channel).distinct())
             return {*told, *scanned}
     finally:

@@ -48,12 +48,14 @@ from cloud.db.tables.registry import (
     sensor_binding,
 )
 from cloud.db.tables.retention import hold, pruning, tombstone
-from cloud.db.tables.telemetry import boot, correction, scan, series, tail
+from cloud.db.tables.telemetry import boot, chunk, chunk_body, correction, scan, series, tail
 
 __all__ = [
     "boot",
     "carried",
     "checkpoint",
+    "chunk",
+    "chunk_body",
     "command",
     "conflict",
     "correction",

@@ -50,6 +50,50 @@ Index("ix_tail_series_time", tail.c.series_id, tail.c.to_ms, tail.c.from_ms)
 Index("ix_tail_boot", tail.c.boot_id, tail.c.from_monotonic_ms, tail.c.to_monotonic_ms)
 Index("ix_tail_future", tail.c.series_id, sqlite_where=tail.c.future, postgresql_where=tail.c.future)
 
+#: Blocks of a series that begin in one aligned day of a boot's monotonic time, folded: no correction changes which
+#: chunk a block belongs to. carried: of packs that carry rows over, which may stop counting; they are kept apart.
+#: Times and hours are as corrections say; stale: they have changed since, and the times are only bounds. hours:
+#: telemetry/rollup.py, NULL where the body must be read. future_*: of the blocks with a row from the future.
+chunk = Table(
+    "chunk",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("boot_id", LargeBinary, primary_key=True),
+    Column("day", BigInteger, primary_key=True),
+    Column("carried", Boolean, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger, nullable=False),
+    Column("believed_from_ms", BigInteger, nullable=False),
+    Column("believed_to_ms", BigInteger, nullable=False),
+    Column("from_monotonic_ms", BigInteger, nullable=False),
+    Column("to_monotonic_ms", BigInteger, nullable=False),
+    Column("future_count", Integer, nullable=False),
+    Column("future_from_ms", BigInteger),
+    Column("future_to_ms", BigInteger),
+    Column("stale", Boolean, nullable=False),
+    Column("hours", LargeBinary),
+)
+Index("ix_chunk_series_time", chunk.c.series_id, chunk.c.to_ms, chunk.c.from_ms)
+Index("ix_chunk_stale", chunk.c.series_id, sqlite_where=chunk.c.stale, postgresql_where=chunk.c.stale)
+Index(
+    "ix_chunk_future",
+    chunk.c.series_id,
+    sqlite_where=chunk.c.future_count > 0,
+    postgresql_where=chunk.c.future_count > 0,
+)
+
+#: The readings of a chunk (telemetry/body.py), apart, so that looking through chunks doesn't read them.
+chunk_body = Table(
+    "chunk_body",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("boot_id", LargeBinary, primary_key=True),
+    Column("day", BigInteger, primary_key=True),
+    Column("carried", Boolean, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
 #: observed_ms: corrected as far as it is known; believed_ms: as sent. clock: what the gateway said of its wall clock.
 #: place_*: where it stands in the order of a stream (telemetry/place.py); not where it came, when it was carried.
 scan = Table(

@@ -1,0 +1,133 @@
+"""Which rows of the tail are folded when: the chore that keeps the tail short.
+
+A chunk's rows are folded once the oldest of them came a day ago, or sooner where the day is over and none of the
+streams concerned has a gap. That only saves work: what comes later stands in the tail and is folded in a day later.
+What must be right, fold.py keeps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, select
+
+from cloud.clock import Now
+from cloud.db.engine import reading
+from cloud.db.tables import chunk, settled, tail
+from cloud.telemetry.chunk import DAY_MS, ChunkKey, key_of
+from cloud.telemetry.fold import fold, keys_in_tail
+
+WAIT_MS = 24 * 3_600_000  # for what fills a gap
+LOOK_ROWS = 10_000  # of the tail in one look; the oldest come first
+STALE_AT_ONCE = 100
+
+Progress = Callable[[int, int], None]  # rows folded so far, rows of the tail at the start
+
+
+class _Waiting(msgspec.Struct):
+    """What is known of a chunk's rows in the tail."""
+
+    since_ms: int
+    streams: set[tuple[str, bytes]]
+
+
+class Compactor:
+    """Folds what is due, a look at a time. Several of them, in several processes, only share the work."""
+
+    def __init__(self, engine: Engine, now: Now) -> None:
+        self._engine = engine
+        self._now = now
+        self._after = 0  # the pack up to which the last look went, where it found nothing to fold
+
+    def run_once(self, stop: threading.Event) -> int:
+        """One look, and folding of all it found due; how many rows that were. Raises DatabaseUnavailable."""
+        with reading(self._engine) as conn:
+            keys, last = self._due(conn)
+        folded = 0
+        for key in keys:
+            folded += self._fold_whole(key, stop)
+        self._after = 0 if folded or last is None else last
+        return folded
+
+    def _fold_whole(self, key: ChunkKey, stop: threading.Event) -> int:
+        folded = 0
+        while not stop.is_set() and (some := fold(self._engine, key)):
+            folded += some
+        return folded
+
+    def _due(self, conn: Connection) -> tuple[list[ChunkKey], int | None]:
+        now_ms = self._now()
+        found = keys_in_tail(conn, self._after, LOOK_ROWS)
+        waiting: dict[ChunkKey, _Waiting] = {}
+        for key, _, received_ms, gateway, stream in found:
+            one = waiting.setdefault(key, _Waiting(received_ms, set()))
+            one.since_ms = min(one.since_ms, received_ms)
+            one.streams.add((gateway, stream))
+        whole = _Whole(conn)
+        due = [key for key, one in waiting.items() if one.since_ms <= now_ms - WAIT_MS or whole.settles(key, one)]
+        last = found[-1][1] if len(found) == LOOK_ROWS else None
+        return [*due, *stale(conn, STALE_AT_ONCE)], last
+
+
+def compact(engine: Engine, progress: Progress, stop: threading.Event | None = None) -> int:
+    """Fold all there is, whatever its age; what comes meanwhile stays. Returns the rows folded."""
+    with reading(engine) as conn:
+        total = int(conn.scalar(select(func.count()).select_from(tail)) or 0)
+    folded = 0
+    for key in _every_key(engine):
+        while (stop is None or not stop.is_set()) and (some := fold(engine, key)):
+            folded += some
+            progress(folded, total)
+    return folded
+
+
+def stale(conn: Connection, limit: int | None = None) -> list[ChunkKey]:
+    """Chunks whose corrections have changed since they were described."""
+    query = select(chunk.c.series_id, chunk.c.boot_id, chunk.c.day, chunk.c.carried).where(chunk.c.stale)
+    return [key_of(row) for row in conn.execute(query.limit(limit))]
+
+
+def _every_key(engine: Engine) -> Iterator[ChunkKey]:
+    seen: set[ChunkKey] = set()
+    after: int | None = 0
+    while after is not None:
+        with reading(engine) as conn:
+            found = keys_in_tail(conn, after, LOOK_ROWS)
+        yield from _new(seen, (key for key, *_ in found))
+        after = found[-1][1] - 1 if len(found) == LOOK_ROWS else None  # a pack may go on behind this look
+    with reading(engine) as conn:
+        keys = stale(conn)
+    yield from _new(set(), keys)
+
+
+def _new(seen: set[ChunkKey], keys: Iterable[ChunkKey]) -> list[ChunkKey]:
+    fresh = list(dict.fromkeys(key for key in keys if key not in seen))
+    seen.update(fresh)
+    return fresh
+
+
+class _Whole:
+    """Whether days are over and without gaps, each question asked once."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._gapless: dict[tuple[str, bytes], bool] = {}
+
+    def settles(self, key: ChunkKey, waiting: _Waiting) -> bool:
+        return self._is_over(key) and all(self._has_no_gap(*one) for one in sorted(waiting.streams))
+
+    def _is_over(self, key: ChunkKey) -> bool:
+        later = select(tail.c.pack_id).where(
+            tail.c.boot_id == key.boot_id,
+            tail.c.from_monotonic_ms >= (key.day + 1) * DAY_MS,
+            tail.c.series_id == key.series_id,
+        )
+        return self._conn.scalar(later.limit(1)) is not None
+
+    def _has_no_gap(self, gateway: str, stream: bytes) -> bool:
+        if (gateway, stream) not in self._gapless:
+            ranges = select(settled.c.first_seq).where(settled.c.gateway == gateway, settled.c.stream == stream)
+            self._gapless[gateway, stream] = list(self._conn.scalars(ranges.limit(2))) == [1]
+        return self._gapless[gateway, stream]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -67,17 +67,18 @@ SignedIn = Annotated[Page, Depends(signed_in)]
 router = APIRouter(prefix="/api/v1", default_response_class=Response)
 
 
-def _answers(name: str, *, many: bool = False) -> dict[int | str, dict[str, Any]]:
+def answers(name: str, *, many: bool = False) -> dict[int | str, dict[str, Any]]:
+    """What an answer is, for the OpenAPI document."""
     one = {"$ref": f"#/components/schemas/{name}"}
     schema = {"type": "array", "items": one} if many else one
     return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}}
 
 
-@router.get("/lots", responses=_answers("LotSummary", many=True))
+@router.get("/lots", responses=answers("LotSummary", many=True))
 def lots(page: SignedIn) -> Response:
     """Every lot with verdict and review state; those that need a look first come first."""
     with reading(page.site.engine) as conn:
-        return _json(list_lots(conn, page.site.now()))
+        return as_json(list_lots(conn, page.site.now()))
 
 
 @router.get("/lots/{gtin}/{lot:path}/events")
@@ -93,7 +94,7 @@ def events(gtin: str, lot: str, page: SignedIn) -> Response:
     return Response(body, media_type="application/ld+json")
 
 
-@router.get("/lots/{gtin}/{lot:path}", responses=_answers("LotEvidence"))
+@router.get("/lots/{gtin}/{lot:path}", responses=answers("LotEvidence"))
 def lot(gtin: str, lot: str, page: SignedIn) -> Response:
     """Everything the verdict on a lot rests on, as known now."""
     gtin, lot = identify(gtin, lot)
@@ -101,10 +102,10 @@ def lot(gtin: str, lot: str, page: SignedIn) -> Response:
         evidence = lot_evidence(conn, gtin, lot, page.site.now())
     if evidence is None:
         raise Refused(404, "unknown_lot")
-    return _json(evidence)
+    return as_json(evidence)
 
 
-@router.get("/readings", responses=_answers("ReadingJson", many=True))
+@router.get("/readings", responses=answers("ReadingJson", many=True))
 def channel_readings(
     page: SignedIn,
     gateway: Annotated[str, Query(max_length=128)],
@@ -121,18 +122,18 @@ def channel_readings(
         rows = readings(conn, gateway, channel, to_ms(from_), to_ms(to))
     if len(rows) > READINGS_MAX:
         raise Refused(413, "too_much")
-    return _json([_reading(row) for row in rows])
+    return as_json([reading_json(row) for row in rows])
 
 
-@router.get("/completeness/{gateway}", responses=_answers("GatewayCompleteness"))
+@router.get("/completeness/{gateway}", responses=answers("GatewayCompleteness"))
 def gateway_completeness(gateway: str, page: SignedIn) -> Response:
     """The packs of a gateway by stream: what came, what is missing, what was declared, what was asked for again."""
     now_ms = page.site.now()
     with reading(page.site.engine) as conn:
-        return _json(GatewayCompleteness(gateway, now_ms, streams_of(conn, gateway, now_ms)))
+        return as_json(GatewayCompleteness(gateway, now_ms, streams_of(conn, gateway, now_ms)))
 
 
-@router.get("/completeness/{gateway}/{channel:path}", responses=_answers("Completeness"))
+@router.get("/completeness/{gateway}/{channel:path}", responses=answers("Completeness"))
 def series_completeness(
     gateway: str,
     channel: str,
@@ -150,20 +151,20 @@ def series_completeness(
         raise Refused(413, "too_much")
     period = to_ms(from_) // HOUR_MS * HOUR_MS, -(-to_ms(to) // HOUR_MS) * HOUR_MS
     with reading(page.site.engine) as conn:
-        return _json(completeness_of(conn, gateway, channel, period, page.site.now()))
+        return as_json(completeness_of(conn, gateway, channel, period, page.site.now()))
 
 
-@router.get("/completeness", responses=_answers("Overdue", many=True))
+@router.get("/completeness", responses=answers("Overdue", many=True))
 def overdue_gateways(page: SignedIn) -> Response:
     """The gateways of which pack numbers have been missing for more than ten minutes."""
     with reading(page.site.engine) as conn:
-        return _json(overdue(conn, page.site.now()))
+        return as_json(overdue(conn, page.site.now()))
 
 
-@router.get("/checks", responses=_answers("ChecksView"))
+@router.get("/checks", responses=answers("ChecksView"))
 def checks(page: SignedIn) -> Response:
     """Gateways as last heard, the newest scans that became no event, the newest refused messages."""
-    return _json(look(page))
+    return as_json(look(page))
 
 
 def problem(page: Page, status: int, code: str) -> Response:
@@ -178,10 +179,10 @@ def problem(page: Page, status: int, code: str) -> Response:
     return Response(msgspec.json.encode(body), status_code=status, media_type="application/problem+json")
 
 
-def describe(app: FastAPI) -> None:
-    """Put the nouns of the answers into the OpenAPI document, as they travel."""
+def describe(app: FastAPI, more: Iterable[type]) -> None:
+    """Put the nouns of the answers into the OpenAPI document, as they travel. more: of other routers."""
     _, schemas = msgspec.json.schema_components(
-        [LotEvidence, LotSummary, ReadingJson, ChecksView, GatewayCompleteness, Completeness, Overdue],
+        [LotEvidence, LotSummary, ReadingJson, ChecksView, GatewayCompleteness, Completeness, Overdue, *more],
         ref_template="#/components/schemas/{name}",
     )
     nouns = {name: _travelling_schema(schema) for name, schema in schemas.items()}
@@ -233,11 +234,13 @@ def _travelling_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | {"properties": shaped, "required": required}
 
 
-def _json(value: object) -> Response:
+def as_json(value: object) -> Response:
+    """An answer as it travels."""
     return Response(msgspec.json.encode(travelling(msgspec.to_builtins(value))), media_type="application/json")
 
 
-def _reading(row: ReadingRow) -> ReadingJson:
+def reading_json(row: ReadingRow) -> ReadingJson:
+    """A reading as it travels."""
     value = None if row.value is None else format(row.value, "f")
     corrected = row.correction
     return ReadingJson(

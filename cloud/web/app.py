@@ -16,7 +16,19 @@ from cloud.config import CloudConfig
 from cloud.db.engine import reading
 from cloud.errors import CloudError, Retryable
 from cloud.health import Health, PartHealth
-from cloud.web import api, bundle, checks_page, completeness_page, enrol, ledger, lot_page, review, sign_in, start_page
+from cloud.web import (
+    api,
+    bundle,
+    checks_page,
+    completeness_page,
+    enrol,
+    history_api,
+    ledger,
+    lot_page,
+    review,
+    sign_in,
+    start_page,
+)
 from cloud.web.form import Refused
 from cloud.web.page import STATIC, Page, Site, open_page, render
 from cloud.web.security import HEADERS, SecurityHeaders
@@ -36,7 +48,19 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
     app.state.health = lambda: Health(parts={})
     app.add_middleware(SecurityHeaders, https=config.public_url.startswith("https:"))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for part in (start_page, sign_in, review, lot_page, checks_page, completeness_page, enrol, ledger, bundle, api):
+    for part in (
+        start_page,
+        sign_in,
+        review,
+        lot_page,
+        checks_page,
+        completeness_page,
+        enrol,
+        ledger,
+        bundle,
+        api,
+        history_api,
+    ):
         app.include_router(part.router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
     app.add_exception_handler(Refused, _refused)
@@ -44,7 +68,7 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(Retryable, _unavailable)
     app.add_exception_handler(Exception, _unexpected)
-    api.describe(app)
+    api.describe(app, history_api.NOUNS)
     return app
 
 

@@ -18,9 +18,10 @@ from tests.cloud.web.conftest import Visitor
 Visit = Callable[..., Visitor]
 LOT = f"/api/v1/lots/{world.GTIN}/{world.FAILED}"
 READINGS = "/api/v1/readings?gateway=gw-kho-01&channel=room-1/air"
+SERIES = "/api/v1/series/gw-kho-01/room-1/air"
 
 
-@pytest.mark.parametrize("path", ["/api/v1/lots", LOT, f"{LOT}/events", READINGS])
+@pytest.mark.parametrize("path", ["/api/v1/lots", LOT, f"{LOT}/events", READINGS, "/api/v1/series", f"{SERIES}/last"])
 async def test_nobody_reads_the_api_without_signing_in(visit: Visit, path: str) -> None:
     answer = await visit().get(path)
     assert answer.status_code in {400, 401}
@@ -89,6 +90,45 @@ async def test_a_channel_without_readings_is_an_empty_list(visit: Visit) -> None
     assert (await visitor.get(f"/api/v1/readings?{query}")).json() == []
 
 
+async def test_a_series_answers_with_readings_envelope_and_last(visit: Visit) -> None:
+    visitor = await visit().sign_in("official")
+    window = "?from=2025-10-09T09:00:00Z&to=2025-10-09T09:30:00Z"
+    rows = (await visitor.get(f"{SERIES}/readings{window}")).json()
+    assert rows == (await visitor.get(READINGS + window.replace("?", "&"))).json()
+    (one,) = (await visitor.get(f"{SERIES}/envelope{window}&buckets=10")).json()
+    assert (one["from"], one["to"], one["width_s"]) == (
+        "2025-10-09T16:00:00.000+07:00",
+        "2025-10-09T16:30:00.000+07:00",
+        300,
+    )
+    values = [Decimal(row["value"]) for row in rows]
+    assert sum(bucket["count"] for bucket in one["buckets"]) == len(values)
+    assert sum(Decimal(bucket["sum"]) for bucket in one["buckets"]) == sum(values)
+    assert min(Decimal(bucket["min"]) for bucket in one["buckets"]) == min(values)
+    first = one["buckets"][0]
+    assert abs(Decimal(first["mean"]) * first["count"] - Decimal(first["sum"])) <= Decimal("0.0005")
+    last = (await visitor.get(f"{SERIES}/last")).json()
+    spans = {(one["gateway"], one["channel"]): one for one in (await visitor.get("/api/v1/series")).json()}
+    assert last["observed"] == spans["gw-kho-01", "room-1/air"]["last"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"{SERIES}/envelope", 400),
+        (f"{SERIES}/envelope?from=2025-10-09T09:00:00Z&to=2025-10-09T09:00:00Z", 400),
+        (f"{SERIES}/envelope?from=2025-10-09T09:00:00&to=2025-10-09T10:00:00", 400),
+        (f"{SERIES}/envelope?from=2025-10-09T09:00:00Z&to=2025-10-10T09:00:00Z&buckets=0", 400),
+        (f"{SERIES}/envelope?from=2025-10-09T09:00:00Z&to=2025-10-10T09:00:00Z&buckets=1000000", 400),
+        (f"{SERIES}/envelope?from=0001-01-01T00:00:00Z&to=9999-12-31T00:00:00Z", 413),
+        (f"{SERIES}/readings?from=0001-01-01T00:00:00Z&to=9999-12-31T00:00:00Z", 413),
+        ("/api/v1/series/no/thing/here/last", 404),
+    ],
+)
+async def test_what_a_series_cannot_answer_is_refused(visit: Visit, path: str, status: int) -> None:
+    assert (await (await visit().sign_in("official")).get(path)).status_code == status
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [
@@ -108,6 +148,7 @@ async def test_errors_are_problems_with_a_code(visit: Visit, path: str, code: st
 async def test_openapi_describes_the_answers(visit: Visit) -> None:
     document = (await visit().get("/api/v1/openapi.json")).json()
     assert {"/api/v1/lots", "/api/v1/lots/{gtin}/{lot}", "/api/v1/readings"} <= set(document["paths"])
+    assert {"EnvelopeJson", "BucketJson", "SeriesSpan"} <= set(document["components"]["schemas"])
     schemas = document["components"]["schemas"]
     assert schemas["Stay"]["properties"]["from"] == {"type": "string", "format": "date-time"}
     assert schemas["Stay"]["properties"]["to"]["anyOf"][1] == {"type": "null"}

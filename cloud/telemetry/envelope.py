@@ -1,0 +1,133 @@
+"""A channel over a long time: min, max, mean and count in about n buckets; and its last reading.
+
+Exact, over tail, chunks and whatever came late: integers are added up, and what is asked for is snapped to a grid that
+stands still (multiples of the width since 1970, UTC), which the answer states. Buckets of whole hours are added up from
+the hours of chunks; shorter ones, and what has no hours, from rows. Copies whose original is here count for nothing,
+as in telemetry/query.py; readings that are no numbers of quality `ok` are counted as `others`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from cloud.db.tables import chunk, series, tail
+from cloud.telemetry import body
+from cloud.telemetry.chunk import copies_left_out, decode, of_channel, timed, with_body
+from cloud.telemetry.corrections import courses
+from cloud.telemetry.query import ReadingRow, readings
+from cloud.telemetry.rollup import HOUR_MS, Bucket, Sums, unpack_hours
+from wire.course import NOTHING
+from wire.observation import MAX_TIME_MS
+from wire.pack import Block
+
+BUCKETS_MAX = 10_000
+#: Widths below an hour, each a part of it.
+SHORT_MS = tuple(1000 * s for s in (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800))
+_BODIES_AT_ONCE = 50
+_EVER_MS = 2 * MAX_TIME_MS
+_LOOK_BACK_MS = (0, HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS, 2 * _EVER_MS)
+
+
+class _Asked(NamedTuple):
+    """Of which channel, and between which edges of buckets."""
+
+    gateway: str
+    channel: str
+    from_ms: int
+    to_ms: int
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """The readings of a channel in one unit, in [from_ms, to_ms), by buckets of one width; empty ones are left out."""
+
+    unit: str
+    from_ms: int
+    to_ms: int
+    width_ms: int
+    buckets: list[Bucket]
+
+
+def grid(from_ms: int, to_ms: int, buckets: int) -> tuple[int, int, int]:
+    """Start, end and width of at most buckets + 1 buckets that hold [from_ms, to_ms)."""
+    least = -(-(to_ms - from_ms) // buckets)
+    width_ms = next((one for one in SHORT_MS if one >= least), -(-least // HOUR_MS) * HOUR_MS)
+    return from_ms // width_ms * width_ms, -(-to_ms // width_ms) * width_ms, width_ms
+
+
+def envelope(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int, *, buckets: int) -> list[Envelope]:
+    """What a channel measured in [from_ms, to_ms), in about `buckets` buckets; one for each unit it has had."""
+    start, end, width_ms = grid(from_ms, to_ms, buckets)
+    asked = _Asked(gateway, channel, start, end)
+    sums: defaultdict[str, Sums] = defaultdict(lambda: Sums(width_ms))
+    by_hour = width_ms % HOUR_MS == 0
+    if by_hour:
+        _add_hours(conn, asked, sums)
+    _add_chunks(conn, asked, sums, without_hours=by_hour)
+    _add_tails(conn, asked, sums)
+    found = [Envelope(unit, start, end, width_ms, one.buckets(start, end)) for unit, one in sorted(sums.items())]
+    return [one for one in found if one.buckets]
+
+
+def last(conn: Connection, gateway: str, channel: str) -> ReadingRow | None:
+    """The reading that was observed last; what claims to be from after its own receipt is passed over."""
+    reached = _reached(conn, gateway, channel)
+    for back_ms in _LOOK_BACK_MS if reached is not None else ():
+        rows = readings(conn, gateway, channel, (reached or 0) - back_ms, _EVER_MS)
+        known = [row for row in rows if not row.from_future]
+        if known:
+            return known[-1]
+    return None
+
+
+def _reached(conn: Connection, gateway: str, channel: str) -> int | None:
+    """The end of what is stored, as far as its times can be true; None where there is nothing."""
+    ends = []
+    for table, doubtful in ((tail, tail.c.future), (chunk, chunk.c.stale | (chunk.c.future_count > 0))):
+        of_it = select(func.max(table.c.to_ms)).join_from(series, table, table.c.series_id == series.c.id)
+        of_it = of_it.where(series.c.gateway == gateway, series.c.channel == channel)
+        sure = conn.scalar(of_it.where(~doubtful))
+        ends.append((sure is not None, sure if sure is not None else conn.scalar(of_it)))
+    known = [one for one in ends if one[1] is not None]
+    return max(known)[1] if known else None
+
+
+def _add_hours(conn: Connection, asked: _Asked, sums: defaultdict[str, Sums]) -> None:
+    query = of_channel(*asked).with_only_columns(series.c.unit, chunk.c.hours)
+    by_unit: defaultdict[str, list[bytes]] = defaultdict(list)
+    for unit, hours in conn.execute(query.where(chunk.c.hours.is_not(None))):
+        by_unit[unit].append(hours)
+    for unit, stored in by_unit.items():
+        sums[unit].add_hours(unpack_hours(stored))
+
+
+def _add_chunks(conn: Connection, asked: _Asked, sums: defaultdict[str, Sums], *, without_hours: bool) -> None:
+    query = of_channel(*asked)
+    if without_hours:
+        query = query.where(chunk.c.hours.is_(None))
+    boots = conn.scalars(query.with_only_columns(chunk.c.boot_id).distinct())
+    corrected = courses(conn, {(asked.gateway, boot_id) for boot_id in boots})
+    for row in conn.execute(with_body(query).execution_options(yield_per=_BODIES_AT_ONCE)):
+        one = timed(decode(row.body), corrected.get((asked.gateway, row.boot_id), NOTHING))
+        gone = copies_left_out(conn, [one.body]) if row.carried else None
+        sums[row.unit].add_rows(one.rows(gone))
+
+
+def _add_tails(conn: Connection, asked: _Asked, sums: defaultdict[str, Sums]) -> None:
+    query = (
+        select(series.c.unit, tail.c.boot_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.body)
+        .join_from(series, tail, tail.c.series_id == series.c.id)
+        .where(series.c.gateway == asked.gateway, series.c.channel == asked.channel)
+        .where(tail.c.to_ms >= asked.from_ms, tail.c.from_ms < asked.to_ms)
+    )
+    groups: defaultdict[tuple[str, bytes], list[tuple[int, int, Block]]] = defaultdict(list)
+    for row in conn.execute(query):
+        block = msgspec.msgpack.decode(row.body, type=Block)
+        groups[row.unit, row.boot_id].append((row.pack_id, row.first_ordinal, block))
+    corrected = courses(conn, {(asked.gateway, boot_id) for _, boot_id in groups})
+    for (unit, boot_id), blocks in groups.items():
+        one = timed(body.gather(blocks), corrected.get((asked.gateway, boot_id), NOTHING))
+        sums[unit].add_rows(one.rows(copies_left_out(conn, [one.body])))

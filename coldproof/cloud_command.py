@@ -25,6 +25,7 @@ from coldproof.cloud_ledger_command import app as ledger_app
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
 from coldproof.cloud_person_command import app as person_app
 from coldproof.cloud_quarantine_command import app as quarantine_app
+from coldproof.cloud_store_command import compact_command, rebuild_command
 from coldproof.outcome import told
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the cloud and look after it.")
@@ -75,6 +76,10 @@ def ingest_command(
             config = msgspec.structs.replace(config, broker=broker.as_worker(config.broker, config.data_dir, worker))
         typer.echo(f"worker: {config.broker.client_id}  broker: {config.broker.host}:{config.broker.port}")
         ingest(config)
+
+
+app.command("rebuild")(rebuild_command)
+app.command("compact")(compact_command)
 
 
 @app.command()

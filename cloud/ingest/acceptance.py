@@ -65,7 +65,7 @@ def store(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]) -> se
     received_ms = max(arrival.received_ms for arrival, _ in accepted)
     with_new_key = note_packs(conn, [_signed(one) for _, one in accepted], received_ms)
     exceeding = telemetry.record(conn, stored)
-    doubts = [*chain.check(conn, [one.pack for one in stored]), *map(_too_many, sorted(exceeding))]
+    doubts = [*chain.check(conn, [one.pack for one in stored]), *map(too_many, sorted(exceeding))]
     finding.keep(conn, doubts, accepted[0][0].received_ms)
     _settle(conn, stored)
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
@@ -78,7 +78,8 @@ def _ref(one: Candidate) -> str:
     return f"{one.pack.gateway}/{one.pack.stream.hex()}/{one.pack.seq}"
 
 
-def _too_many(name: Identity) -> finding.Finding:
+def too_many(name: Identity) -> finding.Finding:
+    """The finding about a pack of which corrections count for nothing."""
     detail = f"more than {CORRECTIONS_MAX} clock corrections of one boot: those of the lowest seqs count for nothing"
     return finding.Finding(finding.CORRECTIONS_EXCEED, *name, detail)
 

@@ -16,6 +16,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.errors import Retryable
 from cloud.telemetry import column
 from cloud.telemetry.column import ColumnError, Ints
 from cloud.telemetry.wall import wall_times
@@ -28,8 +29,8 @@ ROWS_MAX = 1_000_000
 INFLATED_MAX_BYTES = 16 + (ROWS_MAX * 11 * 9)  # eleven columns, nine bytes a value at the very most
 
 
-class BodyDamaged(ValueError):
-    """The bytes of a chunk are not what was written; its readings are still in their packs."""
+class BodyDamaged(Retryable):
+    """The bytes of a chunk are not what was written: nobody is told half of it. Rebuilding makes it anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ What must be right, fold.py keeps.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Engine, func, select
 from cloud.clock import Now
 from cloud.db.engine import reading
 from cloud.db.tables import chunk, settled, tail
+from cloud.telemetry.body import BodyDamaged
 from cloud.telemetry.chunk import DAY_MS, ChunkKey, key_of
 from cloud.telemetry.fold import fold, keys_in_tail
 
@@ -24,6 +26,9 @@ LOOK_ROWS = 10_000  # of the tail in one look; the oldest come first
 STALE_AT_ONCE = 100
 
 Progress = Callable[[int, int], None]  # rows folded so far, rows of the tail at the start
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Waiting(msgspec.Struct):
@@ -39,6 +44,7 @@ class Compactor:
     def __init__(self, engine: Engine, now: Now) -> None:
         self._engine = engine
         self._now = now
+        self._damaged: set[ChunkKey] = set()  # told already
         self._after = 0  # the pack up to which the last look went, where it found nothing to fold
 
     def run_once(self, stop: threading.Event) -> int:
@@ -53,8 +59,13 @@ class Compactor:
 
     def _fold_whole(self, key: ChunkKey, stop: threading.Event) -> int:
         folded = 0
-        while not stop.is_set() and (some := fold(self._engine, key)):
-            folded += some
+        try:
+            while not stop.is_set() and (some := fold(self._engine, key)):
+                folded += some
+        except BodyDamaged as error:
+            if key not in self._damaged:
+                _log.error("series %d, boot %s, day %d: %s", key.series_id, key.boot_id.hex(), key.day, error)
+            self._damaged.add(key)
         return folded
 
     def _due(self, conn: Connection) -> tuple[list[ChunkKey], int | None]:

@@ -39,15 +39,24 @@ def record(conn: Connection, packs: Sequence[Stored]) -> set[PackName]:
     Returns the packs of which corrections count for nothing, because their boot has more than CORRECTIONS_MAX.
     """
     told = corrections.record(conn, packs)
-    corrected = corrections.courses(conn, told.before.keys() | {key for one in packs for key in _boots(one.pack)})
+    corrected = store_rows(conn, packs, told.before.keys())
+    corrections.reproject(conn, told.before, corrected)
+    return told.exceeding
+
+
+def store_rows(conn: Connection, packs: Sequence[Stored], also: Iterable[BootKey] = ()) -> dict[BootKey, Course]:
+    """Store readings and scans with the times that hold by the corrections that are there.
+
+    Returns what holds in the boots of these packs, and in others that are asked for.
+    """
+    corrected = corrections.courses(conn, {*also, *(key for one in packs for key in _boots(one.pack))})
     keys = {(one.pack.gateway, block.channel, block.unit) for one in packs for block in one.pack.blocks}
     ids = _series_ids(conn, keys)
     insert_rows(conn, _TAIL, [row for one in packs for row in _tail_rows(one, ids, corrected)])
     scans = [row for one in packs if one.pack.scans for row in _scan_rows(one, corrected)]
     if scans:
         conn.execute(insert(scan), scans)
-    corrections.reproject(conn, told.before, corrected)
-    return told.exceeding
+    return corrected
 
 
 def _boots(pack: Pack) -> set[BootKey]:

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, update
 
 from cloud.db.engine import open_engine, sqlite_url, writing
 from cloud.db.engine import reading as look
@@ -24,6 +24,7 @@ from cloud.db.tables import chunk, chunk_body, tail
 from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
 from cloud.telemetry import declared, fold, query
+from cloud.telemetry.body import BodyDamaged
 from cloud.telemetry.chunk import DAY_MS, ChunkKey
 from cloud.telemetry.compactor import WAIT_MS, Compactor, compact, stale
 from cloud.telemetry.fold import keys_in_tail
@@ -291,6 +292,23 @@ def test_a_day_is_folded_once_it_is_over_and_whole_and_else_a_day_later(
     store(engine, gateway, gateway.pack(4, corrections=[Correction(BOOT, 0, DAY_MS, 5, 1, "ntp")]))
     assert chore.run_once(Event()) == 1, "the chunk that it covers is described anew"
     assert chore.run_once(Event()) == 0
+
+
+def test_a_damaged_chunk_is_told_once_and_stops_nothing_else(
+    engine: Engine, gateway: Gateway, compactor: tuple[Compactor, list[int]], caplog: pytest.LogCaptureFixture
+):
+    chore, now = compactor
+    now[0] = START_MS + 9 * DAY_MS
+    store(engine, gateway, gateway.pack(1, minutes(0, 5)), received_ms=START_MS)
+    compact(engine, lambda _done, _of: None)
+    with writing(engine) as conn:
+        conn.execute(update(chunk_body).values(body=b"damaged"))
+    others = [*minutes(5, 5), reading(at_s=3, channel=DOOR)]
+    store(engine, gateway, gateway.pack(2, others), received_ms=START_MS)
+    assert [chore.run_once(Event()) for _ in range(2)] == [1, 0]
+    assert [record.getMessage() for record in caplog.records if "rebuild" in record.getMessage()][1:] == []
+    with look(engine) as conn, pytest.raises(BodyDamaged, match="cloud rebuild"):
+        query.readings(conn, gateway.name, AIR, 0, EVER)
 
 
 def test_a_stop_ends_a_long_round(engine: Engine, gateway: Gateway, compactor: tuple[Compactor, list[int]]):

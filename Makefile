@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PEER := .venv-peer
 
-.PHONY: setup demo test test-servers check journey bench bench-ingest faults faults-ingest peer clean
+.PHONY: setup demo test test-servers check journey bench bench-ingest bench-history faults faults-ingest peer clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ bench: setup test-servers peer
 # run that watches its memory.
 bench-ingest: setup test-servers
 	@$(BIN)/python -m bench.ingest $(if $(QUICK),--quick) $(ARGS)
+
+# What history costs, with a real VictoriaMetrics beside it, within five minutes.
+bench-history: setup test-servers
+	@$(BIN)/python -m bench.history $(if $(QUICK),--quick) $(ARGS)
 
 faults: setup test-servers peer
 	@$(BIN)/python -m bench.faults $(if $(QUICK),--quick) $(ARGS)

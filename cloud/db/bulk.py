@@ -35,11 +35,13 @@ def put_rows(conn: Connection, table: Table, rows: Values) -> None:
         conn.exec_driver_sql(_put_sql(table, _mark(conn)), list(rows))
 
 
-def delete_rows(conn: Connection, table: Table, keys: Values) -> None:
-    """Delete rows by primary key, its columns in the order of the table."""
+def delete_rows(conn: Connection, table: Table, keys: Values) -> int:
+    """Delete rows by primary key, its columns in the order of the table; how many were there."""
     if keys:
         names = " AND ".join(f"{column.name} = {_mark(conn)}" for column in table.primary_key)
-        conn.exec_driver_sql(f"DELETE FROM {table.name} WHERE {names}", list(keys))  # noqa: S608 - names of columns
+        gone = conn.exec_driver_sql(f"DELETE FROM {table.name} WHERE {names}", list(keys))  # noqa: S608 - our names
+        return gone.rowcount
+    return 0
 
 
 def find(

@@ -9,7 +9,7 @@ mantissa that is missing repeats the one before, and is told by its own column.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 
@@ -61,6 +61,7 @@ class Body:
         return np.arange(len(self.monotonic_ms)) - np.repeat(begins - self.first_ordinal, self.count)
 
 
+_FIELDS = fields(Body)
 _OF_BLOCKS = ("pack_id", "first_ordinal", "count", "exponent", "thinned")
 _OF_ROWS = ("monotonic_ms", "believed_ms", "mantissa", "missing", "quality", "clock")
 
@@ -70,17 +71,21 @@ def gather(blocks: Iterable[tuple[int, int, Block]]) -> Body:
     ordered = sorted(blocks, key=lambda one: (one[2].base_monotonic_ms, one[0], one[1]))
     bodies = [block for _, _, block in ordered]
     values = list(chain.from_iterable(block.values for block in bodies))
-    missing = np.fromiter((value is None for value in values), np.int64, len(values))
-    counts = _ints(len(block.values) for block in bodies)
+    missing = np.zeros(len(values), np.int64)
+    if None in values:
+        missing = _ints([value is None for value in values])
+        values = [0 if value is None else value for value in values]
+    counts = _ints([len(block.values) for block in bodies])
+    monotonic = _monotonic(bodies, counts)
     return Body(
-        pack_id=_ints(pack_id for pack_id, _, _ in ordered),
-        first_ordinal=_ints(first for _, first, _ in ordered),
+        pack_id=_ints([pack_id for pack_id, _, _ in ordered]),
+        first_ordinal=_ints([first for _, first, _ in ordered]),
         count=counts,
-        exponent=_ints(block.exponent for block in bodies),
-        thinned=_ints(block.thinned for block in bodies),
-        monotonic_ms=_monotonic(bodies, counts),
-        believed_ms=_ints(chain.from_iterable(wall_times(block) for block in bodies)),
-        mantissa=_filled(_ints(0 if value is None else value for value in values), missing),
+        exponent=_ints([block.exponent for block in bodies]),
+        thinned=_ints([block.thinned for block in bodies]),
+        monotonic_ms=monotonic,
+        believed_ms=_believed(bodies, counts, monotonic),
+        mantissa=_filled(_ints(values), missing),
         missing=missing,
         quality=_codes([block.quality for block in bodies], counts),
         clock=_codes([block.clock for block in bodies], counts),
@@ -89,18 +94,28 @@ def gather(blocks: Iterable[tuple[int, int, Block]]) -> Body:
 
 def join(one: Body, other: Body) -> Body:
     """Both in one, in the order that `gather` gives them."""
-    blocks = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in _OF_BLOCKS}
-    rows = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in _OF_ROWS}
-    begins = np.cumsum(blocks["count"]) - blocks["count"]
-    order = np.lexsort((blocks["first_ordinal"], blocks["pack_id"], rows["monotonic_ms"][begins]))
-    if np.any(np.diff(order) != 1):
-        counts = blocks["count"][order]
-        ends = np.cumsum(counts)
-        picked = np.arange(int(ends[-1])) + np.repeat(begins[order] - (ends - counts), counts)
-        blocks = {name: values[order] for name, values in blocks.items()}
-        rows = {name: values[picked] for name, values in rows.items()}
-    rows["mantissa"] = _filled(rows["mantissa"], rows["missing"])
-    return Body(**blocks, **rows)
+    columns = {field.name: np.concatenate([getattr(one, field.name), getattr(other, field.name)]) for field in _FIELDS}
+    begins = np.cumsum(columns["count"]) - columns["count"]
+    order = np.lexsort((columns["first_ordinal"], columns["pack_id"], columns["monotonic_ms"][begins]))
+    return _taken(columns, order)
+
+
+def select_blocks(whole: Body, kept: NDArray[np.bool_]) -> Body | None:
+    """Only these blocks of a body; None where none is left."""
+    if not kept.any():
+        return None
+    return _taken({field.name: getattr(whole, field.name) for field in _FIELDS}, np.flatnonzero(kept))
+
+
+def _taken(columns: Mapping[str, Ints], order: NDArray[np.int64]) -> Body:
+    """These blocks in this order, with their rows."""
+    begins = np.cumsum(columns["count"]) - columns["count"]
+    counts = columns["count"][order]
+    ends = np.cumsum(counts)
+    picked = np.arange(int(ends[-1])) + np.repeat(begins[order] - (ends - counts), counts)
+    taken = {name: values[order if name in _OF_BLOCKS else picked] for name, values in columns.items()}
+    taken["mantissa"] = _filled(taken["mantissa"], taken["missing"])
+    return Body(**taken)
 
 
 def encode(body: Body) -> bytes:
@@ -122,7 +137,7 @@ def decode(data: bytes) -> Body:
         if not 1 <= blocks <= rows <= ROWS_MAX:
             raise ColumnError(f"{blocks} blocks of {rows} rows")
         found: dict[str, Ints] = {}
-        for field in fields(Body):
+        for field in _FIELDS:
             found[field.name], at = column.decode(plain, at, blocks if field.name in _OF_BLOCKS else rows)
         if at != len(plain) or found["count"].min() < 1 or int(found["count"].sum()) != rows:
             raise ColumnError(f"{len(plain) - at} bytes too many, or rows that no block has")
@@ -142,17 +157,27 @@ def _inflate(data: bytes) -> bytes:
     return plain
 
 
-def _ints(values: Iterable[int]) -> Ints:
-    return np.array(list(values), np.int64)
+def _ints(values: Sequence[int | None]) -> Ints:
+    return np.array(values, np.int64)
 
 
 def _monotonic(blocks: list[Block], counts: Ints) -> Ints:
-    steps = _ints(chain.from_iterable(block.dt_ms for block in blocks))
+    steps = _ints(list(chain.from_iterable(block.dt_ms for block in blocks)))
     passed = np.cumsum(steps)
     begins = np.cumsum(counts) - counts
-    bases = _ints(block.base_monotonic_ms for block in blocks)
+    bases = _ints([block.base_monotonic_ms for block in blocks])
     monotonic: Ints = passed + np.repeat(bases - passed[begins], counts)  # the first step of a block is 0
     return monotonic
+
+
+def _believed(blocks: list[Block], counts: Ints, monotonic: Ints) -> Ints:
+    """As wall.py has it; all blocks at once whose wall clock advanced as the monotonic one."""
+    ahead = _ints([block.base_wall_ms - block.base_monotonic_ms for block in blocks])
+    believed: Ints = monotonic + np.repeat(ahead, counts)
+    begins = np.cumsum(counts) - counts
+    for at in (at for at, block in enumerate(blocks) if block.wall_dt_ms):
+        believed[begins[at] : begins[at] + counts[at]] = wall_times(blocks[at])
+    return believed
 
 
 def _filled(mantissa: Ints, missing: NDArray[np.int64]) -> Ints:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
 from sqlalchemy import Connection, Engine, func, select
 
 from cloud.clock import Now
@@ -19,7 +18,7 @@ from cloud.db.engine import reading
 from cloud.db.tables import chunk, settled, tail
 from cloud.telemetry.body import BodyDamaged
 from cloud.telemetry.chunk import DAY_MS, ChunkKey, key_of
-from cloud.telemetry.fold import fold, keys_in_tail
+from cloud.telemetry.fold import Waiting, fold, waiting
 
 WAIT_MS = 24 * 3_600_000  # for what fills a gap
 LOOK_ROWS = 10_000  # of the tail in one look; the oldest come first
@@ -29,13 +28,6 @@ Progress = Callable[[int, int], None]  # rows folded so far, rows of the tail at
 
 
 _log = logging.getLogger(__name__)
-
-
-class _Waiting(msgspec.Struct):
-    """What is known of a chunk's rows in the tail."""
-
-    since_ms: int
-    streams: set[tuple[str, bytes]]
 
 
 class Compactor:
@@ -52,34 +44,41 @@ class Compactor:
         with reading(self._engine) as conn:
             keys, last = self._due(conn)
         folded = 0
-        for key in keys:
-            folded += self._fold_whole(key, stop)
+        while keys and not stop.is_set():
+            some, keys = self._fold(keys)
+            folded += some
         self._after = 0 if folded or last is None else last
         return folded
 
-    def _fold_whole(self, key: ChunkKey, stop: threading.Event) -> int:
-        folded = 0
+    def _fold(self, keys: list[ChunkKey]) -> tuple[int, list[ChunkKey]]:
         try:
-            while not stop.is_set() and (some := fold(self._engine, key)):
-                folded += some
+            return fold(self._engine, keys)
+        except BodyDamaged:
+            pass  # one of them: alone it shows which
+        key, *others = keys
+        try:
+            folded, left = fold(self._engine, [key])
         except BodyDamaged as error:
             if key not in self._damaged:
                 _log.error("series %d, boot %s, day %d: %s", key.series_id, key.boot_id.hex(), key.day, error)
             self._damaged.add(key)
-        return folded
+            return 0, others
+        return folded, [*left, *others]
 
     def _due(self, conn: Connection) -> tuple[list[ChunkKey], int | None]:
-        now_ms = self._now()
-        found = keys_in_tail(conn, self._after, LOOK_ROWS)
-        waiting: dict[ChunkKey, _Waiting] = {}
-        for key, _, received_ms, gateway, stream in found:
-            one = waiting.setdefault(key, _Waiting(received_ms, set()))
-            one.since_ms = min(one.since_ms, received_ms)
-            one.streams.add((gateway, stream))
-        whole = _Whole(conn)
-        due = [key for key, one in waiting.items() if one.since_ms <= now_ms - WAIT_MS or whole.settles(key, one)]
-        last = found[-1][1] if len(found) == LOOK_ROWS else None
-        return [*due, *stale(conn, STALE_AT_ONCE)], last
+        now_ms, whole = self._now(), _Whole(conn)
+        found = waiting(conn, self._after, LOOK_ROWS)
+        by_key: dict[ChunkKey, list[Waiting]] = {}
+        for one in found:
+            by_key.setdefault(one.key, []).append(one)
+        due = [
+            key
+            for key, parts in by_key.items()
+            if min(one.since_ms for one in parts) <= now_ms - WAIT_MS or whole.settles(key, parts)
+        ]
+        is_full = sum(one.rows for one in found) == LOOK_ROWS
+        last = max(one.last_pack for one in found) if is_full else None
+        return list(dict.fromkeys([*due, *stale(conn, STALE_AT_ONCE)])), last
 
 
 def compact(engine: Engine, progress: Progress, stop: threading.Event | None = None) -> int:
@@ -87,8 +86,9 @@ def compact(engine: Engine, progress: Progress, stop: threading.Event | None = N
     with reading(engine) as conn:
         total = int(conn.scalar(select(func.count()).select_from(tail)) or 0)
     folded = 0
-    for key in _every_key(engine):
-        while (stop is None or not stop.is_set()) and (some := fold(engine, key)):
+    for keys in _every_key(engine):
+        while keys and (stop is None or not stop.is_set()):
+            some, keys = fold(engine, keys)
             folded += some
             progress(folded, total)
     return folded
@@ -100,23 +100,17 @@ def stale(conn: Connection, limit: int | None = None) -> list[ChunkKey]:
     return [key_of(row) for row in conn.execute(query.limit(limit))]
 
 
-def _every_key(engine: Engine) -> Iterator[ChunkKey]:
-    seen: set[ChunkKey] = set()
+def _every_key(engine: Engine) -> Iterator[list[ChunkKey]]:
     after: int | None = 0
     while after is not None:
         with reading(engine) as conn:
-            found = keys_in_tail(conn, after, LOOK_ROWS)
-        yield from _new(seen, (key for key, *_ in found))
-        after = found[-1][1] - 1 if len(found) == LOOK_ROWS else None  # a pack may go on behind this look
+            found = waiting(conn, after, LOOK_ROWS)
+        yield list(dict.fromkeys(one.key for one in found))
+        is_full = sum(one.rows for one in found) == LOOK_ROWS
+        after = max(one.last_pack for one in found) - 1 if is_full else None  # a pack may go on behind this look
     with reading(engine) as conn:
         keys = stale(conn)
-    yield from _new(set(), keys)
-
-
-def _new(seen: set[ChunkKey], keys: Iterable[ChunkKey]) -> list[ChunkKey]:
-    fresh = list(dict.fromkeys(key for key in keys if key not in seen))
-    seen.update(fresh)
-    return fresh
+    yield keys
 
 
 class _Whole:
@@ -126,8 +120,8 @@ class _Whole:
         self._conn = conn
         self._gapless: dict[tuple[str, bytes], bool] = {}
 
-    def settles(self, key: ChunkKey, waiting: _Waiting) -> bool:
-        return self._is_over(key) and all(self._has_no_gap(*one) for one in sorted(waiting.streams))
+    def settles(self, key: ChunkKey, parts: Sequence[Waiting]) -> bool:
+        return self._is_over(key) and all(self._has_no_gap(one.gateway, one.stream) for one in parts)
 
     def _is_over(self, key: ChunkKey) -> bool:
         later = select(tail.c.pack_id).where(

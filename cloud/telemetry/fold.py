@@ -8,22 +8,29 @@ after a kill, and several processes may fold beside each other.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, insert, select, update
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
+from cloud.db.bulk import delete_rows
 from cloud.db.engine import reading, writing
 from cloud.db.tables import chunk, chunk_body, pack, series, tail
 from cloud.telemetry import body as chunk_bodies
 from cloud.telemetry.body import ROWS_MAX, Body
-from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries, describe, hours_of, received_of, timed, with_body
-from cloud.telemetry.corrections import courses
+from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries, describe, facts, hours_of, timed, with_body
+from cloud.telemetry.column import Ints
+from cloud.telemetry.corrections import FUTURE_MS, courses
 from wire.course import NOTHING, Course
+from wire.observation import INT64_MAX
 from wire.pack import Block
 
 #: Rows of the tail in one transaction: it holds the write lock for about 20 ms, whatever waits to be folded.
 FOLD_MAX = 2_000
+
+_decode = msgspec.msgpack.Decoder(Block).decode
 
 TailName = tuple[int, int]  # pack id, first ordinal
 
@@ -44,22 +51,32 @@ class _Changed(Exception):
     """What was read is not true any more: rolls the transaction back, and nobody hears of it."""
 
 
-def fold(engine: Engine, key: ChunkKey) -> int:
-    """Fold what the tail has of a chunk, up to FOLD_MAX rows, and bring the chunk up to its corrections.
+def fold(engine: Engine, keys: Sequence[ChunkKey]) -> tuple[int, list[ChunkKey]]:
+    """Fold what the tail has of the first of these chunks, and bring those up to their corrections.
 
-    Returns the rows folded, and 1 for a chunk that was only brought up to date; 0 where nothing was to be done, or
-    somebody else changed it meanwhile. Raises DatabaseUnavailable, BodyDamaged.
+    Returns how many rows were folded, with 1 for a chunk that was only brought up to date; and the keys that are still
+    to be done. None are folded, and one key is dropped, where somebody else was at them meanwhile. Raises
+    DatabaseUnavailable, BodyDamaged.
     """
+    prepared: list[_Prepared] = []
+    left, room = list(keys), FOLD_MAX
     with reading(engine) as conn:
-        prepared = _prepare(conn, key)
-    if prepared is None:
-        return 0
+        while left and room > 0:
+            one = _prepare(conn, left[0], room)
+            room -= 1 if one is None else len(one.rows) + 1
+            if one is not None:
+                prepared.append(one)
+            if room > 0:
+                left.pop(0)
+    if not prepared:
+        return 0, left
     try:
         with writing(engine) as conn:
-            _store(conn, prepared)
+            for one in prepared:
+                _store(conn, one)
     except _Changed:
-        return 0
-    return max(len(prepared.rows), 1)
+        return 0, list(keys[1:])
+    return sum(max(len(one.rows), 1) for one in prepared), left
 
 
 def in_tail(key: ChunkKey) -> ColumnElement[bool]:
@@ -74,42 +91,41 @@ def in_tail(key: ChunkKey) -> ColumnElement[bool]:
     )
 
 
-def _prepare(conn: Connection, key: ChunkKey) -> _Prepared | None:
-    query = select(tail.c.pack_id, tail.c.first_ordinal, tail.c.count.label("readings"), tail.c.body).where(
-        in_tail(key)
-    )
+def _prepare(conn: Connection, key: ChunkKey, room: int) -> _Prepared | None:
+    columns = tail.c.pack_id, tail.c.first_ordinal, tail.c.count, tail.c.body, pack.c.received_ms
+    query = select(*columns).join_from(tail, pack, pack.c.id == tail.c.pack_id).where(in_tail(key))
     query = query.order_by(tail.c.from_monotonic_ms, tail.c.pack_id, tail.c.first_ordinal)
-    rows = conn.execute(query.limit(FOLD_MAX)).all()
-    known = conn.execute(with_body(select(chunk.c.stale)).where(key.where(chunk))).one_or_none()
+    rows = conn.execute(query.limit(room)).all()
+    known = conn.execute(with_body(select(chunk.c.stale, chunk.c.future_count)).where(key.where(chunk))).one_or_none()
+    whole = None if known is None else chunk_bodies.decode(known.body)
+    if sum(count for _, _, count, *_ in rows) + (0 if whole is None else len(whole.mantissa)) > ROWS_MAX:
+        rows = []  # they stay in the tail, and are found there
     if not rows and (known is None or not known.stale):
         return None
-    whole = None if known is None else chunk_bodies.decode(known.body)
-    if sum(row.readings for row in rows) + (0 if whole is None else len(whole.mantissa)) > ROWS_MAX:
-        rows = []  # they stay in the tail, and are found there
-        if known is None or not known.stale:
-            return None
+    received = {pack_id: received_ms for pack_id, *_, received_ms in rows}
+    if whole is not None and known is not None and (known.stale or known.future_count):
+        received |= {of: facts_of.received_ms for of, facts_of in facts(conn, set(whole.pack_id.tolist())).items()}
     if rows:
-        added = chunk_bodies.gather(
-            (row.pack_id, row.first_ordinal, msgspec.msgpack.decode(row.body, type=Block)) for row in rows
-        )
+        added = chunk_bodies.gather([(pack_id, first, _decode(body)) for pack_id, first, _, body, _ in rows])
         whole = added if whole is None else chunk_bodies.join(whole, added)
     assert whole is not None
     gateway = str(conn.scalar(select(series.c.gateway).where(series.c.id == key.series_id)))
     course = _course(conn, gateway, key.boot_id)
+    now = timed(whole, course)
     return _Prepared(
         key=key,
         gateway=gateway,
-        rows=[(row.pack_id, row.first_ordinal) for row in rows],
+        rows=[(pack_id, first) for pack_id, first, *_ in rows],
         body_before=None if known is None else known.body,
         stretches=course.stretches,
         body=chunk_bodies.encode(whole),
-        columns=_columns(conn, key, whole, course),
+        columns=describe(now, _received(whole, received)) | {"hours": hours_of(now, of_copies=key.carried)},
     )
 
 
-def _columns(conn: Connection, key: ChunkKey, whole: Body, course: Course) -> dict[str, object]:
-    now = timed(whole, course)
-    return describe(now, received_of(conn, whole)) | {"hours": hours_of(now, of_copies=key.carried)}
+def _received(whole: Body, known: Mapping[int, int]) -> Ints:
+    """When each block was received; those that are not known have nothing from the future, so never is as good."""
+    return np.array([known.get(of, INT64_MAX - FUTURE_MS) for of in whole.pack_id.tolist()], np.int64)
 
 
 def _store(conn: Connection, one: _Prepared) -> None:
@@ -118,11 +134,8 @@ def _store(conn: Connection, one: _Prepared) -> None:
     before = conn.scalar(select(chunk_body.c.body).where(key.where(chunk_body)))
     if before != one.body_before or _course(conn, one.gateway, key.boot_id).stretches != one.stretches:
         raise _Changed
-    if one.rows:
-        this = delete(tail).where(tail.c.pack_id == bindparam("of"), tail.c.first_ordinal == bindparam("at"))
-        gone = conn.execute(this, [{"of": pack_id, "at": ordinal} for pack_id, ordinal in one.rows])
-        if gone.rowcount != len(one.rows):
-            raise _Changed
+    if one.rows and delete_rows(conn, tail, one.rows) != len(one.rows):
+        raise _Changed
     if before is None:
         conn.execute(insert(chunk), {**key._asdict(), **one.columns})
         conn.execute(insert(chunk_body), {**key._asdict(), "body": one.body})
@@ -136,31 +149,46 @@ def _course(conn: Connection, gateway: str, boot_id: bytes) -> Course:
     return courses(conn, {(gateway, boot_id)}).get((gateway, boot_id), NOTHING)
 
 
-def keys_in_tail(conn: Connection, after_pack: int, limit: int) -> list[tuple[ChunkKey, int, int, str, bytes]]:
-    """Of the tail's next rows by pack: chunk, id of the pack, when it was received, gateway, stream."""
-    query = (
+class Waiting(NamedTuple):
+    """Rows of the tail that belong to one chunk and came in one stream: how many, since when, up to which pack."""
+
+    key: ChunkKey
+    gateway: str
+    stream: bytes
+    rows: int
+    since_ms: int
+    last_pack: int
+
+
+def waiting(conn: Connection, after_pack: int, limit: int) -> list[Waiting]:
+    """What the next rows of the tail belong to, by pack."""
+    day = tail.c.from_monotonic_ms // DAY_MS
+    looked = (
         select(
             tail.c.series_id,
             tail.c.boot_id,
-            tail.c.from_monotonic_ms,
-            tail.c.pack_id,
+            day.label("day"),
             carries(tail.c.pack_id).label("carried"),
-            pack.c.received_ms,
             pack.c.gateway,
             pack.c.stream,
+            pack.c.received_ms,
+            tail.c.pack_id,
         )
         .join_from(tail, pack, pack.c.id == tail.c.pack_id)
         .where(tail.c.pack_id > after_pack)
         .order_by(tail.c.pack_id)
         .limit(limit)
+        .subquery()
     )
+    c = looked.c
+    of = c.series_id, c.boot_id, c.day, c.carried, c.gateway, c.stream
+    first = func.min(c.pack_id)
+    query = select(*of, func.count(), func.min(c.received_ms), func.max(c.pack_id)).group_by(*of).order_by(first, *of)
     return [
-        (
-            ChunkKey(row.series_id, row.boot_id, row.from_monotonic_ms // DAY_MS, bool(row.carried)),
-            row.pack_id,
-            row.received_ms,
-            row.gateway,
-            row.stream,
-        )
-        for row in conn.execute(query)
+        Waiting(ChunkKey(series_id, boot_id, int(day_), bool(copies)), *rest)
+        for series_id, boot_id, day_, copies, *rest in conn.execute(query)
     ]
+
+
+def _block(body: bytes) -> Block:
+    return _decode(body)

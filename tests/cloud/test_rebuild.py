@@ -69,7 +69,7 @@ def test_rebuilt_and_folded_is_equal_to_the_byte(
             some = [packs.pop() for _ in range(min(len(packs), random.randint(1, 3)))]
             store(engine, gateway, *some)
             for key in random.sample(waiting := keys(engine), random.randint(0, len(waiting))):
-                fold.fold(engine, key)
+                fold.fold(engine, [key])
         finish(engine)
         before = dumped(engine)
         done = rebuild(engine, lambda _share: None)

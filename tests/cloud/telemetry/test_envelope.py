@@ -106,7 +106,7 @@ def test_every_bucket_is_what_its_readings_add_up_to(
             store(engine, gateway, pack)
             waiting = keys(engine)
             for key in random.sample(waiting, random.randint(0, len(waiting))):
-                fold.fold(engine, key)
+                fold.fold(engine, [key])
             check_all(engine, gateway)
         compact(engine, lambda _done, _of: None)
         check_all(engine, gateway)

@@ -27,7 +27,6 @@ from cloud.telemetry import declared, fold, query
 from cloud.telemetry.body import BodyDamaged
 from cloud.telemetry.chunk import DAY_MS, ChunkKey
 from cloud.telemetry.compactor import WAIT_MS, Compactor, compact, stale
-from cloud.telemetry.fold import keys_in_tail
 from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
 from wire.envelope import envelope_hash
 from wire.observation import ClockState, Observation, Quality
@@ -46,7 +45,7 @@ def store(engine: Engine, gateway: Gateway, *packs: Pack, received_ms: int = REC
 
 def keys(engine: Engine) -> list[ChunkKey]:
     with look(engine) as conn:
-        found = dict.fromkeys(key for key, *_ in keys_in_tail(conn, 0, 100_000))
+        found = dict.fromkeys(one.key for one in fold.waiting(conn, 0, 100_000))
         return list(dict.fromkeys([*found, *stale(conn)]))
 
 
@@ -169,7 +168,7 @@ def _fold_at_random(gateway: Gateway, packs: list[Pack], plain: Engine, folded: 
             if random.random() < 0.3:
                 _killed(folded, key)
             else:
-                assert fold.fold(folded, key) > 0
+                assert fold.fold(folded, [key])[0] > 0
         with look(plain) as one, look(folded) as other:
             assert told(one, gateway) == told(other, gateway)
     for engine in (plain, folded):
@@ -183,7 +182,7 @@ def _fold_at_random(gateway: Gateway, packs: list[Pack], plain: Engine, folded: 
 def _killed(engine: Engine, key: ChunkKey) -> None:
     """Everything of a fold but its commit."""
     with look(engine) as conn:
-        prepared = fold._prepare(conn, key)
+        prepared = fold._prepare(conn, key, fold.FOLD_MAX)
     assert prepared is not None
     with suppress(_KilledError), writing(engine) as conn:
         fold._store(conn, prepared)
@@ -198,10 +197,10 @@ def minutes(first: int, count: int) -> list[Observation]:
 def test_what_changed_while_it_was_encoded_is_left_for_the_next_round(engine: Engine, gateway: Gateway, meanwhile: str):
     store(engine, gateway, gateway.pack(1, minutes(0, 5)))
     (key,) = keys(engine)
-    assert fold.fold(engine, key) == 1
+    assert fold.fold(engine, [key]) == (1, [])
     store(engine, gateway, gateway.pack(2, minutes(5, 5)))
     with look(engine) as conn:
-        prepared = fold._prepare(conn, key)
+        prepared = fold._prepare(conn, key, fold.FOLD_MAX)
     assert prepared is not None
     match meanwhile:
         case "a late pack":
@@ -209,7 +208,7 @@ def test_what_changed_while_it_was_encoded_is_left_for_the_next_round(engine: En
         case "a correction":
             store(engine, gateway, gateway.pack(3, corrections=[Correction(BOOT, 0, DAY_MS, 5, 1, "ntp")]))
         case _:
-            assert fold.fold(engine, key) == 1
+            assert fold.fold(engine, [key]) == (1, [])
     if meanwhile == "a late pack":
         with writing(engine) as conn:
             fold._store(conn, prepared)
@@ -227,7 +226,7 @@ def test_one_transaction_folds_no_more_than_its_share(
     monkeypatch.setattr(fold, "FOLD_MAX", 4)
     store(engine, gateway, *(gateway.pack(seq, minutes(seq, 1)) for seq in range(1, 11)))
     (key,) = keys(engine)
-    assert [fold.fold(engine, key) for _ in range(4)] == [4, 4, 2, 0]
+    assert [fold.fold(engine, [key]) for _ in range(3)] == [(4, [key]), (4, [key]), (2, [])]
     with look(engine) as conn:
         assert conn.execute(select(chunk.c.count, func.length(chunk.c.hours))).one() == (10, None)
         assert len(query.readings(conn, gateway.name, AIR, 0, EVER)) == 10

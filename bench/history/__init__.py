@@ -1,0 +1,1 @@
+"""What history costs: envelopes and bytes of a folded year, with a real VictoriaMetrics beside it."""

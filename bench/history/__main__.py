@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -36,7 +37,7 @@ OURS, PEER = "coldproof", "VictoriaMetrics"
 SENSORS, YEAR_MINUTES = 10, 525_600
 BUCKETS = 1_000
 ROWS = 100  # of each series in a pack
-TIMES = 9  # the median is told
+TIMES = 15  # the median is told
 
 
 def ask(engine: Engine, several: Sequence[Series]) -> tuple[list[Envelope], bytes]:
@@ -98,14 +99,15 @@ def decode_rate(engine: Engine) -> float:
     return readings / (time.process_time() - began)
 
 
-def median_ms(work: Callable[..., object], *of: object) -> float:
-    """Of TIMES runs, after one that warms up."""
-    taken = []
+def medians_ms(*works: Callable[[], object]) -> list[float]:
+    """Of TIMES runs of each, after one that warms up; by turns, so that whatever else the machine does meets all."""
+    taken: list[list[float]] = [[] for _ in works]
     for _ in range(TIMES + 1):
-        began = time.perf_counter()
-        work(*of)
-        taken.append((time.perf_counter() - began) * 1000)
-    return statistics.median(taken[1:])
+        for work, of_it in zip(works, taken, strict=True):
+            began = time.perf_counter()
+            work()
+            of_it.append((time.perf_counter() - began) * 1000)
+    return [statistics.median(of_it[1:]) for of_it in taken]
 
 
 def measure(several: Sequence[Series], folder: Path) -> Iterator[Figure]:
@@ -132,9 +134,12 @@ def measure(several: Sequence[Series], folder: Path) -> Iterator[Figure]:
         yield Figure("noisy simulated data", PEER, round(server.size_bytes / total, 2), "B per reading")
         for name, some, factor in (("one sensor", several[:1], 1.0), ("ten sensors", several, 1.5)):
             count = exact(ask(engine, some)[0], some)
-            peer_ms = min(median_ms(ask_peer, server, some), median_ms(ask_thrice, server, some))
+            own_ms, *peers_ms = medians_ms(
+                partial(ask, engine, some), partial(ask_peer, server, some), partial(ask_thrice, server, some)
+            )
+            peer_ms = min(peers_ms)
             yield Figure(f"envelope, {name}", PEER, round(peer_ms, 1), "ms")
-            own_ms, at_most = median_ms(ask, engine, some), round(peer_ms * factor, 1)
+            at_most = round(peer_ms * factor, 1)
             note = f"{count:,} buckets, exact"
             yield Figure(f"envelope, {name}", OURS, round(own_ms, 1), "ms", at_most=at_most, note=note)
     engine.dispose()

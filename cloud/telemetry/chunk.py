@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, select
 
 from cloud.db.tables import carried, chunk, chunk_body, pack, series
 from cloud.telemetry import body as chunk_bodies
@@ -125,14 +125,22 @@ def with_body(query: Select[Any]) -> Select[Any]:
     return query.add_columns(chunk_body.c.body).join(chunk_body, same)
 
 
-def of_channel(gateway: str, channel: str, from_ms: int, to_ms: int) -> Select[Any]:
-    """The chunks of a channel that may have readings in [from_ms, to_ms)."""
-    return (
-        select(*chunk.c, series.c.unit)
-        .join_from(series, chunk, chunk.c.series_id == series.c.id)
-        .where(series.c.gateway == gateway, series.c.channel == channel)
-        .where(chunk.c.to_ms >= from_ms, chunk.c.from_ms < to_ms)
-    )
+#: The chunks of a channel that may have readings in a window; built once, because that costs more than running it.
+OF_CHANNEL: Select[Any] = (
+    select(*chunk.c, series.c.unit)
+    .join_from(series, chunk, chunk.c.series_id == series.c.id)
+    .where(series.c.gateway == bindparam("gateway"), series.c.channel == bindparam("channel"))
+    .where(chunk.c.to_ms >= bindparam("begins_ms"), chunk.c.from_ms < bindparam("ends_ms"))
+)
+
+
+class Window(NamedTuple):
+    """[begins_ms, ends_ms) of a channel: what OF_CHANNEL is given."""
+
+    gateway: str
+    channel: str
+    begins_ms: int
+    ends_ms: int
 
 
 def key_of(row: Any) -> ChunkKey:

@@ -9,14 +9,13 @@ as in telemetry/query.py; readings that are no numbers of quality `ok` are count
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from cloud.db.tables import chunk, series, tail
 from cloud.telemetry import body
-from cloud.telemetry.chunk import copies_left_out, decode, of_channel, timed, with_body
+from cloud.telemetry.chunk import OF_CHANNEL, Window, copies_left_out, decode, timed, with_body
 from cloud.telemetry.corrections import courses
 from cloud.telemetry.query import ReadingRow, readings
 from cloud.telemetry.rollup import HOUR_MS, Bucket, Sums, unpack_hours
@@ -32,15 +31,6 @@ _EVER_MS = 2 * MAX_TIME_MS
 _LOOK_BACK_MS = (0, HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS, 2 * _EVER_MS)
 
 
-class _Asked(NamedTuple):
-    """Of which channel, and between which edges of buckets."""
-
-    gateway: str
-    channel: str
-    from_ms: int
-    to_ms: int
-
-
 class Envelope(msgspec.Struct, frozen=True):
     """The readings of a channel in one unit, in [from_ms, to_ms), by buckets of one width; empty ones are left out."""
 
@@ -49,6 +39,20 @@ class Envelope(msgspec.Struct, frozen=True):
     to_ms: int
     width_ms: int
     buckets: list[Bucket]
+
+
+_WITHOUT_HOURS = OF_CHANNEL.where(chunk.c.hours.is_(None))
+_HOURS = OF_CHANNEL.where(chunk.c.hours.is_not(None)).with_only_columns(series.c.unit, chunk.c.hours)
+_BODIES, _BODIES_WITHOUT_HOURS = with_body(OF_CHANNEL), with_body(_WITHOUT_HOURS)
+_BOOTS, _BOOTS_WITHOUT_HOURS = (
+    query.with_only_columns(chunk.c.boot_id).distinct() for query in (OF_CHANNEL, _WITHOUT_HOURS)
+)
+_TAILS = (
+    select(series.c.unit, tail.c.boot_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.body)
+    .join_from(series, tail, tail.c.series_id == series.c.id)
+    .where(series.c.gateway == bindparam("gateway"), series.c.channel == bindparam("channel"))
+    .where(tail.c.to_ms >= bindparam("begins_ms"), tail.c.from_ms < bindparam("ends_ms"))
+)
 
 
 def grid(from_ms: int, to_ms: int, buckets: int) -> tuple[int, int, int]:
@@ -61,7 +65,7 @@ def grid(from_ms: int, to_ms: int, buckets: int) -> tuple[int, int, int]:
 def envelope(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int, *, buckets: int) -> list[Envelope]:
     """What a channel measured in [from_ms, to_ms), in about `buckets` buckets; one for each unit it has had."""
     start, end, width_ms = grid(from_ms, to_ms, buckets)
-    asked = _Asked(gateway, channel, start, end)
+    asked = Window(gateway, channel, start, end)
     sums: defaultdict[str, Sums] = defaultdict(lambda: Sums(width_ms))
     by_hour = width_ms % HOUR_MS == 0
     if by_hour:
@@ -73,13 +77,13 @@ def envelope(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: 
 
 
 def last(conn: Connection, gateway: str, channel: str) -> ReadingRow | None:
-    """The reading that was observed last; what claims to be from after its own receipt is passed over."""
+    """The reading with the latest time, as corrected; what claims to be from after its own receipt is passed over."""
     reached = _reached(conn, gateway, channel)
     for back_ms in _LOOK_BACK_MS if reached is not None else ():
         rows = readings(conn, gateway, channel, (reached or 0) - back_ms, _EVER_MS)
         known = [row for row in rows if not row.from_future]
         if known:
-            return known[-1]
+            return max(reversed(known), key=lambda row: row.observed_ms)  # of equal ones the last in order
     return None
 
 
@@ -95,36 +99,29 @@ def _reached(conn: Connection, gateway: str, channel: str) -> int | None:
     return max(known)[1] if known else None
 
 
-def _add_hours(conn: Connection, asked: _Asked, sums: defaultdict[str, Sums]) -> None:
-    query = of_channel(*asked).with_only_columns(series.c.unit, chunk.c.hours)
+def _add_hours(conn: Connection, asked: Window, sums: defaultdict[str, Sums]) -> None:
     by_unit: defaultdict[str, list[bytes]] = defaultdict(list)
-    for unit, hours in conn.execute(query.where(chunk.c.hours.is_not(None))):
+    for unit, hours in conn.execute(_HOURS, asked._asdict()):
         by_unit[unit].append(hours)
     for unit, stored in by_unit.items():
         sums[unit].add_hours(unpack_hours(stored))
 
 
-def _add_chunks(conn: Connection, asked: _Asked, sums: defaultdict[str, Sums], *, without_hours: bool) -> None:
-    query = of_channel(*asked)
-    if without_hours:
-        query = query.where(chunk.c.hours.is_(None))
-    boots = conn.scalars(query.with_only_columns(chunk.c.boot_id).distinct())
-    corrected = courses(conn, {(asked.gateway, boot_id) for boot_id in boots})
-    for row in conn.execute(with_body(query).execution_options(yield_per=_BODIES_AT_ONCE)):
+def _add_chunks(conn: Connection, asked: Window, sums: defaultdict[str, Sums], *, without_hours: bool) -> None:
+    bodies, boots = (_BODIES_WITHOUT_HOURS, _BOOTS_WITHOUT_HOURS) if without_hours else (_BODIES, _BOOTS)
+    keys = {(asked.gateway, boot_id) for boot_id in conn.scalars(boots, asked._asdict())}
+    if not keys:
+        return
+    corrected = courses(conn, keys)
+    for row in conn.execute(bodies, asked._asdict(), execution_options={"yield_per": _BODIES_AT_ONCE}):
         one = timed(decode(row.body), corrected.get((asked.gateway, row.boot_id), NOTHING))
         gone = copies_left_out(conn, [one.body]) if row.carried else None
         sums[row.unit].add_rows(one.rows(gone))
 
 
-def _add_tails(conn: Connection, asked: _Asked, sums: defaultdict[str, Sums]) -> None:
-    query = (
-        select(series.c.unit, tail.c.boot_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.body)
-        .join_from(series, tail, tail.c.series_id == series.c.id)
-        .where(series.c.gateway == asked.gateway, series.c.channel == asked.channel)
-        .where(tail.c.to_ms >= asked.from_ms, tail.c.from_ms < asked.to_ms)
-    )
+def _add_tails(conn: Connection, asked: Window, sums: defaultdict[str, Sums]) -> None:
     groups: defaultdict[tuple[str, bytes], list[tuple[int, int, Block]]] = defaultdict(list)
-    for row in conn.execute(query):
+    for row in conn.execute(_TAILS, asked._asdict()):
         block = msgspec.msgpack.decode(row.body, type=Block)
         groups[row.unit, row.boot_id].append((row.pack_id, row.first_ordinal, block))
     corrected = courses(conn, {(asked.gateway, boot_id) for _, boot_id in groups})

@@ -20,14 +20,15 @@ from sqlalchemy import Connection, Row, Select, func, select
 
 from cloud.db.tables import chunk, pack, series, tail
 from cloud.telemetry.chunk import (
+    OF_CHANNEL,
     PackFacts,
     Timed,
+    Window,
     copies_left_out,
     decode,
     described_anew,
     facts,
     is_left_out,
-    of_channel,
     timed,
     with_body,
 )
@@ -198,9 +199,13 @@ def _tails(gateway: str, channel: str) -> Select[Any]:
     )
 
 
+_CHUNKS = with_body(OF_CHANNEL)
+
+
 def _folded(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
     """Those of them that stand in chunks."""
-    rows = conn.execute(with_body(of_channel(gateway, channel, from_ms, to_ms))).all()
+    window = Window(gateway, channel, from_ms, to_ms)
+    rows = conn.execute(_CHUNKS, window._asdict()).all()
     corrected = courses(conn, {(gateway, row.boot_id) for row in rows})
     found, packs, copies = [], set[int](), []
     for row in rows:

@@ -97,7 +97,7 @@ def series_envelope(
 
 @router.get("/{gateway}/{channel:path}/last", responses=answers("ReadingJson"))
 def series_last(gateway: str, channel: str, page: SignedIn) -> Response:
-    """The reading that was observed last, but for those that claim to be from after their own receipt."""
+    """The reading with the latest time, but for those that claim to be from after their own receipt."""
     with reading(page.site.engine) as conn:
         found = last(conn, gateway, channel)
     if found is None:

@@ -100,12 +100,14 @@ def period_bundle(
 
 
 def _sign(engine: Engine, ledger: Ledger, now_ms: int) -> None:
-    """See to it that a checkpoint covers what is recorded."""
+    """See to it that a checkpoint covers what is recorded. Raises NotMade."""
     with reading(engine) as conn:
         last, head = checkpoint.latest(conn), log.head(conn)
     if head.size and (last is None or last.size < head.size):
         with writing(engine) as conn:
-            checkpoint.sign(conn, ledger.data_dir, origin=ledger.origin, now_ms=now_ms)
+            last = checkpoint.sign(conn, ledger.data_dir, origin=ledger.origin, now_ms=now_ms)
+        if last is None or last.size < head.size:
+            raise NotMade("after a restore the ledger signs nothing until its new epoch is open: try again in a minute")
 
 
 def _signed(conn: Connection) -> Signed:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from cloud.db import names
 from cloud.db.tables import carried, correction, declared_loss, key_end, key_older_stream, pack, scan, succession
@@ -171,7 +171,7 @@ class _Choice:
             )
             rows = self._conn.execute(query).all()
             for row in rows:
-                change = unseal(row.envelope)[1].key_change
+                change = unseal(row.envelope)[1].key_change if row.envelope else None
                 if change is not None and change.first_seq == first_seq:
                     return [row.id]
             below = rows[-1].seq if rows else 0
@@ -208,7 +208,8 @@ class _Choice:
 
     def _take(self, *where: ColumnElement[bool]) -> None:
         columns = (pack.c.gateway, pack.c.stream, pack.c.seq, pack.c.id, pack.c.leaf_index)
-        for row in self._conn.execute(select(*columns).where(*where, pack.c.leaf_index < self._size)):
+        here = (pack.c.leaf_index < self._size, func.length(pack.c.envelope) > 0)  # empty: removed by retention
+        for row in self._conn.execute(select(*columns).where(*where, *here)):
             self.packs[row.id] = Chosen(*row)
             if len(self.packs) > self._packs_max:
                 raise TooMany(

@@ -18,7 +18,7 @@ from cloud.db.engine import writing
 from cloud.enrol import revocation
 from cloud.events.follower import ScanFollower
 from cloud.ingest.record import Arrival, record
-from cloud.ledger import checkpoint
+from cloud.ledger import checkpoint, epoch
 from cloud.ledger import keys as ledger_keys
 from cloud.registry.keys import add_gateway
 from cloud.review.submissions import approve, submit
@@ -317,6 +317,28 @@ def test_too_many_packs_are_refused_by_name(engine: Engine, bundles: Bundles) ->
     bundles.ledger = msgspec.structs.replace(bundles.ledger, packs_max=1)
     with pytest.raises(TooMany, match="cloud bundle --from"):
         bundles.lot()
+
+
+def test_after_a_restore_nothing_is_made_until_the_new_epoch_is_open(engine: Engine, bundles: Bundles) -> None:
+    travel(engine)
+    bundles.lot()
+    with writing(engine) as conn:
+        epoch.open_epoch(conn, now_ms=NOW_MS)
+    freeze(engine)
+    with pytest.raises(NotMade, match="try again in a minute"):
+        bundles.lot()
+
+
+def test_packs_that_retention_removed_are_missing(engine: Engine, bundles: Bundles) -> None:
+    store, _ = travel(engine, _but_room)
+    middle = store.seal(store.pack(2, [reading(channel=CHANNEL, at_s=60 * 25)], prev=_hash(engine, store)))
+    last = store.pack(3, [reading(channel=CHANNEL, at_s=60 * 45)], prev=envelope_hash(middle))
+    arrive(engine, store, middle, store.seal(last))
+    with writing(engine) as conn:
+        removed = update(tables.pack).where(tables.pack.c.gateway == store.name, tables.pack.c.seq == 2)
+        conn.execute(removed.values(envelope=b""))
+    found = content_of(bundles.lot()).missing
+    assert [one.params for one in found if one.code == "numbers"] == [{"first": 2, "last": 2}]
 
 
 @pytest.mark.parametrize("table", ["event", "pack", "decision"])

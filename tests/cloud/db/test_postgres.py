@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -182,6 +183,33 @@ def test_no_error_tells_the_password(url: str):
         db.migrate(opened)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
     opened.dispose()
+
+
+def test_password_stands_in_a_file_of_its_own_and_in_no_error(
+    own: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own.tell("CREATE ROLE guarded LOGIN PASSWORD 'right horse'")
+    name = own.create()
+    own.tell(f'ALTER DATABASE "{name}" OWNER TO guarded')
+    rules = own.folder / "data" / "pg_hba.conf"
+    rules.write_text("local all guarded scram-sha-256\nlocal all all trust\n")
+    own.tell("SELECT pg_reload_conf()")
+    passwords = tmp_path / "passwords"
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    url = f"postgresql://guarded@/{name}?host={own.folder}"
+    for word, works in (("wrong horse", False), ("right horse", True)):
+        passwords.write_text(f"{own.folder}:5432:{name}:guarded:{word}\n")
+        passwords.chmod(0o600)
+        opened = db.open_engine(url)
+        if works:
+            db.migrate(opened)
+            _add(opened, "1")
+        else:
+            with pytest.raises(db.DatabaseUnavailable, match="password authentication failed") as caught:
+                db.migrate(opened)
+            assert "horse" not in "".join(traceback.format_exception(caught.value))
+        opened.dispose()
+    own.drop(name)
 
 
 def test_missing_library_is_said(monkeypatch: pytest.MonkeyPatch):

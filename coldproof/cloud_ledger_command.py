@@ -58,3 +58,18 @@ def rotate(
             f"checkpoint {signed.size} is signed by it; back up {keys.key_file(settings.data_dir, made.number)}",
             err=True,
         )
+
+
+@app.command()
+def restored(config: ConfigOption = None, data_dir: DataOption = None) -> None:
+    """Have the ledger go on under a new origin: after its database came back from a backup by other means than ours.
+
+    Before the cloud is started again; `coldproof cloud restore` does it by itself. A second call changes nothing.
+    """
+    with told():
+        settings = settings_of(config, data_dir)
+        now_ms = open_clock(settings)()
+        with database(settings) as engine, writing(engine) as conn:
+            opened = epoch.open_epoch(conn, now_ms=now_ms)
+        typer.echo(f"origin: {opened.origin}")
+        typer.echo("start the cloud; give auditors and witnesses what `cloud ledger key` prints then", err=True)

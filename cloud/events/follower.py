@@ -30,9 +30,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, and_, bindparam, func, insert, literal, select, tuple_
 
 from cloud.clock import Now
+from cloud.db.bulk import put_rows
 from cloud.db.cursor import advance, position, positions, stream_part
 from cloud.db.engine import reading, writing
-from cloud.db.tables import pack, scan, scan_finding, settled
+from cloud.db.tables import cursor, pack, scan, scan_finding, settled
 from cloud.events.capture import capture, kind_of
 from cloud.events.clock import scan_clocks
 from cloud.events.context import (
@@ -117,19 +118,18 @@ class ScanFollower:
         stop = stop or threading.Event()
         with reading(self._engine) as conn:
             waiting = _waiting(conn)
-            scanning = [one for one in waiting if _has_scans(conn, one)]
-        self._pass_over([one for one in waiting if one not in scanning])
-        return sum(self._work_through(stream, stop) for stream in scanning)
+        return sum(self._work_through(stream, stop) for stream in self._pass_over(waiting))
 
-    def _pass_over(self, streams: Sequence[_Stream]) -> None:
-        """Streams with packs but no scans in them, all in one transaction: most packs of most gateways are such."""
+    def _pass_over(self, streams: Sequence[_Stream]) -> list[_Stream]:
+        """Be done with packs without scans, all in one transaction: most packs of most gateways are such. The rest."""
         if not streams:
-            return
+            return []
         with writing(self._engine) as conn:
+            scanning = [one for one in streams if _has_scans(conn, one)]
             stands_at = positions(conn, FOLLOWER)
-            for one in streams:
-                if stands_at.get(one.part, 0) == one.done and not _has_scans(conn, one):  # else: the next time
-                    advance(conn, FOLLOWER, one.part, one.through)
+            quiet = [one for one in streams if one not in scanning and stands_at.get(one.part, 0) == one.done]
+            put_rows(conn, cursor, [(FOLLOWER, one.part, one.through) for one in quiet])
+        return scanning
 
     def _work_through(self, stream: _Stream, stop: threading.Event) -> int:
         processed, done = 0, stream.done

@@ -1,13 +1,14 @@
 """The composition root: one process with ingest, scan follower and pages, and any number that only ingest.
 
 A part that fails ends the whole process with its error, so that whoever supervises it sees it. SIGTERM and SIGINT
-drain: the group in hand is committed and acknowledged, owed receipts go out, open requests get GRACE_S; a second
-signal ends at once, which costs nothing but a repetition.
+drain: the group in hand is committed and acknowledged, owed receipts go out, open requests get GRACE_S, and after
+DRAIN_S it is over whatever hangs; a second signal ends at once, which costs nothing but a repetition.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
 import socket
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from importlib import metadata
 from types import FrameType
 
 import msgspec
@@ -34,10 +36,15 @@ from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load, load_or_create
 from cloud.ledger.epoch import require_origin
+from cloud.watch import vitals as vitals_module
+from cloud.watch.gauges import Gauges, database_folder
+from cloud.watch.process import ProcessMetrics
+from cloud.watch.vitals import Vitals
 from cloud.web.app import create_app
 from wire.simtime import SimTimeError
 
 GRACE_S = 5
+DRAIN_S = 25  # the longest a stop takes: a database that is locked keeps a group for 10 s, a worker leaves in 10
 LOOK_EVERY_S = 0.2  # how soon a stop is noticed
 BACKLOG = 128
 REPORT_EVERY_S = 60.0  # a worker without pages says in the log what it does
@@ -123,9 +130,21 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     subscriber = Subscriber(_link(config.broker, one_of_several=not is_one_file(engine)))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
     chores = chores_of(config, engine, now)
+    disk = database_folder(engine) or config.data_dir
+    vitals = Vitals(engine, disk, config.watch, oldest_s=lambda: worker.oldest_s)
+    chores.append(Chore("vitals", vitals.run_once, rest_s=vitals_module.LOOK_EVERY_S))
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)
-    web.state.health = lambda: _health(subscriber, worker, chores, probe)
+    web.state.health = health = lambda: _health(subscriber, worker, chores, probe, vitals)
+    web.state.metrics = ProcessMetrics(
+        Gauges(engine),
+        health=health,
+        worker=worker,
+        subscriber=subscriber,
+        chores=chores,
+        vitals=vitals,
+        version=_version(),
+    )
     server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
     calm()
     subscriber.open()
@@ -141,7 +160,7 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
         finally:
             stop.set()
             server.should_exit = True
-            wait(parts)
+            _drain(parts)
             subscriber.close()
     for part in parts:
         part.result()
@@ -158,17 +177,36 @@ def _watch(parts: dict[Future[None], str], stop: threading.Event) -> None:
             return
 
 
-def _health(subscriber: Subscriber, worker: IngestWorker, chores: Sequence[Chore], probe: BrokerProbe) -> Health:
+def _drain(parts: dict[Future[None], str]) -> None:
+    """Wait for the parts to end; a process that can't is ended: that costs a repetition, waiting costs the service."""
+    stuck = wait(parts, timeout=DRAIN_S).not_done
+    if stuck:
+        _log.error("not drained within %d s, ending anyway: parts=%s", DRAIN_S, ", ".join(parts[one] for one in stuck))
+        logging.shutdown()
+        os._exit(1)
+
+
+def _health(
+    subscriber: Subscriber, worker: IngestWorker, chores: Sequence[Chore], probe: BrokerProbe, vitals: Vitals
+) -> Health:
     return Health(
         parts={
             "broker": PartHealth(subscriber.connected, subscriber.state),
             "ingest": PartHealth(worker.database_ok, worker.database_state),
             "broker rules": probe.state,
             **{chore.name: chore.health for chore in chores},
+            **vitals.parts,
         },
         counters=msgspec.structs.asdict(worker.counters)
         | {name: count for chore in chores for name, count in chore.counters.items()},
     )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("coldproof")
+    except metadata.PackageNotFoundError:  # run from a folder of sources
+        return "unknown"
 
 
 def _link(broker: BrokerConfig, *, one_of_several: bool, statuses: bool = True) -> Link:

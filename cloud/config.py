@@ -9,6 +9,8 @@
     [mirror]  url, org, bucket, token_file, gzip
     [ledger]  origin, checkpoint_every_s, checkpoint_every_leaves
     [[ledger.witness]] url, vkey   [ledger.timestamp] url, every_s, certificate, roots
+    [watch]   disk_free_min_mb, lag_max_s, clock_must_sync, metrics_token_file
+    [logging] format
 
 Relative paths start at the file's folder. Without `database_url` the database is `cloud.db` in `data_dir`.
 """
@@ -16,7 +18,7 @@ Relative paths start at the file's folder. Without `database_url` the database i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -81,6 +83,25 @@ class EnrolConfig(msgspec.Struct, frozen=True):
     broker_dir: Path | None = None
 
 
+class WatchConfig(msgspec.Struct, frozen=True):
+    """When `/healthz` says that something is wrong, and who may read `/metrics`.
+
+    clock_must_sync: not well while the kernel says that the clock is not synchronised. metrics_token_file: a file with
+    a token on one line, which whoever asks for `/metrics` must show; without it they are for this machine only.
+    """
+
+    disk_free_min_mb: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 500
+    lag_max_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 60
+    clock_must_sync: bool = False
+    metrics_token_file: Path | None = None
+
+
+class LogConfig(msgspec.Struct, frozen=True):
+    """How the log is written. format: `text`, a line for people; `json`, a line of JSON for machines."""
+
+    format: Literal["text", "json"] = "text"
+
+
 class MirrorConfig(msgspec.Struct, frozen=True):
     """A time-series database that readings are copied to, by InfluxDB's v2 write API. Without the table: none.
 
@@ -137,6 +158,8 @@ class CloudConfig(msgspec.Struct, frozen=True):
     enrol: EnrolConfig = EnrolConfig()
     mirror: MirrorConfig | None = None
     ledger: LedgerConfig = LedgerConfig()
+    watch: WatchConfig = WatchConfig()
+    logging: LogConfig = LogConfig()
 
     @property
     def ledger_origin(self) -> str:
@@ -169,6 +192,8 @@ class _File(msgspec.Struct, frozen=True):
     enrol: EnrolConfig = EnrolConfig()
     mirror: MirrorConfig | None = None
     ledger: LedgerConfig = LedgerConfig()
+    watch: WatchConfig = WatchConfig()
+    logging: LogConfig = LogConfig()
 
 
 def load(path: Path) -> CloudConfig:
@@ -205,6 +230,10 @@ def _resolve(file: _File, base: Path) -> CloudConfig:
         enrol=msgspec.structs.replace(file.enrol, broker_dir=file.enrol.broker_dir and base / file.enrol.broker_dir),
         mirror=mirror,
         ledger=_ledger(file.ledger, base),
+        watch=msgspec.structs.replace(
+            file.watch, metrics_token_file=file.watch.metrics_token_file and base / file.watch.metrics_token_file
+        ),
+        logging=file.logging,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import enum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from cloud import log
 from cloud.app import ingest, serve
 from cloud.clock import system_now_ms
 from cloud.config import CloudConfig
@@ -25,6 +26,7 @@ from coldproof.cloud_ledger_command import app as ledger_app
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
 from coldproof.cloud_person_command import app as person_app
 from coldproof.cloud_quarantine_command import app as quarantine_app
+from coldproof.cloud_retention_command import hold_app, prune
 from coldproof.cloud_store_command import compact_command, rebuild_command
 from coldproof.outcome import told
 
@@ -35,6 +37,8 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(registry_app, name="registry")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(person_app, name="person")
+app.add_typer(hold_app, name="hold")
+app.command()(prune)
 
 app.command()(backup)
 app.command()(bundle)
@@ -44,20 +48,29 @@ PORT_MAX = 65_535
 WORKERS_MAX = 32
 
 
+class LogFormat(enum.StrEnum):
+    """Lines for people, or JSON."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @app.command("serve")
 def serve_command(
     file: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML configuration.")] = None,
     data_dir: DataOption = None,
+    *,
     broker: Annotated[str | None, typer.Option(help="host:port of the MQTT 5 broker.")] = None,
     web: Annotated[str | None, typer.Option(help="host:port to serve pages on.")] = None,
     simulated_time: Annotated[Path | None, typer.Option(help="A simulation's time file.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option("--log", help="How the log is written.")] = None,
 ) -> None:
     """Run ingest, scan rules and pages in one process, until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with told():
         config = _with_options(
             settings_of(file, data_dir, begins=True), broker=broker, web=web, simulated_time=simulated_time
         )
+        log.set_up(log_format or config.logging.format)
         typer.echo(f"pages: {config.public_url}  broker: {config.broker.host}:{config.broker.port}")
         serve(config)
 
@@ -67,13 +80,14 @@ def ingest_command(
     file: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML configuration of the cloud.")] = None,
     data_dir: DataOption = None,
     worker: Annotated[int | None, typer.Option(min=2, max=WORKERS_MAX, help="Which worker; 1 is `serve`'s.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option("--log", help="How the log is written.")] = None,
 ) -> None:
     """Run one more ingest worker beside `serve`, on PostgreSQL, until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with told():
         config = settings_of(file, data_dir)
         if worker is not None:
             config = msgspec.structs.replace(config, broker=broker.as_worker(config.broker, config.data_dir, worker))
+        log.set_up(log_format or config.logging.format)
         typer.echo(f"worker: {config.broker.client_id}  broker: {config.broker.host}:{config.broker.port}")
         ingest(config)
 

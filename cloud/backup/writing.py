@@ -57,8 +57,10 @@ def write(engine: Engine, data_dir: Path, target: Path, *, now_ms: int, keys: bo
     Needs room for two copies of the database in the folder, one of them for a moment. Raises BackupError.
     """
     if not is_one_file(engine):
+        place = engine.url.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql")
         raise BackupError(
-            "the database is on a PostgreSQL server: back it up with pg_dump, and the keys in the data folder by hand"
+            f"backup: the database is on a server, which has tools of its own: run `pg_dump --format=custom "
+            f"--file={target} '{place}'`, and copy the keys in {data_dir} (docs/operations.md)"
         )
     if target.exists():
         raise BackupError(f"{target}: is there already, and a backup is never replaced; choose another name")

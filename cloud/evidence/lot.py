@@ -54,6 +54,13 @@ def lot_events(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[Captu
     return _moving(captured, _follow(captured, digital_link.lot(gtin, lot))) if captured else []
 
 
+def presences(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[Presence]:
+    """Where this lot is and was, as known now; the URIs of places become their GLNs where they have one."""
+    captured = _captured(conn, gtin, lot, now_ms)
+    found = _follow(captured, digital_link.lot(gtin, lot)).presences if captured else []
+    return [one._replace(place=_place(conn, one.place).gln) for one in found]
+
+
 def known_lots(conn: Connection) -> list[tuple[str, str]]:
     """(GTIN-14, lot number) of every lot an event speaks of, in order."""
     query = select(event_item.c.item).where(event_item.c.role == "class").distinct().order_by(event_item.c.item)

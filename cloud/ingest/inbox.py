@@ -32,6 +32,10 @@ class Inbox(Generic[T]):
         self._size_bytes = 0
         self._changed = threading.Condition()
 
+    def __len__(self) -> int:
+        """How many items wait."""
+        return len(self._items)
+
     def put(self, item: T, *, timeout_s: float) -> bool:
         """Put an item in; False when there was no room for so long."""
         with self._changed:

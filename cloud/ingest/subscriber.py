@@ -105,6 +105,8 @@ class Subscriber:
         self._closing = threading.Event()
         self._leaving = False
         self._left = threading.Event()
+        self._taken = threading.Condition()
+        self._handed = 0  # published, and not yet taken by the broker
         self._client = self._make_client()
 
     @property
@@ -116,6 +118,11 @@ class Subscriber:
     def connected(self) -> bool:
         """Whether packs can come and receipts can go."""
         return self._subscribed.is_set()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have come and are not yet in hand."""
+        return len(self._inbox)
 
     def open(self) -> None:
         """Start connecting, in a thread of the library."""
@@ -162,7 +169,20 @@ class Subscriber:
         """Hand a message to the library; False when it is not connected or its queue is full."""
         if not self.connected:
             return False
-        return self._client.publish(topic, payload, qos=1).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        handed = self._client.publish(topic, payload, qos=1).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        with self._taken:  # not while publishing: the library holds a lock of its own there, and in the callback
+            self._handed += handed
+        return handed
+
+    def flush(self, within_s: float) -> bool:
+        """Wait until the broker has taken all that was published; False when it did not in time.
+
+        The last thing before `close`: what still comes is let go of unacknowledged, for a full queue would keep the
+        library's thread from seeing the broker's words.
+        """
+        self._closing.set()
+        with self._taken:
+            return self._taken.wait_for(lambda: self._handed <= 0 or not self.connected, within_s) and self.connected
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(
@@ -183,6 +203,7 @@ class Subscriber:
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = lambda *_: self._left.set()
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         return client
 
     def _on_connect(
@@ -252,6 +273,13 @@ class Subscriber:
         while not self._closing.is_set():
             if self._inbox.put(delivery, timeout_s=CLOSING_SEEN_S):
                 return
+
+    def _on_publish(
+        self, _client: paho.Client, _userdata: object, _mid: int, _reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        with self._taken:
+            self._handed -= 1
+            self._taken.notify_all()
 
     def _become(self, state: str) -> None:
         if state != self._state:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from cloud.clock import Now
 from cloud.config import IngestConfig
 from cloud.db.engine import DatabaseUnavailable, reading, writing
+from cloud.histogram import Histogram
 from cloud.ingest import gateway_state, receipts
 from cloud.ingest.gateway_state import Heard
 from cloud.ingest.receipts import ReceiptSchedule
@@ -31,9 +32,12 @@ from wire.topics import down_receipt
 
 STATUS_SUFFIX = "/up/status"  # of our two subscriptions, the one that carries no packs
 PATIENCE_S = 0.25  # how soon a stop is noticed on a quiet line
+FLUSH_S = 3.0  # for the last receipts: beyond a window of them the library waits for the broker's word
 PAUSE_MIN_S = 0.01  # never spins, even when the library takes no more receipts
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 DRAIN_MAX_S, DRAIN_QUIET_S = 10.0, 0.3  # for what the broker has given to a worker that leaves
+GROUP_PACKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+COMMIT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 _log = logging.getLogger(__name__)
 
@@ -73,11 +77,25 @@ class IngestWorker:
         self._schedule = ReceiptSchedule(config.receipt_every_ms / 1000)
         self._recovery = Recovery(engine, key, now)
         self.counters = Counters()
+        self.group_packs = Histogram(GROUP_PACKS)
+        self.commit_s = Histogram(COMMIT_S)
+        self._in_hand_s: float | None = None
         self.database_ok = True
         self.database_state = "not used yet"
 
+    @property
+    def oldest_s(self) -> float:
+        """For how long the group in hand has waited for its commit; 0 without one."""
+        since_s = self._in_hand_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    @property
+    def receipts_owed(self) -> int:
+        """How many streams wait for a receipt."""
+        return len(self._schedule.all_owed)
+
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then send the receipts that are still owed."""
+        """Work until `stop` is set, then send the receipts that are still owed, and see them off."""
         while not stop.is_set():
             self._take_group(self._patience_s(), stop)
             self._send(self._schedule.due(time.monotonic()))
@@ -85,6 +103,7 @@ class IngestWorker:
         if self._subscriber.one_of_several:
             self._leave(stop)
         self._send(self._schedule.all_owed)
+        self._subscriber.flush(FLUSH_S)
 
     def _take_group(self, patience_s: float, stop: threading.Event) -> bool:
         """Wait for a group, commit it and acknowledge it; False when none came, or the stop before its commit."""
@@ -117,6 +136,7 @@ class IngestWorker:
         ]
         arrivals = [Arrival(one.topic, one.payload, now_ms) for one in group if not one.topic.endswith(STATUS_SUFFIX)]
         wait_s = RETRY_MIN_S
+        self._in_hand_s = time.monotonic()
         while True:
             try:
                 self._store(arrivals, heard)
@@ -128,6 +148,10 @@ class IngestWorker:
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
             else:
                 self._become("ok", ok=True)
+                if arrivals:
+                    self.group_packs.observe(len(arrivals))
+                    self.commit_s.observe(self.oldest_s)
+                self._in_hand_s = None
                 return True
 
     def _store(self, arrivals: Sequence[Arrival], heard: Sequence[Heard]) -> None:

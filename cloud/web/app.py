@@ -25,6 +25,7 @@ from cloud.web import (
     history_api,
     ledger,
     lot_page,
+    metrics,
     review,
     sign_in,
     start_page,
@@ -40,12 +41,14 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
     """The web application over an open, migrated database.
 
     now: the clock evidence is judged by, maybe simulated; wall: the real clock, for sessions. Who runs more than the
-    pages sets `app.state.health` to a cloud.health.HealthOf.
+    pages sets `app.state.health` to a cloud.health.HealthOf, and `app.state.metrics` to a MetricsOf. Raises Fatal.
     """
     app = FastAPI(title="coldproof", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     app.state.site = Site(engine, now, wall, config, Attempts())
     app.state.enrolments = Attempts()  # apart from people's: one must not lock the other out
     app.state.health = lambda: Health(parts={})
+    app.state.metrics = list
+    app.state.metrics_token = metrics.read_token(config.watch)
     app.add_middleware(SecurityHeaders, https=config.public_url.startswith("https:"))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for part in (
@@ -58,6 +61,7 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
         enrol,
         ledger,
         bundle,
+        metrics,
         api,
         history_api,
     ):

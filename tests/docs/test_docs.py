@@ -105,12 +105,14 @@ CLOUD_TABLES = {
     "`[web]`": cloud_config.WebConfig,
     "`[ingest]`": cloud_config.IngestConfig,
     "`[enrol]`": cloud_config.EnrolConfig,
+    "`[watch]`": cloud_config.WatchConfig,
+    "`[logging]`": cloud_config.LogConfig,
     "`[mirror]`": cloud_config.MirrorConfig,
     "`[ledger]`": cloud_config.LedgerConfig,
     "`[[ledger.witness]]`": cloud_config.WitnessConfig,
     "`[ledger.timestamp]`": cloud_config.TimestampConfig,
 }
-CLOUD_EXAMPLES = ("cloud", "mirror", "ledger")
+CLOUD_EXAMPLES = ("cloud", "mirror", "ledger", "watch", "logging")
 DEVICES = ROOT / "docs" / "devices"
 DEVICE_TABLES = [
     (DEVICES / "serial.md", '`[[device]]` with `driver = "serial_line"`', SerialLineConfig),

@@ -1,4 +1,4 @@
-"""A backup is of a database in a file."""
+"""These backups are of SQLite: PostgreSQL has its own tools."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from cloud.db.engine import sqlite_url
 
 
 @pytest.fixture
-def database_url(tmp_path: Path, migrated_file: Path) -> str:
+def database_url(migrated_file: Path, tmp_path: Path) -> str:
     """A migrated SQLite database."""
     return sqlite_url(Path(shutil.copy(migrated_file, tmp_path / "cloud.db")))

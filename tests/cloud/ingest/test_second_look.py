@@ -126,8 +126,10 @@ def test_part_of_a_message_is_never_judged(engine: Engine, gateway: Gateway) -> 
     assert _stored(engine) == []
 
 
-def _run(folder: Path, *words: str, status: int = 0) -> str:
-    result = CliRunner().invoke(app, ["quarantine", "replay", *words, "--data-dir", str(folder)])
+def _run(folder: Path, engine: Engine, *words: str, status: int = 0) -> str:
+    file = folder / "cloud.toml"
+    file.write_text(f'[cloud]\ndatabase_url = "{engine.url.render_as_string(hide_password=False)}"\n')
+    result = CliRunner().invoke(app, ["quarantine", "replay", *words, "--config", str(file)])
     assert result.exit_code == status, result.output
     return result.output
 
@@ -137,10 +139,10 @@ def test_command_judges_what_is_named(engine: Engine, gateway: Gateway, tmp_path
     _come(engine, early, *early.chain(3))
     _come(engine, gateway, b"poison")
     _admit(engine, early)
-    assert "judged again: 1, left the quarantine: 1, stayed: 0" in _run(tmp_path, "2")
+    assert "judged again: 1, left the quarantine: 1, stayed: 0" in _run(tmp_path, engine, "2")
     assert _stored(engine) == [2]
-    assert "judged again: 2, left the quarantine: 2, stayed: 0" in _run(tmp_path, "--reason", "unknown_gateway")
-    said = _run(tmp_path, "--all")
+    assert "judged again: 2, left the quarantine: 2, stayed: 0" in _run(tmp_path, engine, "--reason", "unknown_gateway")
+    said = _run(tmp_path, engine, "--all")
     assert "judged again: 1, left the quarantine: 0, stayed: 1" in said
     assert "malformed: 1" in said
     assert _stored(engine) == [1, 2, 3]
@@ -148,8 +150,8 @@ def test_command_judges_what_is_named(engine: Engine, gateway: Gateway, tmp_path
 
 @pytest.mark.parametrize("words", [(), ("1", "--all"), ("--all", "--reason", "malformed")])
 def test_command_wants_one_choice(engine: Engine, tmp_path: Path, words: tuple[str, ...]) -> None:
-    assert "one of the three" in _run(tmp_path, *words, status=1)
+    assert "one of the three" in _run(tmp_path, engine, *words, status=1)
 
 
 def test_command_names_the_entry_that_is_not_there(engine: Engine, tmp_path: Path) -> None:
-    assert "no entry 7" in _run(tmp_path, "7", status=1)
+    assert "no entry 7" in _run(tmp_path, engine, "7", status=1)

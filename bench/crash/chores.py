@@ -12,7 +12,7 @@ from cloud.chores import chores_of
 from cloud.clock import Now
 from cloud.config import defaults
 
-HURRIED_S = 0.01
+HURRIED_S = 0.04
 LATER_MS = 2 * 86_400_000
 LEAVES_SIGNED = 7  # a checkpoint for every few leaves
 

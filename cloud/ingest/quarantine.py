@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from cloud.db.tables import quarantine
 from wire.envelope import ENVELOPE_MAX_BYTES
@@ -21,6 +21,9 @@ ROWS_MAX = 10_000
 TOTAL_MAX_BYTES = 256 * 1024 * 1024
 TOPIC_MAX, DETAIL_MAX = 200, 500  # characters
 COUNTER_TOPIC = ""  # the rows that only count, one per reason
+_ONLY_COUNTED = "the quarantine was full: these messages were refused for this reason and only counted"
+
+_Name = tuple[str, bytes]  # topic, SHA-256
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -57,23 +60,34 @@ class Entry(Heading, frozen=True):
 
 
 def keep(conn: Connection, refused: Sequence[Refused]) -> None:
-    """Keep or count messages, in the caller's write transaction."""
+    """Keep or count messages, in the caller's write transaction: three statements for a group."""
     if not refused:
         return
     query = select(func.count(), func.coalesce(func.sum(func.length(quarantine.c.raw)), 0)).select_from(quarantine)
     rows, size_bytes = conn.execute(query).one()
-    for one in refused:
-        topic, digest = one.topic[:TOPIC_MAX], hashlib.sha256(one.raw).digest()
-        if _count_again(conn, topic, digest):
-            continue
+    named = [(one.topic[:TOPIC_MAX], hashlib.sha256(one.raw).digest()) for one in refused]
+    known = _known(conn, [*named, *(_counter(one) for one in refused)])
+    again: dict[_Name, int] = {}
+    fresh: dict[_Name, dict[str, object]] = {}
+    for one, name in zip(refused, named, strict=True):
         raw = one.raw[:RAW_MAX_BYTES]
-        if rows >= ROWS_MAX or size_bytes + len(raw) > TOTAL_MAX_BYTES:
-            _count_only(conn, one)
-            continue
-        cut = "" if len(raw) == len(one.raw) else f" (kept: the first {len(raw)} of {len(one.raw)} bytes)"
-        _insert(conn, one, topic=topic, digest=digest, raw=raw, detail=one.detail[:DETAIL_MAX] + cut)
-        rows += 1
-        size_bytes += len(raw)
+        is_new = name not in known and name not in fresh
+        full = rows + len(fresh) >= ROWS_MAX or size_bytes + len(raw) > TOTAL_MAX_BYTES
+        at = _counter(one) if is_new and full else name
+        if at in known or at in fresh:
+            again[at] = again.get(at, 0) + 1
+        elif at == name:
+            cut = "" if len(raw) == len(one.raw) else f" (kept: the first {len(raw)} of {len(one.raw)} bytes)"
+            fresh[at] = _row(one, at, raw, one.detail[:DETAIL_MAX] + cut)
+            size_bytes += len(raw)
+        else:
+            fresh[at] = _row(one, at, b"", _ONLY_COUNTED)
+    if fresh:
+        conn.execute(insert(quarantine), list(fresh.values()))
+    if again:
+        same = (quarantine.c.topic == bindparam("of")) & (quarantine.c.hash == bindparam("named"))
+        more = update(quarantine).where(same).values(times=quarantine.c.times + bindparam("more"))
+        conn.execute(more, [{"of": of, "named": digest, "more": count} for (of, digest), count in again.items()])
 
 
 def headings(conn: Connection, limit: int = 100) -> list[Heading]:
@@ -136,21 +150,22 @@ def by_reason(conn: Connection) -> dict[str, int]:
     return {reason: int(count) for reason, count in conn.execute(query)}
 
 
-def _count_again(conn: Connection, topic: str, digest: bytes) -> bool:
-    same = (quarantine.c.topic == topic) & (quarantine.c.hash == digest)
-    again = conn.execute(update(quarantine).where(same).values(times=quarantine.c.times + 1))
-    return again.rowcount > 0
+def _known(conn: Connection, names: Sequence[_Name]) -> set[_Name]:
+    """Which of these have a row."""
+    topics, digests = {topic for topic, _ in names}, {digest for _, digest in names}
+    query = select(quarantine.c.topic, quarantine.c.hash)
+    found = conn.execute(query.where(quarantine.c.topic.in_(topics), quarantine.c.hash.in_(digests)))
+    return {(row.topic, row.hash) for row in found}
 
 
-def _count_only(conn: Connection, one: Refused) -> None:
-    digest = hashlib.sha256(one.reason.encode()).digest()
-    if not _count_again(conn, COUNTER_TOPIC, digest):
-        detail = "the quarantine was full: these messages were refused for this reason and only counted"
-        _insert(conn, one, topic=COUNTER_TOPIC, digest=digest, raw=b"", detail=detail)
+def _counter(one: Refused) -> _Name:
+    """The row that only counts messages of this reason."""
+    return COUNTER_TOPIC, hashlib.sha256(one.reason.encode()).digest()
 
 
-def _insert(conn: Connection, one: Refused, *, topic: str, digest: bytes, raw: bytes, detail: str) -> None:
-    row = {
+def _row(one: Refused, name: _Name, raw: bytes, detail: str) -> dict[str, object]:
+    topic, digest = name
+    return {
         "topic": topic,
         "reason": one.reason,
         "detail": detail,
@@ -159,4 +174,3 @@ def _insert(conn: Connection, one: Refused, *, topic: str, digest: bytes, raw: b
         "received_ms": one.received_ms,
         "times": 1,
     }
-    conn.execute(insert(quarantine).values(row))

@@ -56,7 +56,7 @@ from wire.pack import Pack, build_blocks, seal
 PACKS = 40
 READINGS, SCANS = 2, 1  # of each pack
 RANGES = {"sql": (1, 260), "io": (1, 260), "ack": (1, 70), "receipt": (1, 24), "chore": (1, 60), "timer": (1, 200)}
-CONNECTED_WITHIN_S, SETTLED_WITHIN_S = 30.0, 30.0
+CONNECTED_WITHIN_S, SETTLED_WITHIN_S, LAST_SETTLED_WITHIN_S = 30.0, 30.0, 240.0
 LOOK_S = 0.005
 
 
@@ -233,7 +233,7 @@ class _Point:
             return
         pid = int(words[1])
         self._send_unsettled()
-        ends_s = time.monotonic() + SETTLED_WITHIN_S
+        ends_s = time.monotonic() + (LAST_SETTLED_WITHIN_S if phase == "none" else SETTLED_WITHIN_S)
         while _is_alive(pid) and time.monotonic() < ends_s:
             if self._is_done():
                 _kill(pid)

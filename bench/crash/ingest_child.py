@@ -25,6 +25,7 @@ from cloud.ingest.worker import IngestWorker
 from cloud.keys import load_or_create
 
 ENOUGH_S = 10.0
+LAST_ENOUGH_S = 240.0  # of a life that nothing is to end: it takes in all the rest, also on a machine with other work
 
 
 class IngestLife(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ class IngestLife(msgspec.Struct, frozen=True):
 def run(life: IngestLife) -> None:
     """Ingest until killed; says `subscribed` with the process id as soon as packs can come."""
     logging.disable(logging.CRITICAL)
-    fuse = Fuse(life.phase, life.count, enough_s=ENOUGH_S)
+    fuse = Fuse(life.phase, life.count, enough_s=LAST_ENOUGH_S if life.phase == "none" else ENOUGH_S)
     fuse.step = "sql"
     fuse.at_statements()
     fuse.at_file_operations()

@@ -6,23 +6,29 @@
 
 Invariants: the state is what the last decision says; a decision names the frozen evidence version it was made on, and
 is a leaf of the ledger in the same transaction; who submitted cannot approve; nothing is approved that no longer
-holds. All functions run in the caller's write transaction, so of two officials deciding at once one comes second,
-sees the first one's decision, and is told.
+holds. Decisions are made in a write transaction, so of two officials deciding at once one comes second, sees the first
+one's decision, and is told. Evidence is computed before, without the write lock (`decide`): what it rests on must not
+have moved when the decision is written, or it is computed again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
 from cloud.auth.people import Person
+from cloud.db.engine import reading, writing
 from cloud.db.tables import decision
-from cloud.errors import Rejected
-from cloud.evidence.lot import lot_evidence
+from cloud.errors import Rejected, Retryable
+from cloud.evidence.basis import Basis, basis, stands
+from cloud.evidence.lot import evidence_with_events
 from cloud.evidence.model import LotEvidence
 from cloud.evidence.versions import Version, freeze, read, still_holds
 from cloud.ledger.log import append
 
+TRIES = 3  # computing without the write lock; after that it is held meanwhile
 REASON_MAX = 2_000  # characters: a page, so that it is read
 DRAFT, SUBMITTED, RETURNED, APPROVED = "draft", "submitted", "returned", "approved"
 
@@ -37,6 +43,19 @@ class ReviewError(Rejected):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class EvidenceMoved(Retryable):
+    """What the evidence rests on has changed since it was computed: nothing was decided."""
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """A lot's evidence as of now_ms, None where no event speaks of it; on what it rests."""
+
+    now_ms: int
+    evidence: LotEvidence | None
+    basis: Basis
+    gateways: frozenset[str]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -75,13 +94,45 @@ def submission(conn: Connection, gtin: str, lot: str) -> Submission:
     return Submission(gtin, lot, history[-1].kind if history else DRAFT, history)
 
 
-def submit(conn: Connection, gtin: str, lot: str, *, by: Person, now_ms: int) -> Decision:
-    """Freeze the lot's evidence and hand it in. Raises ReviewError.
+def examine(conn: Connection, gtin: str, lot: str, now_ms: int) -> Examined:
+    """Compute the evidence of a lot, for a decision that follows. Takes as long as the journey is."""
+    on = basis(conn)
+    found = evidence_with_events(conn, gtin, lot, now_ms)
+    if found is None:
+        return Examined(now_ms, None, on, frozenset())
+    evidence, events = found
+    measuring = {series.gateway for stay in evidence.stays for series in stay.series}
+    return Examined(now_ms, evidence, on, frozenset(measuring | {one.gateway for one in events if one.gateway}))
+
+
+def decide(
+    engine: Engine, gtin: str, lot: str, now_ms: int, act: Callable[[Connection, Examined], Decision]
+) -> Decision:
+    """Examine a lot without the write lock, then `act` on that in a short write transaction.
+
+    Where what came meanwhile concerns the lot, it is examined again. Raises what `act` raises.
+    """
+    for _ in range(TRIES):
+        with reading(engine) as conn:
+            examined = examine(conn, gtin, lot, now_ms)
+        try:
+            with writing(engine) as conn:
+                return act(conn, examined)
+        except EvidenceMoved:
+            continue
+    with writing(engine) as conn:
+        return act(conn, examine(conn, gtin, lot, now_ms))
+
+
+def submit(
+    conn: Connection, gtin: str, lot: str, *, by: Person, now_ms: int, examined: Examined | None = None
+) -> Decision:
+    """Freeze the lot's evidence and hand it in. Raises ReviewError, and EvidenceMoved when `examined` is out of date.
 
     A lot that waits or is approved can be submitted again only when its evidence has changed since.
     """
     _require_role(by, "operator", "submit a lot")
-    evidence = _evidence(conn, gtin, lot, now_ms)
+    evidence = _evidence(conn, gtin, lot, now_ms, examined)
     at = submission(conn, gtin, lot)
     if at.state in {SUBMITTED, APPROVED} and still_holds(_frozen(conn, at).evidence, evidence):
         raise ReviewError(
@@ -109,17 +160,27 @@ def return_(
     return _decide(conn, gtin, lot, Decision(0, submitted.evidence_version, RETURNED, text, by.login, now_ms, 0))
 
 
-def approve(conn: Connection, gtin: str, lot: str, *, by: Person, now_ms: int, version: int | None = None) -> Decision:
+def approve(
+    conn: Connection,
+    gtin: str,
+    lot: str,
+    *,
+    by: Person,
+    now_ms: int,
+    version: int | None = None,
+    examined: Examined | None = None,
+) -> Decision:
     """Approve a submission as it was frozen. Raises ReviewError, also when the evidence has changed since.
 
-    version: the evidence version the official looked at; another one submitted since is refused.
+    version: the evidence version the official looked at; another one submitted since is refused. Raises EvidenceMoved
+    when `examined` is out of date.
     """
     _require_role(by, "official", "approve a lot")
     submitted = _waiting(conn, gtin, lot, version)
     if submitted.person == by.login:
         raise ReviewError("own_submission", f"{by.login} submitted lot {lot}: another official must decide")
     frozen = _frozen(conn, submission(conn, gtin, lot))
-    if not still_holds(frozen.evidence, _evidence(conn, gtin, lot, now_ms)):
+    if not still_holds(frozen.evidence, _evidence(conn, gtin, lot, now_ms, examined)):
         raise ReviewError(
             "evidence_changed",
             f"the evidence of lot {lot} has changed since version {frozen.version} was submitted (late readings, new "
@@ -149,11 +210,14 @@ def _require_role(person: Person, role: str, what: str) -> None:
         raise ReviewError("wrong_role", f"{person.login} is {person.role}: only an {role} may {what}")
 
 
-def _evidence(conn: Connection, gtin: str, lot: str, now_ms: int) -> LotEvidence:
-    evidence = lot_evidence(conn, gtin, lot, now_ms)
-    if evidence is None:
+def _evidence(conn: Connection, gtin: str, lot: str, now_ms: int, examined: Examined | None) -> LotEvidence:
+    """The evidence as it is now: what was examined, if that still stands; without it, computed here."""
+    examined = examined or examine(conn, gtin, lot, now_ms)
+    if not stands(conn, examined.basis, examined.gateways):
+        raise EvidenceMoved(f"lot {lot} of {gtin}: what its evidence rests on has changed; try again")
+    if examined.evidence is None:
         raise ReviewError("unknown_lot", f"lot {lot} of GTIN {gtin}: no event speaks of it; check both numbers")
-    return evidence
+    return examined.evidence
 
 
 def _waiting(conn: Connection, gtin: str, lot: str, version: int | None) -> Decision:

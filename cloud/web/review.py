@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -45,14 +46,16 @@ def _decide(kind: str, gtin: str, lot: str, page: Page, form: dict[str, str]) ->
     gtin, lot = identify(gtin, lot)
     now_ms = page.site.now()
     try:
-        with writing(page.site.engine) as conn:
-            if kind == "submit":
-                submissions.submit(conn, gtin, lot, by=by, now_ms=now_ms)
-            elif kind == "approve":
-                submissions.approve(conn, gtin, lot, by=by, now_ms=now_ms, version=_version(form))
-            else:
-                reason = form.get("reason", "").replace("\r\n", "\n")
-                submissions.return_(conn, gtin, lot, by=by, reason=reason, now_ms=now_ms, version=_version(form))
+        if kind == "return":
+            reason, version = form.get("reason", "").replace("\r\n", "\n"), _version(form)
+            with writing(page.site.engine) as conn:
+                submissions.return_(conn, gtin, lot, by=by, reason=reason, now_ms=now_ms, version=version)
+        elif kind == "submit":
+            act = partial(submissions.submit, gtin=gtin, lot=lot, by=by, now_ms=now_ms)
+            submissions.decide(page.site.engine, gtin, lot, now_ms, lambda conn, seen: act(conn, examined=seen))
+        else:
+            act = partial(submissions.approve, gtin=gtin, lot=lot, by=by, now_ms=now_ms, version=_version(form))
+            submissions.decide(page.site.engine, gtin, lot, now_ms, lambda conn, seen: act(conn, examined=seen))
     except ReviewError as error:
         raise Refused(_STATUS.get(error.code, 409), error.code) from error
     return RedirectResponse(page.link(lot_path(gtin, lot)), status_code=303)

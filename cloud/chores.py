@@ -18,6 +18,8 @@ from cloud.ledger.stamp import Stamping
 from cloud.ledger.tile import store_all
 from cloud.ledger.witness import WitnessClient
 from cloud.mirror.follower import mirror_chore
+from cloud.review import worklist
+from cloud.review.worklist import WorklistKeeper
 from cloud.telemetry.compactor import Compactor
 
 LOOK_EVERY_S = 0.2  # how soon a scan becomes an event
@@ -36,6 +38,7 @@ def chores_of(config: CloudConfig, engine: Engine, now: Now) -> list[Chore]:
         Chore("quarantine", SecondLook(engine).run_once, rest_s=second_look.REST_S),
         Chore("gaps", GapFollower(engine).run_once, rest_s=GAPS_EVERY_S),
         Chore("compactor", Compactor(engine, now).run_once, rest_s=COMPACT_EVERY_S),
+        Chore("worklist", WorklistKeeper(engine, now).step, rest_s=worklist.REST_S),
         Chore("tiles", partial(store_all, engine), rest_s=LOOK_EVERY_S),
         Chore("checkpoints", signing.step, rest_s=LOOK_EVERY_S),
         Chore("ledger as shown", shown.ShownWatch(engine, now).step, rest_s=shown.REST_S),

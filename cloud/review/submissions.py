@@ -14,9 +14,10 @@ have moved when the decision is written, or it is computed again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from cloud.auth.people import Person
 from cloud.db.engine import reading, writing
@@ -87,11 +88,15 @@ class Submission(msgspec.Struct, frozen=True):
 def submission(conn: Connection, gtin: str, lot: str) -> Submission:
     """State and history of a lot; a lot that was never submitted is a draft."""
     query = select(decision).where(decision.c.gtin == gtin, decision.c.lot == lot).order_by(decision.c.id)
-    history = [
-        Decision(row.id, row.evidence_version, row.kind, row.reason, row.person, row.decided_ms, row.leaf_index)
-        for row in conn.execute(query)
-    ]
+    history = [_made(row) for row in conn.execute(query)]
     return Submission(gtin, lot, history[-1].kind if history else DRAFT, history)
+
+
+def last_decisions(conn: Connection) -> dict[tuple[str, str], Decision]:
+    """The decision that made the state of each lot that was ever submitted, by GTIN and lot number."""
+    last = select(func.max(decision.c.id)).group_by(decision.c.gtin, decision.c.lot)
+    rows = conn.execute(select(decision).where(decision.c.id.in_(last)))
+    return {(row.gtin, row.lot): _made(row) for row in rows}
 
 
 def examine(conn: Connection, gtin: str, lot: str, now_ms: int) -> Examined:
@@ -203,6 +208,10 @@ def decision_bytes(gtin: str, lot: str, one: Decision, evidence_hash: bytes) -> 
             "evidence_sha256": evidence_hash.hex(),
         }
     )
+
+
+def _made(row: Row[Any]) -> Decision:
+    return Decision(row.id, row.evidence_version, row.kind, row.reason, row.person, row.decided_ms, row.leaf_index)
 
 
 def _require_role(person: Person, role: str, what: str) -> None:

@@ -49,7 +49,10 @@ class LotRow:
 
 @dataclass(frozen=True, slots=True)
 class StartView:
-    """One page of the list. show: the filter; number of pages: the page we are on and how many there are."""
+    """One page of the list. show: the filter; number of pages: the page we are on and how many there are.
+
+    as_of_ms: when the oldest of the verdicts shown was computed.
+    """
 
     tiles: list[Tile]
     show: str
@@ -58,6 +61,7 @@ class StartView:
     found: int
     number: int
     pages: int
+    as_of_ms: int | None
 
 
 @router.get("/")
@@ -87,6 +91,7 @@ def _view(page: Page, lots: list[LotSummary]) -> StartView:
         found=len(shown),
         number=number,
         pages=pages,
+        as_of_ms=min((lot.as_of_ms for lot in rows), default=None),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cloud.db.tables.base import metadata
 from cloud.db.tables.events import cursor, event, event_item, scan_finding
-from cloud.db.tables.evidence import decision, evidence_version
+from cloud.db.tables.evidence import decision, evidence_version, lot_summary
 from cloud.db.tables.ingest import (
     carried,
     command,
@@ -82,6 +82,7 @@ __all__ = [
     "ledger_state",
     "ledger_tile",
     "link_certificate",
+    "lot_summary",
     "metadata",
     "pack",
     "party",

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from cloud.registry import query as registry
 from cloud.registry.query import Binding
-from cloud.telemetry.declared import LOST, DeclaredSpan, spans
+from cloud.telemetry.declared import LOST, DeclaredSpan, LossesOnce
 from cloud.telemetry.query import LATE_MS, readings
 from wire.observation import INT64_MAX
 
@@ -64,11 +64,18 @@ class Completeness(msgspec.Struct, frozen=True):
 
 
 def of_series(
-    conn: Connection, gateway: str, channel: str, period: tuple[int, int], now_ms: int
+    conn: Connection,
+    gateway: str,
+    channel: str,
+    period: tuple[int, int],
+    now_ms: int,
+    *,
+    losses: LossesOnce | None = None,
 ) -> Completeness | None:
     """The completeness of a channel in [from, to), which must be whole hours; None when it was never bound then.
 
     What is younger than a quarter of an hour is not expected yet: it may wait at the gateway for its pack.
+    losses: of the gateway, from whoever asks of several of its series.
     """
     from_ms, to_ms = period
     bound = [one for one in registry.bindings_of_channel(conn, gateway, channel) if _overlaps(one, from_ms, to_ms)]
@@ -78,7 +85,7 @@ def of_series(
         range(from_ms, to_ms, HOUR_MS),
         _expected(bound, max(from_ms, _known_since(conn, gateway)), min(to_ms, now_ms - LATE_MS)),
         counts_by_hour(conn, gateway, channel, from_ms, to_ms),
-        spans(conn, gateway, channel, from_ms, to_ms),
+        (losses or LossesOnce(conn, gateway)).spans(channel, from_ms, to_ms),
     )
     expected = sum(one.expected or 0 for one in cells)
     lacking = sum(one.lost + one.thinned + one.missing for one in cells)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from cloud.evidence.statistics import Span, merged
 from cloud.telemetry.bounds import Bounds, bounds
-from cloud.telemetry.declared import DeclaredSpan, spans
+from cloud.telemetry.declared import DeclaredSpan, LossesOnce
 from cloud.telemetry.query import ReadingRow, readings
 
 
@@ -38,6 +38,7 @@ class ReadingsOnce:
         self._spans = merged(spans)
         self._held: dict[tuple[str, str], _Held] = {}
         self._bounds: dict[tuple[str, bytes], Bounds] = {}
+        self._losses: dict[str, LossesOnce] = {}
 
     def between(self, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[ReadingRow]:
         """The readings of a channel in [from_ms, to_ms), in telemetry's order."""
@@ -61,7 +62,9 @@ class ReadingsOnce:
 
     def declared(self, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[DeclaredSpan]:
         """What the gateway declared thinned or lost of a channel in [from_ms, to_ms), in order of time."""
-        return spans(self._conn, gateway, channel, from_ms, to_ms)
+        if gateway not in self._losses:
+            self._losses[gateway] = LossesOnce(self._conn, gateway)
+        return self._losses[gateway].spans(channel, from_ms, to_ms)
 
 
 def _observed_ms(row: ReadingRow) -> int:

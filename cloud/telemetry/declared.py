@@ -129,26 +129,42 @@ def copies_of(conn: Connection, pack_id: int) -> list[tuple[int, OrdinalRange]]:
 
 
 def spans(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> list[DeclaredSpan]:
-    """The losses in [from_ms, to_ms) that concern a channel, by time; without those wholly withdrawn.
+    """The losses in [from_ms, to_ms) that concern a channel, by time; without those wholly withdrawn."""
+    return LossesOnce(conn, gateway).spans(channel, from_ms, to_ms)
 
-    A loss that counts its readings concerns the channels it counts. One without counts concerns no channel when it was
-    thinned (nothing was left out), and all of them when it was lost (nobody could count).
+
+class LossesOnce:
+    """The losses that a gateway declared, for whoever asks of several channels or times in one transaction.
+
+    They are read once, and when a loss was, which takes a look at the packs around it, is worked out once.
     """
-    query = (
-        select(declared_loss, pack.c.sealed_ms, pack.c.received_ms)
-        .join_from(declared_loss, pack, pack.c.id == declared_loss.c.pack_id)
-        .where(declared_loss.c.gateway == gateway)
-    )
-    found: set[DeclaredSpan] = set()
-    for row in conn.execute(query):
-        counts = dict(_counts(row.counts))
-        uncounted = row.kind == LOST and not counts
-        if not (counts.get(channel) or uncounted):
-            continue
-        start, end = _times(conn, row)
-        if start < to_ms and end >= from_ms and not _is_withdrawn(conn, row):
-            found.add(DeclaredSpan(row.kind, row.reason, start, max(start, end), counts.get(channel)))
-    return sorted(found, key=lambda one: (one.from_ms, one.to_ms, one.kind, one.reason))
+
+    def __init__(self, conn: Connection, gateway: str) -> None:
+        query = (
+            select(declared_loss, pack.c.sealed_ms, pack.c.received_ms)
+            .join_from(declared_loss, pack, pack.c.id == declared_loss.c.pack_id)
+            .where(declared_loss.c.gateway == gateway)
+        )
+        self._conn = conn
+        self._losses = [(row, dict(_counts(row.counts))) for row in conn.execute(query)]
+        self._times: dict[int, tuple[int, int] | None] = {}
+
+    def spans(self, channel: str, from_ms: int, to_ms: int) -> list[DeclaredSpan]:
+        """The losses in [from_ms, to_ms) that concern a channel, by time; without those wholly withdrawn.
+
+        A loss that counts its readings concerns the channels it counts. One without counts concerns no channel when it
+        was thinned (nothing was left out), and all of them when it was lost (nobody could count).
+        """
+        found: set[DeclaredSpan] = set()
+        for at, (row, counts) in enumerate(self._losses):
+            if not counts.get(channel) and (counts or row.kind != LOST):
+                continue
+            if at not in self._times:
+                self._times[at] = None if _is_withdrawn(self._conn, row) else _times(self._conn, row)
+            times = self._times[at]
+            if times is not None and times[0] < to_ms and times[1] >= from_ms:
+                found.add(DeclaredSpan(row.kind, row.reason, times[0], max(times), counts.get(channel)))
+        return sorted(found, key=lambda one: (one.from_ms, one.to_ms, one.kind, one.reason))
 
 
 def losses(conn: Connection, limit: int) -> list[DeclaredLoss]:

@@ -18,6 +18,7 @@ from cloud.ingest import completeness as of_packs
 from cloud.ingest import gateway_state
 from cloud.ingest.completeness import StreamCompleteness
 from cloud.registry import query as registry
+from cloud.telemetry.declared import LossesOnce
 from cloud.web import formats, phrase
 from cloud.web.form import Refused
 from cloud.web.formats import LOCAL_ZONE
@@ -117,10 +118,10 @@ def _gateway(conn: Connection, page: Page, name: str) -> GatewayView:
     heard = gateway_state.state(conn, name)
     until = _day(now_ms) + timedelta(days=1)
     period = _midnight(until - timedelta(days=7)), _midnight(until)
-    series = []
+    series, losses = [], LossesOnce(conn, name)
     channels = registry.channels_of_gateway(conn, name, *period)[:SERIES_SHOWN]
     for number, channel in enumerate(channels, start=1):
-        one = of_readings.of_series(conn, name, channel, period, now_ms)
+        one = of_readings.of_series(conn, name, channel, period, now_ms, losses=losses)
         if one is not None:
             calendar = _calendar(page, one, f"series-{number}")
             strip = Markup("".join(draw_strip(calendar, frame) for frame in FRAMES))  # noqa: S704 - drawn, escaped

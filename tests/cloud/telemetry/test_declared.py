@@ -270,3 +270,26 @@ def _told(file: Path, migrated_file: Path, groups: list[list[bytes]]) -> dict[st
     engine.dispose()
     file.unlink()
     return told
+
+
+def test_times_of_losses_are_worked_out_once_for_all_channels(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    told = [
+        Loss(gateway.stream, seq, seq, b"h" * 32, "lost", "card failed", [(f"room-{seq}/air", 1), ("all/air", 1)],
+             START_MS + seq * 60_000, START_MS + seq * 60_000 + 1000)
+        for seq in range(1, 9)
+    ]  # fmt: skip
+    arrival = Arrival(gateway.topic, gateway.seal(gateway.pack(9, losses=told)), START_MS + 10**6)
+    assert record(engine, [arrival]).accepted == 1
+    worked: list[int] = []
+    times = declared._times
+    monkeypatch.setattr(declared, "_times", lambda conn, row: worked.append(row.first_seq) or times(conn, row))
+    with reader(engine) as conn:
+        once = declared.LossesOnce(conn, gateway.name)
+        assert [one.from_ms for one in once.spans("room-3/air", START_MS, START_MS + 10**9)] == [START_MS + 180_000]
+        assert worked == [3], "only of those that concern the channel"
+        for _ in range(3):
+            assert len(once.spans("all/air", START_MS, START_MS + 10**9)) == 8
+        assert once.spans("all/air", START_MS + 10**8, START_MS + 10**9) == []
+    assert sorted(worked) == list(range(1, 9))

@@ -3,7 +3,8 @@
 A reading's time is its corrected one: believed plus the correction that counts for it. Within a boot the order is
 monotonic order, whatever the wall clock did; boots are merged by time, so that the whole is in order of time wherever a
 boot's clock never stepped back uncorrected. Equal times are kept; nothing depends on when a pack arrived. A copy whose
-original is here counts for nothing (telemetry/declared.py). Windows are [from_ms, to_ms). A channel without readings
+original is here counts for nothing (telemetry/declared.py), nor does what was sealed again after a damage
+(telemetry/doubled.py). Windows are [from_ms, to_ms). A channel without readings
 gives an empty list, not an error.
 """
 
@@ -35,6 +36,7 @@ from cloud.telemetry.chunk import (
 from cloud.telemetry.column import Ints
 from cloud.telemetry.corrections import FUTURE_MS, courses
 from cloud.telemetry.declared import is_among, left_out
+from cloud.telemetry.doubled import once
 from cloud.telemetry.wall import wall_times
 from wire.course import NOTHING, Course, TimeCorrection
 from wire.observation import ClockState, Quality
@@ -119,7 +121,7 @@ def readings(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: 
         for reading in _expand(row, corrected.get((gateway, row.boot_id), NOTHING))
         if from_ms <= reading.observed_ms < to_ms and not is_among(reading.ordinal, copies.get(row.id))
     ]
-    return _ordered(found + _folded(conn, gateway, channel, from_ms, to_ms))
+    return _ordered(once(conn, gateway, found + _folded(conn, gateway, channel, from_ms, to_ms)))
 
 
 def count(conn: Connection) -> int:

@@ -6,6 +6,8 @@ A projection: computed whenever it is asked for, from records and registry alone
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -36,16 +38,32 @@ def lot_evidence(conn: Connection, gtin: str, lot: str, now_ms: int) -> LotEvide
     return None if found is None else found[0]
 
 
+class Looked(NamedTuple):
+    """A lot's evidence, its events, and the readings it was made from, by place: for who shows them."""
+
+    evidence: LotEvidence
+    events: list[CapturedEvent]
+    sources: dict[str, ReadingsOnce]
+
+
 def evidence_with_events(
     conn: Connection, gtin: str, lot: str, now_ms: int
 ) -> tuple[LotEvidence, list[CapturedEvent]] | None:
     """`lot_evidence` and `lot_events` at once, at the cost of one of them."""
+    found = look(conn, gtin, lot, now_ms)
+    return None if found is None else found[:2]
+
+
+def look(conn: Connection, gtin: str, lot: str, now_ms: int, *, around: float = 0.0) -> Looked | None:
+    """`lot_evidence` with what it was made from. around: the share of a stay before and after it that is shown."""
     captured = _captured(conn, gtin, lot, now_ms)
     if not captured:
         return None
     journey = _follow(captured, digital_link.lot(gtin, lot))
     moving = _moving(captured, journey)
-    return _evidence(conn, journey, moving, gtin=gtin.zfill(14), lot=lot, now_ms=now_ms), moving
+    sources = _sources(conn, journey, now_ms, around)
+    evidence = _evidence(conn, journey, moving, sources, gtin=gtin.zfill(14), lot=lot, now_ms=now_ms)
+    return Looked(evidence, moving, {_place(conn, uri).gln: one for uri, one in sources.items()})
 
 
 def lot_events(conn: Connection, gtin: str, lot: str, now_ms: int) -> list[CapturedEvent]:
@@ -82,10 +100,16 @@ def _moving(captured: Sequence[CapturedEvent], journey: Journey) -> list[Capture
 
 
 def _evidence(
-    conn: Connection, journey: Journey, moving: Sequence[CapturedEvent], *, gtin: str, lot: str, now_ms: int
+    conn: Connection,
+    journey: Journey,
+    moving: Sequence[CapturedEvent],
+    sources: dict[str, ReadingsOnce],
+    *,
+    gtin: str,
+    lot: str,
+    now_ms: int,
 ) -> LotEvidence:
     product = registry.product(conn, gtin)
-    sources = _sources(conn, journey, now_ms)
     stays = [_stay(conn, one, product, sources[one.place], now_ms) for one in journey.presences]
     doubts = _time_remarks(event_clocks(conn, moving))
     verdict, reasons = lot_verdict(stays, known_product=product is not None, gtin=gtin, remarks=doubts)
@@ -132,11 +156,13 @@ def _follow(captured: Sequence[CapturedEvent], uri: str) -> Journey:
     return follow([(one.event_id, one.event) for one in captured], uri)
 
 
-def _sources(conn: Connection, journey: Journey, now_ms: int) -> dict[str, ReadingsOnce]:
+def _sources(conn: Connection, journey: Journey, now_ms: int, around: float) -> dict[str, ReadingsOnce]:
     """Place → its readings, shared by the stays of the lot's parts there."""
     spans: dict[str, list[tuple[int, int]]] = {}
     for one in journey.presences:
-        spans.setdefault(one.place, []).append((one.from_ms, now_ms if one.to_ms is None else one.to_ms))
+        until_ms = max(now_ms if one.to_ms is None else one.to_ms, one.from_ms)
+        beside_ms = ceil((until_ms - one.from_ms) * around)
+        spans.setdefault(one.place, []).append((one.from_ms - beside_ms, until_ms + beside_ms))
     return {place: ReadingsOnce(conn, stays) for place, stays in spans.items()}
 
 

@@ -33,7 +33,7 @@ class ReadingsOnce:
     """
 
     def __init__(self, conn: Connection, spans: Iterable[Span]) -> None:
-        """spans: all stays that will be asked for; asking in order of their start is what saves the work."""
+        """spans: all stays that will be asked for, with what of the time around them will be."""
         self._conn = conn
         self._spans = merged(spans)
         self._held: dict[tuple[str, str], _Held] = {}
@@ -44,10 +44,12 @@ class ReadingsOnce:
         """The readings of a channel in [from_ms, to_ms), in telemetry's order."""
         held = self._held.get((gateway, channel))
         if held is None or not (held.from_ms <= from_ms and to_ms <= held.to_ms):
-            end = max([to_ms, *(stop for start, stop in self._spans if start <= to_ms and from_ms <= stop)])
-            rows = readings(self._conn, gateway, channel, from_ms, end)
+            near = [(start, stop) for start, stop in self._spans if start <= to_ms and from_ms <= stop]
+            begin = min([from_ms, *(start for start, _ in near)])
+            end = max([to_ms, *(stop for _, stop in near)])
+            rows = readings(self._conn, gateway, channel, begin, end)
             ascending = all(one.observed_ms <= next_.observed_ms for one, next_ in pairwise(rows))
-            held = self._held[gateway, channel] = _Held(from_ms, end, rows, ascending)
+            held = self._held[gateway, channel] = _Held(begin, end, rows, ascending)
         rows = held.rows
         if not held.ascending:
             return [row for row in rows if from_ms <= row.observed_ms < to_ms]

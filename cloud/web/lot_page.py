@@ -17,8 +17,9 @@ from sqlalchemy import Connection
 from cloud.auth.people import find_person
 from cloud.db.engine import reading
 from cloud.evidence import versions
-from cloud.evidence.lot import evidence_with_events
+from cloud.evidence.lot import look
 from cloud.evidence.model import LotEvidence, Stay
+from cloud.evidence.source import ReadingsOnce
 from cloud.registry import query as registry
 from cloud.registry.profile import Profile
 from cloud.review.submissions import APPROVED, SUBMITTED, Submission, submission
@@ -27,7 +28,7 @@ from cloud.web.chart import Chart, Section
 from cloud.web.form import Refused
 from cloud.web.page import Page, open_page, render
 from cloud.web.proof import Proof, proof_of
-from cloud.web.stay_view import StayView, drawn, excesses, losses, silences, thinned, view_stay
+from cloud.web.stay_view import AROUND, StayView, drawn, excesses, losses, silences, thinned, view_stay
 from cloud.web.timeline import Moment, moments
 from standards.gs1 import digital_link
 
@@ -98,17 +99,25 @@ def lot_page(gtin: str, lot: str, page: Annotated[Page, Depends(open_page)]) -> 
 
 def _view(conn: Connection, page: Page, gtin: str, lot: str) -> LotView:
     now_ms = page.site.now()
-    found = evidence_with_events(conn, gtin, lot, now_ms)
+    found = look(conn, gtin, lot, now_ms, around=AROUND)
     if found is None:
         raise Refused(404, "unknown_lot")
-    current, events = found
+    current, events, sources = found
     frozen = _asked_version(conn, page, gtin, lot)
     evidence = frozen.evidence if frozen else current
     names = {one.gln: page.named(one.name, one.name_en) for one in registry.places(conn)}
     names |= {stay.place: page.named(stay.place_name, stay.place_name_en) for stay in evidence.stays}
     counted: Counter[int] = Counter()
     stays = [
-        view_stay(conn, page, stay, number, profile_name=evidence.profile, readings_by_pack=counted)
+        view_stay(
+            conn,
+            page,
+            stay,
+            number,
+            source=sources.get(stay.place) or ReadingsOnce(conn, []),  # a frozen stay may be none any more
+            profile_name=evidence.profile,
+            readings_by_pack=counted,
+        )
         for number, stay in enumerate(evidence.stays, start=1)
     ]
     profile = registry.profile_at(conn, evidence.profile, evidence.stays[-1].from_ms) if evidence.stays else None

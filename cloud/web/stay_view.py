@@ -13,18 +13,19 @@ from sqlalchemy import Connection
 
 from cloud.evidence.model import Excursion, Gap, SeriesEvidence, Stay
 from cloud.evidence.series import DEFAULT_GAP_FACTOR, number_in
+from cloud.evidence.source import ReadingsOnce
 from cloud.evidence.statistics import Span
 from cloud.registry import query as registry
 from cloud.registry.profile import Profile
 from cloud.telemetry.declared import LOST, THINNED
-from cloud.telemetry.query import ReadingRow, readings
+from cloud.telemetry.query import ReadingRow
 from cloud.web import formats, phrase
 from cloud.web.chart import FRAMES, Chart, Excess, Section, draw
 from cloud.web.page import Page
 from cloud.web.trace import Piece, Trace, cut, pieces
 from wire.observation import Quality
 
-_AROUND = 0.03  # share of a stay shown before and after it, so that a hand-over is seen as one
+AROUND = 0.03  # share of a stay shown before and after it, so that a hand-over is seen as one
 _DAYS_BY_HOUR = 8  # a longer stay is told by day: nobody reads a table of 200 rows
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
@@ -81,17 +82,24 @@ class StayView:
 
 
 def view_stay(
-    conn: Connection, page: Page, stay: Stay, number: int, *, profile_name: str, readings_by_pack: Counter[int]
+    conn: Connection,
+    page: Page,
+    stay: Stay,
+    number: int,
+    *,
+    source: ReadingsOnce,
+    profile_name: str,
+    readings_by_pack: Counter[int],
 ) -> StayView:
     """The view of one stay; counts into `readings_by_pack` what its evidence rests on."""
     profile = registry.profile_at(conn, profile_name, stay.from_ms)
     name = page.named(stay.place_name, stay.place_name_en)
-    around_ms = max(int((stay.until_ms - stay.from_ms) * _AROUND), 1)
+    around_ms = max(int((stay.until_ms - stay.from_ms) * AROUND), 1)
     limited = profile is not None and profile.band_holds(stay.kind)
     section = Section(number, name, stay.from_ms, stay.until_ms, limited=limited)
     series = []
     for index, one in enumerate(stay.series):
-        rows = _rows(conn, stay.place, one, stay.from_ms - around_ms, stay.until_ms + around_ms)
+        rows = _rows(conn, source, stay.place, one, (stay.from_ms - around_ms, stay.until_ms + around_ms))
         readings_by_pack.update(row.pack_id for row in rows if stay.from_ms <= row.observed_ms < stay.until_ms)
         line = _line(one, rows, profile)
         chart = _chart(page, one, line, section=section, profile=profile, around_ms=around_ms)
@@ -102,14 +110,15 @@ def view_stay(
     return StayView(number, stay, name, reasons, phrase.limits(profile, page.words) if limited else "", series)
 
 
-def _rows(conn: Connection, place: str, one: SeriesEvidence, from_ms: int, to_ms: int) -> list[ReadingRow]:
+def _rows(conn: Connection, source: ReadingsOnce, place: str, one: SeriesEvidence, window: Span) -> list[ReadingRow]:
     """The readings of a series while it was bound to this place, without those made to try the installation."""
+    from_ms, to_ms = window
     bound = [
         (binding.valid_from_ms, binding.valid_to_ms if binding.valid_to_ms is not None else to_ms)
         for binding in registry.bindings(conn, place, from_ms, to_ms)
         if (binding.gateway, binding.channel) == (one.gateway, one.channel)
     ]
-    found = readings(conn, one.gateway, one.channel, from_ms, to_ms)
+    found = source.between(one.gateway, one.channel, from_ms, to_ms)
     there = (row for row in found if any(start <= row.observed_ms < end for start, end in bound))
     return [row for row in there if row.quality is not Quality.TEST]
 

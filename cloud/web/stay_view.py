@@ -119,8 +119,9 @@ def _rows(conn: Connection, source: ReadingsOnce, place: str, one: SeriesEvidenc
         if (binding.gateway, binding.channel) == (one.gateway, one.channel)
     ]
     found = source.between(one.gateway, one.channel, from_ms, to_ms)
-    there = (row for row in found if any(start <= row.observed_ms < end for start, end in bound))
-    return [row for row in there if row.quality is not Quality.TEST]
+    if not any(start <= from_ms and to_ms <= end for start, end in bound):
+        found = [row for row in found if any(start <= row.observed_ms < end for start, end in bound)]
+    return [row for row in found if row.quality is not Quality.TEST]
 
 
 def _line(one: SeriesEvidence, rows: Sequence[ReadingRow], profile: Profile | None) -> list[Piece]:

@@ -22,10 +22,11 @@ from cloud.ledger import checkpoint, epoch
 from cloud.ledger import keys as ledger_keys
 from cloud.registry.keys import add_gateway
 from cloud.review.submissions import approve, submit
+from cloud.telemetry.compactor import compact
 from standards.tlog import note
 from standards.tlog.key import Cosigner
 from tests.cloud.evidence.test_declared import KEPT, THIN_FROM, THIN_TO
-from tests.cloud.field import Gateway, reading, scan
+from tests.cloud.field import BOOT, Gateway, reading, scan
 from tests.cloud.journey import LATER, NOW_MS, calm, travel
 from tests.cloud.site import GTIN, carton, register
 from tests.wire.bundle.maker import key_of
@@ -209,6 +210,20 @@ def test_copies_and_their_originals_count_once_as_in_the_cloud(engine: Engine, b
     content = content_of(bundles.lot())
     assert [one.count for _, one in content.windows][1] == 60
     assert [one.stays[1].series[0].count for _, one in content.frozen] == [60 - 31 + len(KEPT), 60]
+
+
+def test_folding_readings_into_chunks_changes_nothing_in_a_bundle(engine: Engine, bundles: Bundles) -> None:
+    store, _ = travel(engine, _but_room)
+    original, copies = _thinned(engine, store)
+    arrive(engine, store, copies, original)
+    told = [Correction(BOOT, 0, 20 * 60_000, 5_000, 50, "ntp")]
+    arrive(engine, store, store.seal(store.pack(4, corrections=told, prev=_hash(engine, store, 3))))
+    freeze(engine)
+    before = content_of(bundles.lot())
+    assert compact(engine, lambda _done, _of: None) > 0
+    after = content_of(bundles.lot())
+    assert after.summary == before.summary
+    assert after.counts == before.counts
 
 
 def test_what_was_declared_and_what_never_came_is_told(engine: Engine, bundles: Bundles) -> None:

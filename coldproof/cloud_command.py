@@ -21,6 +21,7 @@ from cloud.registry import keys as registry_keys
 from cloud.registry import load as registry_load
 from coldproof.cloud_backup_command import backup, restore
 from coldproof.cloud_bundle_command import bundle
+from coldproof.cloud_fsck_command import fsck
 from coldproof.cloud_gateway_command import app as gateway_app
 from coldproof.cloud_ledger_command import app as ledger_app
 from coldproof.cloud_options import ConfigOption, DataOption, database, settings_of
@@ -43,6 +44,7 @@ app.command()(prune)
 app.command()(backup)
 app.command()(bundle)
 app.command()(restore)
+app.command()(fsck)
 
 PORT_MAX = 65_535
 WORKERS_MAX = 32

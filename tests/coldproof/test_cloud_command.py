@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -250,3 +251,22 @@ def test_ledger_keys_are_printed_and_changed(tmp_path: Path):
 def test_ledger_key_is_not_changed_where_there_is_none(tmp_path: Path):
     _run(tmp_path, "migrate")
     assert "signed nothing yet" in _run(tmp_path, "ledger", "rotate", status=1)
+
+
+def test_fsck_says_that_everything_agrees_or_what_does_not(tmp_path: Path):
+    _run(tmp_path, "ledger", "key")
+    _run(tmp_path, "gateway", "add", str(_public_half(tmp_path)))
+    _run(tmp_path, "ledger", "rotate")
+    assert _run(tmp_path, "fsck").endswith("everything agrees\n")
+    told = json.loads(_run(tmp_path, "fsck", "--json").splitlines()[-1])
+    assert (told["ok"], told["leaves"], told["divergences"]) == (True, 2, [])
+    with sqlite3.connect(tmp_path / "data" / "cloud.db") as conn:
+        conn.execute("UPDATE leaf SET hash = x'00' WHERE leaf_index = 0")
+    conn.close()
+    printed = _run(tmp_path, "fsck", status=1)
+    assert "DIVERGES in" in printed
+    assert "leaf 0 (key gw-kho-01): expected a row with the bytes 00" in printed
+    told = json.loads(_run(tmp_path, "fsck", "--json", status=1).splitlines()[-1])
+    assert told["divergences"][0]["where"] == "leaf 0 (key gw-kho-01)"
+    (tmp_path / "data" / "cloud.db").write_bytes(b"not a database" * 1000)
+    assert "error: " in _run(tmp_path, "fsck", status=2)

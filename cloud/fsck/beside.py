@@ -1,0 +1,84 @@
+"""What stands beside the leaves: rows that name leaves which are not there, refused messages, conflicts, the chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, Connection, Row, Table, and_, exists, func, or_, select
+
+from cloud.db import tables
+from cloud.fsck.divergence import Book
+from cloud.ingest.finding import CHAIN_BROKEN, KEPT_MAX
+
+PAGE = 100  # rows with bytes that are read at once: 25 MiB at most
+
+#: Every column that names a leaf.
+LEAF_COLUMNS: tuple[Column[Any], ...] = (
+    tables.pack.c.leaf_index,
+    tables.event.c.leaf_index,
+    tables.evidence_version.c.leaf_index,
+    tables.decision.c.leaf_index,
+    tables.revocation.c.leaf_index,
+    tables.hold.c.leaf_index,
+    tables.hold.c.release_leaf_index,
+    tables.pruning.c.leaf_index,
+    tables.ledger_epoch.c.leaf_index,
+    tables.ledger_key.c.leaf_index,
+    tables.tombstone.c.leaf_index,
+)
+
+
+def check_leaf_columns(conn: Connection, book: Book, size: int) -> None:
+    """No row names a leaf beyond the log."""
+    for column in LEAF_COLUMNS:
+        beyond = conn.execute(select(func.count(), func.min(column)).where(or_(column >= size, column < 0))).one()
+        if beyond[0]:
+            where = f"{column.table.name}: {beyond[0]} rows"
+            book.note(where, expected=f"leaves below {size}", found=f"leaf {beyond[1]}, which is not in the log")
+
+
+def check_kept_bytes(conn: Connection, book: Book) -> None:
+    """Conflicts and refused messages against their hashes; of the latter those that were kept whole."""
+    conflict, quarantine = tables.conflict, tables.quarantine
+    for row in _pages(conn, conflict):
+        book.require(f"conflict {row.id}", "hash of its envelope", hashlib.sha256(row.envelope).digest(), row.hash)
+        book.other_rows += 1
+    for row in _pages(conn, quarantine):
+        book.other_rows += 1
+        if row.topic and "(kept: the first" not in row.detail:
+            digest = hashlib.sha256(row.raw).digest()
+            book.require(f"refused message {row.id}", "hash of its bytes", digest, row.hash)
+
+
+def check_chain(conn: Connection, book: Book) -> None:
+    """Every link between two packs that does not hold is a finding, up to the KEPT_MAX of a stream that are kept."""
+    pack, before, finding = tables.pack, tables.pack.alias("before"), tables.finding
+    known = and_(finding.c.kind == CHAIN_BROKEN, finding.c.gateway == pack.c.gateway, finding.c.stream == pack.c.stream)
+    kept = select(func.count()).select_from(finding).where(known).scalar_subquery()
+    broken = (
+        select(pack.c.gateway, pack.c.stream, pack.c.seq, pack.c.prev, before.c.hash)
+        .join_from(
+            pack,
+            before,
+            and_(
+                before.c.gateway == pack.c.gateway,
+                before.c.stream == pack.c.stream,
+                before.c.seq == pack.c.seq - 1,
+            ),
+        )
+        .where(or_(pack.c.prev != before.c.hash, pack.c.prev.is_(None)))
+        .where(~exists().where(known, finding.c.seq == pack.c.seq), kept < KEPT_MAX)
+        .order_by(pack.c.gateway, pack.c.stream, pack.c.seq)
+    )
+    for row in conn.execute(broken):
+        where = f"pack {row.gateway}/{row.stream.hex()}/{row.seq}"
+        book.require(where, "the hash of the pack before it as its prev, or a finding;", row.hash, row.prev)
+
+
+def _pages(conn: Connection, table: Table) -> Iterator[Row[Any]]:
+    after = 0
+    while rows := conn.execute(select(table).where(table.c.id > after).order_by(table.c.id).limit(PAGE)).all():
+        yield from rows
+        after = rows[-1].id

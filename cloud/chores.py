@@ -30,8 +30,15 @@ GAPS_EVERY_S = 2.0  # how soon a missing number is known
 
 def chores_of(config: CloudConfig, engine: Engine, now: Now) -> list[Chore]:
     """The chores that the configuration asks for. Raises Fatal when one cannot be set up."""
+    witnesses = [WitnessClient(engine, one) for one in config.ledger.witness]
     signing = Checkpointer(
-        engine, config.data_dir, origin=config.ledger_origin, now=now, config=config.ledger, shown=shown.shown
+        engine,
+        config.data_dir,
+        origin=config.ledger_origin,
+        now=now,
+        config=config.ledger,
+        shown=shown.shown,
+        witnessed=lambda: [known for one in witnesses for known in one.knows()],
     )
     chores = [
         Chore("scans", ScanFollower(engine, now).run_once, rest_s=LOOK_EVERY_S),
@@ -42,16 +49,15 @@ def chores_of(config: CloudConfig, engine: Engine, now: Now) -> list[Chore]:
         Chore("tiles", partial(store_all, engine), rest_s=LOOK_EVERY_S),
         Chore("checkpoints", signing.step, rest_s=LOOK_EVERY_S),
         Chore("ledger as shown", shown.ShownWatch(engine, now).step, rest_s=shown.REST_S),
-        *_vouching(config, engine, now),
+        *_vouching(config, witnesses, engine, now),
     ]
     if config.mirror is not None:
         chores.append(mirror_chore(config.mirror, engine, now))
     return chores
 
 
-def _vouching(config: CloudConfig, engine: Engine, now: Now) -> list[Chore]:
+def _vouching(config: CloudConfig, witnesses: list[WitnessClient], engine: Engine, now: Now) -> list[Chore]:
     """Those who vouch for checkpoints, each on its own: nothing waits for them."""
-    witnesses = [WitnessClient(engine, one) for one in config.ledger.witness]
     chores = [Chore(f"witness {one.name}", one.step, rest_s=VOUCH_EVERY_S) for one in witnesses]
     if config.ledger.timestamp is not None:
         chores.append(Chore("time stamps", Stamping(engine, config.ledger.timestamp, now).step, rest_s=VOUCH_EVERY_S))

@@ -39,6 +39,14 @@ def check_leaf_columns(conn: Connection, book: Book, size: int) -> None:
             book.note(where, expected=f"leaves below {size}", found=f"leaf {beyond[1]}, which is not in the log")
 
 
+def check_vouched(conn: Connection, book: Book) -> None:
+    """Nobody vouches for a checkpoint that is not there."""
+    for table in (tables.cosignature, tables.time_stamp):
+        signed = exists().where(tables.checkpoint.c.size == table.c.size)
+        for size in conn.scalars(select(table.c.size).where(~signed).distinct().order_by(table.c.size)):
+            book.note(f"checkpoint of {size} leaves", expected=f"a row, for there is its {table.name}", found="none")
+
+
 def check_kept_bytes(conn: Connection, book: Book) -> None:
     """Conflicts and refused messages against their hashes; of the latter those that were kept whole."""
     conflict, quarantine = tables.conflict, tables.quarantine

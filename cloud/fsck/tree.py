@@ -11,7 +11,7 @@ from cloud.db import tables
 from cloud.fsck.divergence import Book
 from cloud.ledger import keys
 from cloud.ledger.epoch import Epoch, epochs
-from standards.tlog import checkpoint, note, tree
+from standards.tlog import checkpoint, note, timestamp, tree
 from standards.tlog.checkpoint import CheckpointError
 from standards.tlog.key import KeyTextError, VerifierKey, cosigned_at_s, parse_vkey
 from standards.tlog.note import NoteError
@@ -176,6 +176,7 @@ class _Checkpoints:
         at = self._epochs.get(row.epoch, Epoch(0, "", 0, 0))
         self._book.require(where, "origin of its epoch", at.origin, head.origin)
         self._cosignatures(where, row)
+        self._time_stamp(where, row)
 
     def _cosignatures(self, where: str, row: Row[Any]) -> None:
         table = tables.cosignature
@@ -189,3 +190,17 @@ class _Checkpoints:
                 )
             except (NoteError, KeyTextError) as error:
                 self._book.note(f"{where}, cosignature", expected=f"one by {one.vkey[:60]}", found=str(error))
+
+    def _time_stamp(self, where: str, row: Row[Any]) -> None:
+        """Whether a stamp is over the note. By whom it is, only verifiers with the authority's certificates can say."""
+        table = tables.time_stamp
+        response = self._conn.scalar(select(table.c.response).where(table.c.size == row.size))
+        if response is None:
+            return
+        self._book.other_rows += 1
+        try:
+            over = timestamp.is_over(response, row.note.encode("utf-8"))
+        except ImportError:
+            return  # without the extra `timestamp` nobody here can read it
+        if not over:
+            self._book.note(f"{where}, time stamp", expected="one of its note", found="one of something else, or none")

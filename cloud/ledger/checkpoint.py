@@ -92,7 +92,7 @@ class Checkpointer:
     """Signs by cadence: when leaves are new, and so much time went by or so many came. A chore's step.
 
     After a restore it opens the new epoch, EPOCH_WAIT_S after the start. shown: which checkpoints gateways know;
-    elapsed_s: a clock that never goes back.
+    witnessed: which ones witnesses do, asked then; elapsed_s: a clock that never goes back.
     """
 
     def __init__(
@@ -104,10 +104,12 @@ class Checkpointer:
         now: Now,
         config: LedgerConfig,
         shown: Callable[[Connection], Sequence[epoch.Shown]] = lambda _: (),
+        witnessed: Callable[[], Sequence[epoch.Shown]] = tuple,
         elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._data_dir, self._origin, self._now = engine, data_dir, origin, now
-        self._config, self._shown, self._elapsed_s = config, shown, elapsed_s
+        self._config, self._elapsed_s = config, elapsed_s
+        self._shown, self._witnessed = shown, witnessed
         self._start_s = elapsed_s()
         self._signed_s = -float(config.checkpoint_every_s)  # what was left unsigned before is due at the start
 
@@ -118,9 +120,11 @@ class Checkpointer:
             due = self._due(conn, at)
         if not due:
             return 0
+        opens = at is not None and at.pending
+        witnessed = self._witnessed() if opens else ()  # over the network: never inside a transaction
         with writing(self._engine) as conn:
-            if at is not None and at.pending:
-                epoch.complete(conn, now_ms=self._now(), shown=self._shown(conn))
+            if opens:
+                epoch.complete(conn, now_ms=self._now(), shown=[*self._shown(conn), *witnessed])
             sign(conn, self._data_dir, origin=self._origin, now_ms=self._now())
         self._signed_s = self._elapsed_s()
         return 1

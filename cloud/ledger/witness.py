@@ -21,7 +21,8 @@ from cloud.db.tables import cosignature
 from cloud.errors import Fatal, Retryable
 from cloud.ledger import checkpoint, proof
 from cloud.ledger.checkpoint import Signed
-from cloud.ledger.post import Reply, post
+from cloud.ledger.epoch import Shown
+from cloud.ledger.post import Reply, Unanswered, post
 from standards.tlog import note
 from standards.tlog.checkpoint import CheckpointError, read_count
 from standards.tlog.key import COSIGNATURE_V1, KeyTextError, VerifierKey, cosigned_at_s, parse_vkey
@@ -87,6 +88,22 @@ class WitnessClient:
             raise
         self._failed, self._wait_s = None, 0.0
         return done
+
+    def knows(self) -> list[Shown]:
+        """The largest tree of this log that the witness has cosigned, as far as it says so; nothing when it doesn't.
+
+        It is asked to cosign the newest checkpoint once more: if it has seen more, it refuses with that size.
+        """
+        with reading(self._engine) as conn:
+            newest = checkpoint.latest(conn)
+        if newest is None:
+            return []
+        try:
+            reply = self._ask(_Asked(newest, newest.size, AddCheckpoint(newest.size, (), newest.note).to_bytes()))
+            size = read_count(reply.body.decode("ascii", "replace").removesuffix("\n"), "the size")
+        except (Unanswered, CheckpointError):
+            return []
+        return [Shown(f"witness {self.name}", size, "")] if reply.status == 409 and size > newest.size else []
 
     def _step(self) -> int:
         with reading(self._engine) as conn:

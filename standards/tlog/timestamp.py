@@ -34,6 +34,21 @@ def request(message: bytes) -> tuple[bytes, int]:
     return made.as_bytes(), made.nonce
 
 
+def is_over(response: bytes, message: bytes) -> bool:
+    """Whether a response says that it stamps `message`; who says so, and whether truly, only `verify` tells.
+
+    Raises ImportError when the extra is not installed.
+    """
+    import rfc3161_client
+
+    try:
+        imprint = rfc3161_client.decode_timestamp_response(response).tst_info.message_imprint
+        made = rfc3161_client.TimestampRequestBuilder().data(message).build().message_imprint
+        return imprint.hash_algorithm == made.hash_algorithm and imprint.message == made.message
+    except ValueError:
+        return False
+
+
 def verify(
     response: bytes,
     message: bytes,

@@ -24,11 +24,12 @@ from cloud.ledger.checkpoint import Checkpointer
 from cloud.ledger.tile import store_step
 from cloud.registry.keys import revoke_key
 from cloud.review.submissions import approve, submit
-from standards.tlog import note
+from standards.tlog import note, timestamp
 from standards.tlog.key import Cosigner
 from standards.tlog.tree import Frontier, leaf_hash
 from tests.cloud.field import Gateway
 from tests.cloud.journey import NOW_MS, travel
+from tests.cloud.ledger.authority import Authority
 from tests.cloud.site import GTIN
 from wire.pack import Loss
 
@@ -63,6 +64,9 @@ def build(engine: Engine, folder: Path) -> None:
         vkey = Cosigner("witness.example", WITNESS, at_s=0).verifier
         row = {"size": signed.size, "vkey": str(vkey), "line": line.line(), "cosigned_ms": NOW_MS // 1000 * 1000}
         conn.execute(insert(tables.cosignature).values(row))
+        response = Authority(folder / "tsa").answer(timestamp.request(signed.note.encode())[0])
+        stamp = {"size": signed.size, "authority": "here", "response": response, "stamped_ms": NOW_MS}
+        conn.execute(insert(tables.time_stamp).values(stamp))
         epoch.open_epoch(conn, now_ms=NOW_MS)
         epoch.complete(conn, now_ms=NOW_MS, shown=())
     _sign(engine, folder)
@@ -300,6 +304,17 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "cosignature",
     ),
     "cosignature: time": (change(tables.cosignature, "cosigned_ms", 5), "checkpoint of ", "its time in ms"),
+    "time stamp: response": (
+        change(tables.time_stamp, "response", lambda old: old[:60] + bytes([old[60] ^ 1]) + old[61:]),
+        "checkpoint of ",
+        "time stamp",
+    ),
+    "time stamp: of another": (change(tables.time_stamp, "size", 10), "checkpoint of 10", "its time_stamp"),
+    "checkpoint: row removed": (
+        remove(tables.checkpoint, "size IN (SELECT size FROM cosignature)"),
+        "checkpoint of ",
+        "its cosignature",
+    ),
     "settled: range": (change(tables.settled, "last_seq", 9_999), "settled numbers of stream", "–9999"),
     "settled: row removed": (remove(tables.settled), "settled numbers of stream", "no other range"),
     "settled: nobody's": (loose_end, "settled numbers of stream", "1–9"),

@@ -42,6 +42,7 @@ def signing_after(engine: Engine, folder: Path, clock: Clock) -> Checkpointer:
         now=lambda: clock.now_ms,
         config=LedgerConfig(),
         shown=lambda _: SHOWN,
+        witnessed=lambda: [Shown("witness w.example", 40, "")],
         elapsed_s=lambda: clock.elapsed_s,
     )
 
@@ -78,6 +79,7 @@ def test_restored_log_goes_on_under_a_new_name_and_says_why(
     said = json.loads(at.body)
     assert said["checkpoint"] == {"size": 10, "root": old.root.hex()}
     assert said["shown"] == [
+        {"by": "witness w.example", "size": 40, "root": ""},
         {"by": "gateway gw-2", "size": 30, "root": "bb" * 32},
         {"by": "gateway gw-1", "size": 12, "root": "aa" * 32},
     ]

@@ -164,6 +164,20 @@ def test_rolled_back_log_is_said(engine: Engine, place: Place, tmp_path: Path):
     restored.dispose()
 
 
+def test_witness_tells_how_much_was_lost_by_a_restore(engine: Engine, place: Place, tmp_path: Path):
+    restored = copied(engine, tmp_path / "backup.db")
+    assert place.client(engine).knows() == [], "it has cosigned nothing"
+    grow(engine, 100, first=5)
+    sign(engine, tmp_path)
+    assert place.client(engine).step() == 1
+    assert place.client(engine).knows() == []
+    assert place.client(restored).knows() == [epoch.Shown(f"witness {NAME}", 105, "")]
+    place.server.shutdown()
+    place.server.server_close()
+    assert place.client(restored).knows() == [], "nothing waits for a witness that is away"
+    restored.dispose()
+
+
 def test_new_epoch_is_another_log_to_a_witness(engine: Engine, place: Place, tmp_path: Path):
     client = place.client(engine)
     assert client.step() == 1

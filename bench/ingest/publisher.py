@@ -91,6 +91,8 @@ class Fleet:
 
     def take(self) -> bool:
         """Whether one more letter may go now."""
+        if not self._begin_s:  # not before every gateway is connected: the clock runs from there
+            return False
         if not self._way.rate:
             return True
         if self._tokens < 1:

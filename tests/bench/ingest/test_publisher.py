@@ -78,6 +78,7 @@ def test_everything_is_settled_by_receipts_also_what_came_before_the_cloud(tmp_p
     subscriber.close()
     assert (told.letters, told.settled) == (60, 60)
     assert told.again > 0
+    assert 0 < told.published_s <= told.seconds < 20
     with reading(engine) as conn:
         assert len(conn.execute(pack.select()).all()) == 60
     engine.dispose()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from cloud.db.engine import reading as looking
-from cloud.evidence.completeness import HOUR_MS, Cell, by_day, judge, of_series
+from cloud.evidence import completeness
+from cloud.evidence.completeness import HOUR_MS, Cell, by_day, counts_by_hour, judge, of_series
 from cloud.ingest.record import Arrival, record
 from cloud.telemetry.declared import DeclaredSpan
 from cloud.telemetry.query import LATE_MS
 from tests.cloud.field import START_MS, Gateway
 from tests.cloud.field import reading as measured
 from tests.cloud.site import register
+from wire.observation import Quality
 from wire.pack import Loss
 
 H = HOUR_MS
@@ -114,3 +117,25 @@ def test_a_bound_series_is_held_against_its_log_interval(engine: Engine, gateway
     assert (found.lost, found.thinned, found.missing) == (10, 0, 20 + expected_before)
     assert found.share == 150 / found.expected
     assert [one.expected for one in found.cells[:1] + found.cells[-2:]] == [None, None, None]
+
+
+def test_hours_are_counted_alike_from_sums_and_one_by_one(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [
+        measured(
+            at_s=7 * at,
+            mantissa=None if at % 9 == 0 else at,
+            quality=Quality.SENSOR_ERROR if at % 9 == 0 else Quality.OK,
+        )
+        for at in range(3000)
+        if at % 700 > 40
+    ]
+    envelope = gateway.seal(gateway.pack(1, there))
+    assert record(engine, [Arrival(gateway.topic, envelope, BEGIN_MS + 9 * H)]).accepted == 1
+    with looking(engine) as conn:
+        period = (gateway.name, "room-1/air", BEGIN_MS - 2 * H, BEGIN_MS + 9 * H)
+        summed = counts_by_hour(conn, *period)
+        monkeypatch.setattr(completeness, "damaged", lambda conn, gateway: {b"y": {b"x"}})
+        assert counts_by_hour(conn, *period) == summed
+    assert sum(summed.values()) == len(there)

@@ -314,6 +314,8 @@ def _unrun(runs: list[Run]) -> Iterator[int]:
 
 def _ordered(found: list[ReadingRow]) -> list[ReadingRow]:
     """Within a boot by monotonic time; a reading whose clock had stepped back stands behind those it came after."""
+    if _is_in_order(found):
+        return found
     found.sort(key=_in_boot)
     reached: dict[bytes, int] = {}
     keys = []
@@ -323,6 +325,17 @@ def _ordered(found: list[ReadingRow]) -> list[ReadingRow]:
         keys.append(stands_ms)
     in_order = sorted(range(len(found)), key=keys.__getitem__)  # stable, so monotonic order stays
     return [found[at] for at in in_order]
+
+
+def _is_in_order(found: list[ReadingRow]) -> bool:
+    """Whether they are of one boot and both its clocks only went forward, as nearly always: then nothing moves."""
+    boot_id = found[0].boot_id if found else b""
+    monotonic_ms, observed_ms = -1, -1
+    for reading in found:
+        if reading.boot_id != boot_id or reading.monotonic_ms <= monotonic_ms or reading.observed_ms < observed_ms:
+            return False
+        monotonic_ms, observed_ms = reading.monotonic_ms, reading.observed_ms
+    return True
 
 
 def _in_boot(reading: ReadingRow) -> tuple[bytes, int, bytes, int, int]:

@@ -1,10 +1,10 @@
 """A group of arrivals becomes one transaction: packs, readings, scans, settled ranges, leaves, refusals.
 
 Invariants: what `record` returned for is on the disk; a pack is stored once, whatever came how often; the first
-envelope of an identity is never replaced; a group that cannot be stored whole leaves nothing behind; who follows a
-stream by seq is sent back to a pack that came after its seq was settled; what lay in the quarantine
-leaves it only for the record, in the same transaction; what is derived from packs does not depend on the order or the
-groups in which they came.
+envelope of an identity is never replaced; a pack is judged by the keys that its transaction sees; a group that cannot
+be stored whole leaves nothing behind; who follows a stream by seq is sent back to a pack that came after its seq was
+settled; what lay in the quarantine leaves it only for the record, in the same transaction; what is derived from packs
+does not depend on the order or the groups in which they came.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cloud.errors import Rejected
 from cloud.ingest import acceptance, conflict, quarantine
 from cloud.ingest.accept import Accepted, Candidate, Conflict, Quarantined, Verdict, key_named_by
 from cloud.ingest.arrival import Arrival, Outcome, outcome_of, total
-from cloud.ingest.judgement import examine_all, judge_all
+from cloud.ingest.judgement import Examined, KeysChanged, examine_all, judge_all
 from cloud.ingest.quarantine import Refused
 from cloud.registry.keys import keys_of
 from wire.envelope import ENVELOPE_MAX_BYTES
@@ -62,7 +62,7 @@ def _work_off(engine: Engine, work: list[list[_Item]]) -> Outcome:
     while work:
         group = work.pop()
         examined = examine_all(engine, [one.arrival for one in group])
-        changing = [isinstance(one, Candidate) and one.pack.key_change is not None for one in examined]
+        changing = [isinstance(one, Candidate) and one.pack.key_change is not None for one in examined.letters]
         if any(changing) and len(group) > 1:  # whom to believe must be settled before the next one is judged
             others = [one for one, changes in zip(group, changing, strict=True) if not changes]
             work += [others] if others else []
@@ -70,6 +70,9 @@ def _work_off(engine: Engine, work: list[list[_Item]]) -> Outcome:
             continue
         try:
             outcome, with_new_key = _record(engine, group, examined)
+        except KeysChanged:
+            work.append(group)
+            continue
         except Unstorable:
             if any(one.entry is None for one in group):
                 raise
@@ -88,10 +91,11 @@ class _Item(msgspec.Struct, frozen=True):
     entry: int | None = None
 
 
-def _record(
-    engine: Engine, group: Sequence[_Item], examined: Sequence[Candidate | Quarantined]
-) -> tuple[Outcome, set[str]]:
-    """Store a group in one transaction; the gateways of which a new key is known now. Raises Unstorable."""
+def _record(engine: Engine, group: Sequence[_Item], examined: Examined) -> tuple[Outcome, set[str]]:
+    """Store a group in one transaction; the gateways of which a new key is known now.
+
+    Raises Unstorable, KeysChanged.
+    """
     try:
         with writing(engine) as conn:
             verdicts = judge_all(conn, examined)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,9 @@ from sqlalchemy import Engine, func, select
 from cloud.db import tables
 from cloud.db.engine import reading, writing
 from cloud.enrol import revocation
-from cloud.ingest import quarantine
+from cloud.ingest import judgement, quarantine
+from cloud.ingest import record as record_module
+from cloud.ingest.judgement import Examined
 from cloud.ingest.record import Arrival, Outcome, record
 from cloud.ledger import log
 from cloud.registry import keys
@@ -308,6 +311,39 @@ def test_revocation_by_number_keeps_what_lies_below_whenever_received(come: Come
     assert come(OLD.seal(_pack(9)), at_ms=START_MS + 10**10).accepted == 1
     come(OLD.seal(_pack(10)), OLD.seal(_pack(1, stream=LATER)))
     assert refusals() == ["revoked_key"] * 2
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Has something done by somebody else after the next group was examined, before it is stored."""
+
+    def plan(act: Callable[[], object]) -> None:
+        waiting = [act]
+
+        def examine_all(*group: Any) -> Examined:
+            examined = judgement.examine_all(*group)
+            if waiting:
+                waiting.pop()()
+            return examined
+
+        monkeypatch.setattr(record_module, "examine_all", examine_all)
+
+    return plan
+
+
+def test_revocation_while_a_group_is_judged_counts_for_it(come: Come, engine: Engine, refusals, meanwhile):
+    come(OLD.seal(_pack(5)))
+    meanwhile(lambda: _revoke(engine, from_seq=10))
+    assert come(OLD.seal(_pack(9)), OLD.seal(_pack(10))).accepted == 1
+    assert (_stored(engine), refusals()) == ([5, 9], ["revoked_key"])
+
+
+def test_change_another_worker_takes_in_counts_for_the_group_being_judged(
+    come: Come, engine: Engine, refusals, meanwhile
+):
+    meanwhile(lambda: come(OLD.seal(_pack(2, change=NEW))))
+    assert come(OLD.seal(_pack(3)), NEW.seal(_pack(4))).accepted == 1
+    assert (_stored(engine), refusals()) == ([2, 4], ["superseded_key"])
 
 
 def test_revocation_counts_over_a_change_made_with_the_stolen_key(come: Come, engine: Engine, refusals):

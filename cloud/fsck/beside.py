@@ -10,7 +10,10 @@ from sqlalchemy import Column, Connection, Row, Table, and_, exists, func, or_, 
 
 from cloud.db import tables
 from cloud.fsck.divergence import Book
+from cloud.fsck.recorded import body_object
 from cloud.ingest.finding import CHAIN_BROKEN, KEPT_MAX
+from cloud.ledger.epoch import epochs
+from cloud.ledger.keys import known
 
 PAGE = 100  # rows with bytes that are read at once: 25 MiB at most
 
@@ -45,6 +48,36 @@ def check_vouched(conn: Connection, book: Book) -> None:
         signed = exists().where(tables.checkpoint.c.size == table.c.size)
         for size in conn.scalars(select(table.c.size).where(~signed).distinct().order_by(table.c.size)):
             book.note(f"checkpoint of {size} leaves", expected=f"a row, for there is its {table.name}", found="none")
+
+
+def check_removed(conn: Connection, book: Book) -> None:
+    """No bytes are said to be removed by a pruning that is not there; holds are numbered in the order of their leaves.
+
+    The words that end holds name them by number.
+    """
+    tombstone, hold, later = tables.tombstone, tables.hold, tables.hold.alias("later")
+    done = exists().where(tables.pruning.c.id == tombstone.c.pruning_id)
+    for index in conn.scalars(select(tombstone.c.leaf_index).where(~done).order_by(tombstone.c.leaf_index)):
+        book.note(f"tombstone of leaf {index}", expected="the pruning that it names", found="no such row")
+    before = and_(later.c.id > hold.c.id, later.c.leaf_index < hold.c.leaf_index)
+    for number in conn.scalars(select(hold.c.id).where(exists().where(before)).order_by(hold.c.id)):
+        book.note(f"hold {number}", expected="a leaf before those of higher numbers", found="one behind")
+
+
+def check_signers(conn: Connection, book: Book) -> None:
+    """Only the first key and epoch have no leaf, and an epoch that is still to be opened; keys end when leaves say."""
+    for epoch in epochs(conn)[1:-1]:
+        if epoch.leaf_index is None:
+            book.note(f"epoch {epoch.number}", expected="a leaf that opens it", found="none")
+    ends_ms: int | None = None
+    for at, key in reversed(list(enumerate(known(conn)))):
+        name = f"ledger key {key.number}"
+        book.require(name, "its end in ms, by the leaves of later keys,", ends_ms, key.ends_ms)
+        if at and key.leaf_index is None:
+            book.note(name, expected="a leaf that brings it in", found="none")
+        told = body_object(key.body).get("old_ends_ms")
+        if isinstance(told, int):
+            ends_ms = told if ends_ms is None else min(ends_ms, told)
 
 
 def check_kept_bytes(conn: Connection, book: Book) -> None:

@@ -30,6 +30,8 @@ def check(conn: Connection, tell: Callable[[float], None] = lambda _: None) -> R
     book = Book()
     _Walk(conn, book).run(lambda share: tell(share * (1 - BESIDE_SHARE)))
     beside.check_vouched(conn, book)
+    beside.check_removed(conn, book)
+    beside.check_signers(conn, book)
     beside.check_kept_bytes(conn, book)
     beside.check_chain(conn, book)
     tell(1.0)

@@ -14,7 +14,6 @@ from cloud.fsck.recorded import Recorded
 from cloud.ingest.settled import Range, Stream, merge, settles
 from wire import pack as wire_pack
 from wire.envelope import WireError
-from wire.observation import INT64_MAX
 from wire.pack import Pack
 
 RANGES_PENDING = 512  # of a stream before they are merged: memory stays with what is settled, not with what came
@@ -38,7 +37,7 @@ class PackReader:
         )
         for row in conn.execute(query):
             book.packs += 1
-            yield self._one(conn, book, row)
+            yield self._one(book, row)
 
     def compare_settled(self, conn: Connection, book: Book) -> None:
         """Hold the table of settled ranges against what the packs say."""
@@ -55,7 +54,7 @@ class PackReader:
                 where = f"settled numbers of stream {stream.hex()} of {gateway}"
                 book.note(where, expected=_differing(derived, stored), found=_differing(stored, derived))
 
-    def _one(self, conn: Connection, book: Book, row: Row[Any]) -> Recorded:
+    def _one(self, book: Book, row: Row[Any]) -> Recorded:
         name = f"pack {row.gateway}/{row.stream.hex()}/{row.seq}"
         ref = f"{row.gateway}/{row.stream.hex()}/{row.seq}"
         stream = (row.gateway, row.stream)
@@ -63,8 +62,6 @@ class PackReader:
             book.pruned += 1
             book.require(name, "hash of what was removed", row.removed, row.hash)
             self._add(stream, (row.seq, row.seq))
-            for gateway, of, seqs in _declared(conn, row.id):
-                self._add((gateway, of), seqs)
             return Recorded(row.leaf_index, name, None, ref)
         digest = hashlib.sha256(row.envelope).digest()
         book.require(name, "hash of its envelope", digest, row.hash)
@@ -101,13 +98,6 @@ def _compare(book: Book, name: str, row: Row[Any], pack: Pack) -> None:
         ("time of sealing", pack.sealed.observed_at_ms, row.sealed_ms),
     ):
         book.require(name, f"{what} of its envelope", derived, stored)
-
-
-def _declared(conn: Connection, pack_id: int) -> Iterator[tuple[str, bytes, Range]]:
-    """The losses that a pack declared whose envelope is no longer there."""
-    table = tables.declared_loss
-    for row in conn.execute(select(table).where(table.c.pack_id == pack_id)):
-        yield row.gateway, row.stream, (row.first_seq, INT64_MAX if row.last_seq is None else row.last_seq)
 
 
 def _differing(ranges: list[Range], others: list[Range]) -> str:

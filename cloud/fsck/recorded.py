@@ -20,6 +20,7 @@ from cloud.instant import to_ms
 from cloud.ledger.keys import LedgerKey
 from cloud.ledger.log import payload_hash
 from cloud.registry.keys import Revocation, key_payload
+from cloud.retention.pruning import ranges
 from cloud.review.submissions import Decision, decision_bytes
 from standards import cose
 
@@ -40,7 +41,7 @@ def events(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recor
     """Captured events: the JSON of each, and the columns that repeat it."""
     for row in _rows(conn, tables.event.c.leaf_index, start, end):
         name = f"event {row.event_id}"
-        told = _object(row.body)
+        told = body_object(row.body)
         book.require(name, "eventID of its body", told.get("eventID"), row.event_id)
         book.require(name, "type of its body", told.get("type"), row.type)
         book.require(name, "eventTime of its body, in ms,", _instant_ms(told.get("eventTime")), row.event_time_ms)
@@ -53,7 +54,7 @@ def evidence(conn: Connection, book: Book, start: int, end: int) -> Iterator[Rec
         name = f"evidence {row.gtin}/{row.lot} version {row.version}"
         digest = payload_hash(row.body.encode())
         book.require(name, "hash of its body", digest, row.hash)
-        told = _object(row.body)
+        told = body_object(row.body)
         book.require(name, "lot of its body", f"{told.get('gtin')}/{told.get('lot')}", f"{row.gtin}/{row.lot}")
         yield Recorded(row.leaf_index, name, digest, f"{row.gtin}/{row.lot}/{row.version}")
 
@@ -84,27 +85,33 @@ def revocations(conn: Connection, book: Book, start: int, end: int) -> Iterator[
         yield Recorded(row.leaf_index, name, payload_hash(msgspec.json.encode(one)), row.gateway)
 
 
-def holds(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recorded]:  # noqa: ARG001 - a Reader
+def holds(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recorded]:
     """Holds, and the words that end them: each has a leaf of its own."""
     table = tables.hold
     for row in _rows(conn, table.c.leaf_index, start, end):
         yield Recorded(row.leaf_index, f"hold {row.id}", payload_hash(row.body.encode()))
     for row in _rows(conn, table.c.release_leaf_index, start, end):
-        digest = payload_hash((row.release or "").encode())
-        yield Recorded(row.release_leaf_index, f"release of hold {row.id}", digest)
+        name, body = f"release of hold {row.id}", row.release or ""
+        book.require(name, "hold_id of its body", row.id, body_object(body).get("hold_id"))
+        yield Recorded(row.release_leaf_index, name, payload_hash(body.encode()))
 
 
-def prunings(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recorded]:  # noqa: ARG001 - a Reader
-    """What retention did."""
+def prunings(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recorded]:
+    """What retention did: the leaves that a removal names are those with its tombstone, no more and no fewer."""
+    tombstone = tables.tombstone.c
     for row in _rows(conn, tables.pruning.c.leaf_index, start, end):
-        yield Recorded(row.leaf_index, f"pruning {row.id}", payload_hash(row.body.encode()))
+        name = f"pruning {row.id}"
+        mine = select(tombstone.leaf_index).where(tombstone.pruning_id == row.id).order_by(tombstone.leaf_index)
+        removed = [list(one) for one in ranges(conn.scalars(mine).all())]
+        book.require(name, "leaves of its body", body_object(row.body).get("leaves"), removed)
+        yield Recorded(row.leaf_index, name, payload_hash(row.body.encode()))
 
 
 def epochs(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recorded]:
     """Leaves that open epochs."""
     for row in _rows(conn, tables.ledger_epoch.c.leaf_index, start, end):
         name = f"epoch {row.number}"
-        told = _object(row.body)
+        told = body_object(row.body)
         book.require(name, "origin of its body", told.get("origin"), row.origin)
         book.require(name, "restored_size of its body", told.get("restored_size"), row.base_size)
         yield Recorded(row.leaf_index, name, payload_hash(row.body.encode()), name)
@@ -113,7 +120,7 @@ def epochs(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recor
 def signers(conn: Connection, book: Book, start: int, end: int) -> Iterator[Recorded]:
     """Changes of the key that signs checkpoints."""
     for row in _rows(conn, tables.ledger_key.c.leaf_index, start, end):
-        key, told = LedgerKey(**row._asdict()), _object(row.body)
+        key, told = LedgerKey(**row._asdict()), body_object(row.body)
         name = f"ledger key {row.number}"
         book.require(name, "new key of its body", told.get("new"), str(key.vkey(str(told.get("origin")))))
         book.require(name, "first_size of its body", told.get("first_size"), row.first_size)
@@ -157,7 +164,7 @@ def _rows(conn: Connection, column: Column[Any], start: int, end: int) -> Iterat
     yield from conn.execute(query)
 
 
-def _object(text: str) -> dict[str, Any]:
+def body_object(text: str) -> dict[str, Any]:
     """The JSON object in a body; an empty one when it is none, so that every comparison with it fails."""
     try:
         found = msgspec.json.decode(text)

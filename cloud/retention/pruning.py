@@ -147,7 +147,7 @@ def _spans(one: Pack, courses: dict[tuple[str, bytes], Course]) -> Iterator[tupl
 def _remove(conn: Connection, gone: Sequence[_Candidate], why: Why, now_ms: int) -> None:
     if not gone:
         return
-    removed = _ranges(sorted(one.leaf_index for one in gone))
+    removed = ranges(sorted(one.leaf_index for one in gone))
     body = msgspec.json.encode({**msgspec.structs.asdict(why), "pruned_ms": now_ms, "leaves": removed})
     leaf_index = log.append(conn, "pruning", payload=body, ref=f"{len(gone)} packs by {why.rule}")
     key = conn.execute(insert(pruning).values(body=body.decode(), leaf_index=leaf_index)).inserted_primary_key
@@ -159,7 +159,8 @@ def _remove(conn: Connection, gone: Sequence[_Candidate], why: Why, now_ms: int)
     conn.execute(update(pack).where(pack.c.id.in_(ids)).values(envelope=b""))
 
 
-def _ranges(indices: Sequence[int]) -> list[tuple[int, int]]:
+def ranges(indices: Sequence[int]) -> list[tuple[int, int]]:
     """Ascending numbers as ranges, both ends inclusive."""
     breaks = [at for at, (one, following) in enumerate(pairwise(indices), 1) if following > one + 1]
-    return [(indices[first], indices[end - 1]) for first, end in pairwise([0, *breaks, len(indices)])]
+    ends = [0, *breaks, len(indices)] if indices else []
+    return [(indices[first], indices[end - 1]) for first, end in pairwise(ends)]

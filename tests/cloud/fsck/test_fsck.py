@@ -23,6 +23,8 @@ from cloud.ledger import checkpoint, epoch, keys, log
 from cloud.ledger.checkpoint import Checkpointer
 from cloud.ledger.tile import store_step
 from cloud.registry.keys import revoke_key
+from cloud.retention import holds
+from cloud.retention.holds import Hold, Release
 from cloud.review.submissions import approve, submit
 from standards.tlog import note, timestamp
 from standards.tlog.key import Cosigner
@@ -86,13 +88,14 @@ def _sign(engine: Engine, folder: Path) -> checkpoint.Signed:
 
 def _hold_and_prune(conn: Connection) -> None:
     """As retention does: bodies that are leaves, and a pack without its bytes."""
-    hold = {"body": '{"lot":"L1"}', "leaf_index": log.append(conn, "hold", payload=b'{"lot":"L1"}', ref="hold 1")}
-    release = {"release": "{}", "release_leaf_index": log.append(conn, "hold", payload=b"{}", ref="hold 1")}
-    conn.execute(insert(tables.hold).values(hold | release))
-    pruning = {"body": "[40]", "leaf_index": log.append(conn, "pruning", payload=b"[40]", ref="pruning 1")}
-    conn.execute(insert(tables.pruning).values(id=1, **pruning))
+    for lot in ("L1", "L2"):
+        holds.add(conn, Hold("lot", "a complaint", "lan", NOW_MS, gtin=GTIN, lot=lot))
+    holds.release(conn, Release(1, "answered", "lan", NOW_MS))
     pack = tables.pack
     row = conn.execute(select(pack).where(pack.c.seq == PRUNED_SEQ)).one()
+    body = msgspec.json.encode({"leaves": [(row.leaf_index, row.leaf_index)]})
+    pruning = {"body": body.decode(), "leaf_index": log.append(conn, "pruning", payload=body, ref="pruning 1")}
+    conn.execute(insert(tables.pruning).values(id=1, **pruning))
     conn.execute(insert(tables.tombstone).values(leaf_index=row.leaf_index, hash=row.hash, pruning_id=1))
     conn.execute(update(pack).where(pack.c.id == row.id).values(envelope=b""))
 
@@ -204,6 +207,34 @@ def extra_event(conn: Connection) -> None:
     conn.execute(insert(tables.event).values(row | {"event_id": "urn:uuid:forged", "leaf_index": 100_000}))
 
 
+def hidden_pack(conn: Connection) -> None:
+    """As if retention had removed its bytes."""
+    row = conn.execute(select(tables.pack).where(tables.pack.c.seq == 60)).one()
+    conn.execute(insert(tables.tombstone).values(leaf_index=row.leaf_index, hash=row.hash, pruning_id=1))
+    conn.execute(update(tables.pack).where(tables.pack.c.id == row.id).values(envelope=b""))
+
+
+def other_hold_released(conn: Connection) -> None:
+    hold = tables.hold
+    row = conn.execute(select(hold).where(hold.c.id == 1)).one()
+    values = {"release": row.release, "release_leaf_index": row.release_leaf_index}
+    conn.execute(update(hold).where(hold.c.id == 1).values(dict.fromkeys(values)))
+    conn.execute(update(hold).where(hold.c.id == 2).values(values))
+
+
+def holds_swapped(conn: Connection) -> None:
+    hold = tables.hold
+    one, two = conn.execute(select(hold.c.body, hold.c.leaf_index).order_by(hold.c.id)).all()
+    conn.execute(update(hold).where(hold.c.id == 1).values(leaf_index=-1))
+    for number, row in ((2, one), (1, two)):
+        conn.execute(update(hold).where(hold.c.id == number).values(row._asdict()))
+
+
+def extra_signer(conn: Connection) -> None:
+    public = WITNESS.public_key().public_bytes_raw()
+    conn.execute(insert(tables.ledger_key).values(number=9, public_key=public, first_size=0, added_ms=0, body=""))
+
+
 def loose_end(conn: Connection) -> None:
     conn.execute(insert(tables.settled).values(gateway="gw-kho-01", stream=b"\x01" * 16, first_seq=1, last_seq=9))
 
@@ -270,6 +301,18 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "hold: body": (change(tables.hold, "body", "{}"), "leaf ", "row or leaf was changed"),
     "hold: release": (change(tables.hold, "release", "{1}"), "leaf ", "row or leaf was changed"),
     "pruning: body": (change(tables.pruning, "body", "[]"), "leaf ", "row or leaf was changed"),
+    "pruning: nothing of it": (remove(tables.pruning), "tombstone of leaf ", "the pruning that it names"),
+    "tombstone: of a pack that is hidden": (hidden_pack, "pruning 1", "leaves of its body"),
+    "tombstone: pruning": (change(tables.tombstone, "pruning_id", 7), "tombstone of leaf ", "the pruning that it"),
+    "hold: release of another": (other_hold_released, "release of hold 2", "hold_id of its body"),
+    "holds swapped": (holds_swapped, "hold 1", "a leaf before those of higher numbers"),
+    "signer: without a leaf": (extra_signer, "ledger key 9", "a leaf that brings it in"),
+    "signer: end": (change(tables.ledger_key, "ends_ms", None, "number = 1"), "ledger key 1", "its end in ms"),
+    "epoch: its leaf unnamed": (
+        change(tables.ledger_epoch, "leaf_index", None, "number = 2"),
+        "leaf ",
+        "none that names this leaf",
+    ),
     "signer: body": (change(tables.ledger_key, "body", "{}", "number = 2"), "ledger key 2", "new key of its body"),
     "signer: key": (
         change(tables.ledger_key, "public_key", WITNESS.public_key().public_bytes_raw(), "number = 2"),

@@ -41,7 +41,9 @@ OLD_DAYS = range(10, 60)  # on which nothing was at the places
 def store(engine: Engine) -> Gateway:
     """A lot's journey on the first day; then fifty packs of an empty cold room, one a day, and one of yesterday."""
     gateway, _ = travel(engine)
-    _come(engine, gateway, 2, _day(0, minute=STORED + 5))
+    with look(engine) as conn:
+        first = conn.scalar(select(tables.pack.c.hash).where(tables.pack.c.gateway == gateway.name))
+    _come(engine, gateway, 2, _day(0, minute=STORED + 5), prev=first)
     for seq, day in enumerate(OLD_DAYS, start=3):
         _come(engine, gateway, seq, _day(day))
     _come(engine, gateway, 60, _day(199))

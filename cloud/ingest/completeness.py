@@ -95,12 +95,16 @@ def overdue(conn: Connection, now_ms: int) -> list[Overdue]:
     """The gateways with numbers that have been missing for longer than OVERDUE_MS, by name."""
     numbers = func.sum(gap.c.last_seq - gap.c.first_seq + 1)
     query = (
-        select(gap.c.gateway, numbers.label("numbers"), func.min(gap.c.opened_ms).label("since_ms"))
+        select(gap.c.gateway, numbers, func.min(gap.c.opened_ms))
         .where(gap.c.state == OPEN, gap.c.opened_ms <= now_ms - OVERDUE_MS)
-        .group_by(gap.c.gateway)
+        .group_by(gap.c.gateway, gap.c.stream)  # of one stream 64 bits hold the sum, of several perhaps not
         .order_by(gap.c.gateway)
     )
-    return [Overdue(row.gateway, int(row.numbers), row.since_ms) for row in conn.execute(query)]
+    found: dict[str, Overdue] = {}
+    for gateway, count, since_ms in conn.execute(query):
+        known = found.get(gateway, Overdue(gateway, 0, since_ms))
+        found[gateway] = Overdue(gateway, known.numbers + int(count), min(known.since_ms, since_ms))
+    return list(found.values())
 
 
 def overdue_ranges(conn: Connection, gateway: str, stream: bytes, now_ms: int, limit: int) -> list[Range]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, select
 
 from cloud.db.tables import carried, chunk, chunk_body, pack, series
@@ -69,14 +70,13 @@ class Timed:
         """Where each block begins among the rows."""
         return np.cumsum(self.body.count) - self.body.count
 
-    def rows(self, without: dict[int, list[OrdinalRange]] | None = None) -> Rows:
-        """What enters sums; without: ordinals per pack that count for nothing."""
+    def rows(self, kept: NDArray[np.bool_] | None = None) -> Rows:
+        """What enters sums: all rows, or those that are kept."""
         body = self.body
         exponent = np.repeat(body.exponent, body.count)
         ok = (body.quality == int(Quality.OK)) & (body.missing == 0)
-        if not without:
+        if kept is None or kept.all():
             return Rows(self.observed_ms, body.mantissa, exponent, ok)
-        kept = ~is_left_out(body, without)
         return Rows(self.observed_ms[kept], body.mantissa[kept], exponent[kept], ok[kept])
 
 
@@ -161,7 +161,7 @@ def copies_left_out(conn: Connection, of_copies: Iterable[Body]) -> dict[int, li
     return found
 
 
-def is_left_out(body: Body, without: dict[int, list[OrdinalRange]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def is_left_out(body: Body, without: dict[int, list[OrdinalRange]]) -> NDArray[np.bool_]:
     """Which rows count for nothing."""
     gone = np.zeros(len(body.monotonic_ms), np.bool_)
     ends = np.cumsum(body.count).tolist()

@@ -58,7 +58,7 @@ def once(conn: Connection, gateway: str, rows: list[R]) -> list[R]:
 
 
 def damaged(conn: Connection, gateway: str) -> Ancestors:
-    """The streams that went on from a damaged file, each with those before it."""
+    """The streams that went on from a damaged file, each with those before it; none is before another in a ring."""
     query = (
         select(pack.c.stream.label("younger"), declared_loss.c.stream.label("older"))
         .join_from(declared_loss, pack, pack.c.id == declared_loss.c.pack_id)
@@ -68,7 +68,9 @@ def damaged(conn: Connection, gateway: str) -> Ancestors:
     before: Ancestors = {}
     for row in conn.execute(query):
         before.setdefault(row.younger, set()).add(row.older)
-    return {stream: _all_before(stream, before) for stream in before}
+    older = {stream: _all_before(stream, before) for stream in before}
+    nothing: set[bytes] = set()
+    return {stream: {one for one in found if stream not in older.get(one, nothing)} for stream, found in older.items()}
 
 
 def _all_before(stream: bytes, before: Ancestors) -> set[bytes]:

@@ -12,8 +12,9 @@ from cloud.ingest.completeness import ANSWERED, ASKED, DECLARED, OVERDUE_MS
 from cloud.ingest.gap_follower import GapFollower
 from cloud.ingest.record import Arrival, record
 from cloud.keys import load_or_create
-from tests.cloud.field import START_MS, Gateway
-from wire.observation import INT64_MAX
+from tests.cloud import field
+from tests.cloud.field import BOOT, START_MS, Gateway
+from wire.observation import INT64_MAX, ClockState, Stamp
 from wire.pack import Loss
 
 NOW_MS = START_MS + 10 * OVERDUE_MS
@@ -53,6 +54,17 @@ def test_counts_add_up_and_the_newest_stream_comes_first(engine: Engine, gateway
     ]  # fmt: skip
     assert (old.gaps[4].from_ms, old.gaps[4].to_ms) == (5, 9)
     assert old.gaps[-1].settled_ms == START_MS + 2000
+
+
+def test_numbers_as_high_as_they_get_are_added_up(engine: Engine, gateway: Gateway) -> None:
+    sealed = Stamp(START_MS, 0, BOOT, ClockState.SYNCED)
+    for at, of in enumerate((gateway, LATER)):
+        envelope = of.seal(of.pack(INT64_MAX, [field.reading()], sealed=sealed))
+        assert record(engine, [Arrival(of.topic, envelope, START_MS + at)]).accepted == 1
+    GapFollower(engine).run_once()
+    with reading(engine) as conn:
+        [overdue] = completeness.overdue(conn, NOW_MS)
+    assert (overdue.numbers, overdue.since_ms) == (2 * (INT64_MAX - 1), START_MS)
 
 
 def test_a_stream_of_which_nothing_came_is_shown(engine: Engine, gateway: Gateway) -> None:

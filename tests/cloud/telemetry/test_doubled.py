@@ -9,7 +9,10 @@ from sqlalchemy import Engine
 
 from cloud.db.engine import reading as look
 from cloud.ingest.record import Arrival, record
+from cloud.telemetry.compactor import compact
+from cloud.telemetry.envelope import envelope
 from cloud.telemetry.query import ReadingRow, readings
+from cloud.telemetry.rollup import HOUR_MS
 from tests.cloud.field import BOOT, START_MS, Gateway, reading
 from wire.observation import Reading
 from wire.pack import Loss, StreamHead
@@ -59,6 +62,32 @@ def test_doubled_readings_count_once_in_whatever_order_they_come(
     assert [(row.mantissa, row.stream == gateway.stream) for row in rows] == [
         (-1801, True), (-1802, True), (-1803, True), (-1804, False), (-1805, False),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("hours", [1, 24])
+def test_sums_count_them_once(engine: Engine, gateway: Gateway, hours: int, folded: bool) -> None:
+    early = [seen(minute) for minute in range(1, 61)]
+    younger, again = b"y" * 16, [seen(minute) for minute in range(31, 91)]
+    for one in (
+        gateway.envelope(2, early),
+        after(gateway, younger, gateway.stream, *again, seen(91), seen(91)),
+        next_pack(gateway, younger, 2, seen(92, boot=b"b" * 16)),
+    ):
+        rows = told(engine, gateway, one)
+        if folded:
+            compact(engine, lambda _done, _of: None)
+    with look(engine) as conn:
+        (one_unit,) = envelope(conn, gateway.name, CHANNEL, START_MS, START_MS + 24 * HOUR_MS, buckets=24 // hours)
+    assert len(rows) == 93, "what a stream says twice it means twice"
+    assert sum(bucket.count for bucket in one_unit.buckets) == 93
+    assert sum(bucket.sum or 0 for bucket in one_unit.buckets) == sum(row.mantissa or 0 for row in rows)
+
+
+def test_streams_that_declare_each_other_lost_hide_nothing(engine: Engine, gateway: Gateway) -> None:
+    one, other = b"y" * 16, b"z" * 16
+    rows = told(engine, gateway, after(gateway, one, other, seen(1)), after(gateway, other, one, seen(1)))
+    assert [row.mantissa for row in rows] == [-1801, -1801]
 
 
 def test_while_the_older_is_missing_the_younger_counts(engine: Engine, gateway: Gateway) -> None:

@@ -18,13 +18,11 @@ from sqlalchemy import Connection
 from cloud.registry import query as registry
 from cloud.registry.query import Binding
 from cloud.telemetry.declared import LOST, DeclaredSpan, LossesOnce
-from cloud.telemetry.doubled import damaged
 from cloud.telemetry.envelope import envelope
-from cloud.telemetry.query import LATE_MS, readings
+from cloud.telemetry.query import LATE_MS
 from wire.observation import INT64_MAX
 
 HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -112,21 +110,11 @@ def of_series(
 
 
 def counts_by_hour(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> dict[int, int]:
-    """How many readings of a channel were observed in each hour of [from_ms, to_ms), by its start.
-
-    From the sums of hours; they do not know what a gateway sealed twice (telemetry/doubled.py), so readings are counted
-    one by one where there can be such.
-    """
+    """How many readings of a channel were observed in each hour of [from_ms, to_ms), by its start."""
     counts: dict[int, int] = {}
-    if not damaged(conn, gateway):
-        for one in envelope(conn, gateway, channel, from_ms, to_ms, buckets=(to_ms - from_ms) // HOUR_MS):
-            for bucket in one.buckets:
-                counts[bucket.from_ms] = counts.get(bucket.from_ms, 0) + bucket.count + bucket.others
-        return counts
-    for day_ms in range(from_ms, to_ms, DAY_MS):  # a day's readings at a time are in memory
-        for row in readings(conn, gateway, channel, day_ms, min(to_ms, day_ms + DAY_MS)):
-            hour_ms = row.observed_ms - row.observed_ms % HOUR_MS
-            counts[hour_ms] = counts.get(hour_ms, 0) + 1
+    for one in envelope(conn, gateway, channel, from_ms, to_ms, buckets=(to_ms - from_ms) // HOUR_MS):
+        for bucket in one.buckets:
+            counts[bucket.from_ms] = counts.get(bucket.from_ms, 0) + bucket.count + bucket.others
     return counts
 
 

@@ -28,6 +28,7 @@ from wire.course import NOTHING, Course
 from wire.observation import Quality
 
 DAY_MS = 86_400_000
+BODIES_AT_ONCE = 50  # in memory
 _AT_ONCE = 500  # ids in one query
 
 
@@ -189,13 +190,14 @@ def received_of(conn: Connection, body: Body) -> Ints:
     return np.array([known[of].received_ms for of in body.pack_id.tolist()], np.int64)
 
 
-def described_anew(conn: Connection) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stale chunks as they are now: the id of the series, and the columns."""
-    query = with_body(select(*chunk.c, series.c.gateway).join_from(chunk, series, series.c.id == chunk.c.series_id))
-    for row in conn.execute(query.where(chunk.c.stale)).all():
-        boot = row.gateway, row.boot_id
-        one = timed(decode(row.body), courses(conn, {boot}).get(boot, NOTHING))
-        yield row.series_id, describe(one, received_of(conn, one.body))
+def stale_bodies(conn: Connection) -> Iterator[tuple[int, Timed]]:
+    """Stale chunks with the times that hold now, each with the id of its series: a few in memory at a time."""
+    of_series = select(chunk.c.series_id, chunk.c.boot_id, series.c.gateway)
+    query = of_series.join_from(chunk, series, series.c.id == chunk.c.series_id).where(chunk.c.stale)
+    boots = {(row.gateway, row.boot_id) for row in conn.execute(query.distinct())}
+    corrected = courses(conn, boots) if boots else {}
+    for row in conn.execute(with_body(query), execution_options={"yield_per": BODIES_AT_ONCE}) if boots else ():
+        yield row.series_id, timed(decode(row.body), corrected.get((row.gateway, row.boot_id), NOTHING))
 
 
 def carries(pack_id: ColumnElement[int]) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from cloud.db.tables import chunk, series, tail
 from cloud.telemetry import body
 from cloud.telemetry.chunk import (
+    BODIES_AT_ONCE,
     OF_CHANNEL,
     Timed,
     Window,
@@ -44,7 +45,6 @@ from wire.pack import Block
 BUCKETS_MAX = 10_000
 #: Widths below an hour, each a part of it.
 SHORT_MS = tuple(1000 * s for s in (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800))
-_BODIES_AT_ONCE = 50
 _EVER_MS = 2 * MAX_TIME_MS
 _LOOK_BACK_MS = (0, HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS, 2 * _EVER_MS)
 
@@ -163,7 +163,7 @@ def _of_chunks(conn: Connection, asked: Window, *, without_hours: bool) -> Itera
     if not keys:
         return
     corrected = courses(conn, keys)
-    for row in conn.execute(bodies, asked._asdict(), execution_options={"yield_per": _BODIES_AT_ONCE}):
+    for row in conn.execute(bodies, asked._asdict(), execution_options={"yield_per": BODIES_AT_ONCE}):
         one = timed(decode(row.body), corrected.get((asked.gateway, row.boot_id), NOTHING))
         gone = copies_left_out(conn, [one.body]) if row.carried else {}
         yield _Part(row.unit, row.boot_id, one, ~is_left_out(one.body, gone))

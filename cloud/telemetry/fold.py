@@ -27,8 +27,10 @@ from wire.course import NOTHING, Course
 from wire.observation import INT64_MAX
 from wire.pack import Block
 
-#: Rows of the tail in one transaction: it holds the write lock for about 20 ms, whatever waits to be folded.
+#: Rows of the tail in one transaction, and how many of them a chunk costs as much time as (its body is read, its
+#: corrections, it is written): so the write lock is held for about 20 ms, whatever waits to be folded.
 FOLD_MAX = 2_000
+ROWS_PER_CHUNK = 50
 
 _decode = msgspec.msgpack.Decoder(Block).decode
 
@@ -63,11 +65,13 @@ def fold(engine: Engine, keys: Sequence[ChunkKey]) -> tuple[int, list[ChunkKey]]
     with reading(engine) as conn:
         while left and room > 0:
             one = _prepare(conn, left[0], room)
-            room -= 1 if one is None else len(one.rows) + 1
-            if one is not None:
-                prepared.append(one)
-            if room > 0:
+            if one is None:
                 left.pop(0)
+                continue
+            prepared.append(one)
+            if len(one.rows) < room:  # else the tail may have more of it
+                left.pop(0)
+            room -= len(one.rows) + ROWS_PER_CHUNK
     if not prepared:
         return 0, left
     try:

@@ -27,9 +27,11 @@ from cloud.telemetry.chunk import (
     Window,
     copies_left_out,
     decode,
-    described_anew,
+    describe,
     facts,
     is_left_out,
+    received_of,
+    stale_bodies,
     timed,
     with_body,
 )
@@ -143,12 +145,7 @@ def future_series(conn: Connection, limit: int = 100) -> list[SeriesSpan]:
         .where(chunk.c.future_count > 0, ~chunk.c.stale)
         .group_by(chunk.c.series_id),
     )
-    stale = [
-        (id_, one["future_count"], one["future_from_ms"], one["future_to_ms"])
-        for id_, one in described_anew(conn)
-        if one["future_count"]
-    ]
-    return _spans(conn, [*parts, *stale])[:limit]
+    return _spans(conn, [*parts, *_stale_from_future(conn)])[:limit]
 
 
 def list_series(conn: Connection) -> list[SeriesSpan]:
@@ -160,7 +157,10 @@ def list_series(conn: Connection) -> list[SeriesSpan]:
         .where(~chunk.c.stale)
         .group_by(chunk.c.series_id),
     )
-    stale = [(id_, one["count"], one["from_ms"], one["to_ms"]) for id_, one in described_anew(conn)]
+    stale = (
+        (id_, len(one.observed_ms), int(one.observed_ms.min()), int(one.observed_ms.max()))
+        for id_, one in stale_bodies(conn)
+    )
     return _spans(conn, [*parts, *stale])
 
 
@@ -170,6 +170,13 @@ _Part = tuple[int, int, int, int]  # id of a series, readings, first and last ti
 
 def _parts(conn: Connection, *queries: Select[Any]) -> list[_Part]:
     return [(row[0], int(row[1]), row[2], row[3]) for query in queries for row in conn.execute(query)]
+
+
+def _stale_from_future(conn: Connection) -> Iterator[_Part]:
+    for id_, one in stale_bodies(conn):
+        told = describe(one, received_of(conn, one.body))
+        if told["future_count"]:
+            yield id_, told["future_count"], told["future_from_ms"], told["future_to_ms"]
 
 
 def _spans(conn: Connection, parts: Iterable[_Part]) -> list[SeriesSpan]:

@@ -129,7 +129,7 @@ class _KilledError(Exception):
 
 
 @settings(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -230,6 +230,14 @@ def test_one_transaction_folds_no_more_than_its_share(
     with look(engine) as conn:
         assert conn.execute(select(chunk.c.count, func.length(chunk.c.hours))).one() == (10, None)
         assert len(query.readings(conn, gateway.name, AIR, 0, EVER)) == 10
+
+
+def test_one_transaction_writes_few_chunks_however_little_they_hold(engine: Engine, gateway: Gateway):
+    store(engine, gateway, gateway.pack(1, [reading(at_s=86_400 * day) for day in range(60)]))
+    waiting = keys(engine)
+    folded, left = fold.fold(engine, waiting)
+    assert folded == -(-fold.FOLD_MAX // (1 + fold.ROWS_PER_CHUNK)) == 40
+    assert left == waiting[folded:]
 
 
 def test_more_rows_than_a_chunk_may_hold_stay_in_the_tail(

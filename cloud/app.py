@@ -36,6 +36,7 @@ from cloud.ingest.subscriber import Link, Subscriber
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load, load_or_create
 from cloud.ledger.epoch import require_origin
+from cloud.sole import sole
 from cloud.watch import vitals as vitals_module
 from cloud.watch.gauges import Gauges, database_folder
 from cloud.watch.process import ProcessMetrics
@@ -67,16 +68,17 @@ def serve(config: CloudConfig) -> None:
     """Run until SIGTERM or SIGINT, from the main thread. Raises CloudError, or whatever a part failed with."""
     now = open_clock(config)
     key = load_or_create(config.data_dir)
-    engine = open_engine(config.database_url)
-    try:
-        migrate(engine)
-        require_durable(engine)
-        with reading(engine) as conn:
-            require_origin(conn, config.ledger.origin)
-        with _listening(config.web.host, config.web.port) as listener:
-            _run(config, engine=engine, now=now, key=key, listener=listener)
-    finally:
-        engine.dispose()
+    with sole(config.data_dir):
+        engine = open_engine(config.database_url)
+        try:
+            migrate(engine)
+            require_durable(engine)
+            with reading(engine) as conn:
+                require_origin(conn, config.ledger.origin)
+            with _listening(config.web.host, config.web.port) as listener:
+                _run(config, engine=engine, now=now, key=key, listener=listener)
+        finally:
+            engine.dispose()
 
 
 def ingest(config: CloudConfig) -> None:
@@ -99,14 +101,11 @@ def ingest(config: CloudConfig) -> None:
         subscriber = Subscriber(_link(config.broker, one_of_several=True, statuses=False))
         worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
         stop = threading.Event()
-        with _signals_set(stop), ThreadPoolExecutor(1, "report") as pool:
-            pool.submit(_report, worker, stop)
-            try:
-                subscriber.open()
-                worker.run(stop)
-            finally:
-                stop.set()
-                subscriber.close()
+        calm()
+        subscriber.open()
+        with _signals_set(stop), ThreadPoolExecutor(2, "ingest") as pool:
+            parts = {pool.submit(worker.run, stop): "ingest", pool.submit(_report, worker, stop): "report"}
+            _attend(parts, stop, subscriber)
         _log.info("ended: %s", _counted(worker))
     finally:
         engine.dispose()
@@ -155,13 +154,21 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
             pool.submit(probe.run, stop): "broker probe",
             **{pool.submit(chore.run, stop): chore.name for chore in chores},
         }
-        try:
-            _watch(parts, stop)
-        finally:
-            stop.set()
+        _attend(parts, stop, subscriber, server)
+
+
+def _attend(
+    parts: dict[Future[None], str], stop: threading.Event, subscriber: Subscriber, server: uvicorn.Server | None = None
+) -> None:
+    """Wait for the stop or a part's end, then drain. Raises what a part failed with."""
+    try:
+        _watch(parts, stop)
+    finally:
+        stop.set()
+        if server is not None:
             server.should_exit = True
-            _drain(parts)
-            subscriber.close()
+        _drain(parts)
+        subscriber.close()
     for part in parts:
         part.result()
 

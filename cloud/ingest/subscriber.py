@@ -8,7 +8,8 @@ then holds the rest, and after a long silence ends the connection and sends agai
 
 After a loss it connects again within RECONNECT_MAX_S plus the handshake, for ever: gateways resume within 2 s of the
 broker's return, and a broker without our subscription gives their packs to nobody. A handful of workers is no crowd, so
-there is no back-off; the jitter keeps them from marching in step. A broker that says no is asked again after REFUSED_S.
+there is no back-off; the jitter keeps them from marching in step. A broker that says no is asked again after REFUSED_S,
+and so is one where another client has our name (cloud/ingest/rival.py).
 One that takes the connection and says nothing is given up after KEEPALIVE_S without an answer to a ping.
 
 One of several workers (`Link.one_of_several`) has a session of ALONE_S only, and ends it when it leaves: mosquitto
@@ -21,6 +22,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud.errors import Fatal
 from cloud.ingest.inbox import Inbox
+from cloud.ingest.rival import Rival
 from wire.envelope import ENVELOPE_MAX_BYTES
 from wire.topics import ALL_STATUS, SHARED_PACKS
 
@@ -100,6 +103,7 @@ class Subscriber:
         self._inbox: Inbox[Delivery] = Inbox(most=RECEIVE_MAXIMUM, most_bytes=WAITING_MAX_BYTES)
         self._connection = 0
         self._refused = False
+        self._rival = Rival()
         self._state = "not connected yet"
         self._subscribed = threading.Event()
         self._closing = threading.Event()
@@ -219,6 +223,7 @@ class Subscriber:
             self._draw_delay(client)
             self._become(f"refused by the broker: {reason}")
             return
+        self._rival.connected(time.monotonic())
         self._connection += 1
         topics = [*([] if self._leaving else [SHARED_PACKS]), *([ALL_STATUS] if self._link.statuses else [])]
         if topics:
@@ -231,6 +236,7 @@ class Subscriber:
         client.reconnect_delay_set(delay_s, delay_s)
 
     def _on_connect_fail(self, client: paho.Client, _userdata: object) -> None:
+        self._rival.unreachable()
         self._draw_delay(client)
         trust = "" if self._link.ca is None else ", or none whose certificate we trust"
         self._become(f"no broker at {self._link.host}:{self._link.port}{trust}")
@@ -243,11 +249,13 @@ class Subscriber:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._refused = self._refused or reason.value == TAKEN_OVER
+        pushed_out = self._rival.ended(time.monotonic()) or reason.value == TAKEN_OVER
+        self._refused = self._refused or pushed_out
         self._draw_delay(client)
         self._connection += 1  # what came before can no longer be acknowledged
         self._subscribed.clear()
-        self._become(f"disconnected: {reason}")
+        rival = f"pushed out, it seems by another client named {self._link.client_id}: each needs a name of its own"
+        self._become(rival if pushed_out else f"disconnected: {reason}")
 
     def _on_subscribe(
         self,

@@ -177,6 +177,15 @@ def test_taken_port_is_said_before_anything_starts(tmp_path: Path):
             serve(config)
 
 
+def test_second_cloud_on_a_folder_is_refused_and_disturbs_nobody(start: Any, broker: Any):
+    first = start(broker.port)
+    first.wait_for(200)
+    status, said = start(broker.port).end(signal.SIGCONT)
+    assert status == 1
+    assert "another `coldproof cloud serve` runs on this folder" in said
+    assert first.health()[0] == 200
+
+
 def test_missing_simulation_is_said_before_anything_is_made(tmp_path: Path):
     config = msgspec.structs.replace(defaults(tmp_path / "cloud"), simulated_time=tmp_path / "none.json")
     with pytest.raises(Fatal, match=r"no simulated time there.*start the simulation first"):

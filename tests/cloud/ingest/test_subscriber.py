@@ -200,3 +200,12 @@ def test_worker_without_statuses_hears_packs_only(broker: Any, connect: Any, unt
     field.publish(TOPIC, b"pack")
     assert [one.topic for one in opened.collect(most=2, window_s=0.2, patience_s=5)] == [TOPIC]
     opened.close()
+
+
+def test_who_is_pushed_out_by_another_of_its_name_says_so(subscriber: Subscriber, broker: Any, until: Any):
+    other = Subscriber(Link(broker.host, broker.port, "ingest"))
+    other.open()
+    try:
+        until(lambda: subscriber.state.startswith("pushed out, it seems by another client named ingest"))
+    finally:
+        other.close()

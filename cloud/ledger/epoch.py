@@ -2,16 +2,18 @@
 
 What the lost database had signed beyond the backup can never be continued: the same sizes would get other roots. So the
 tree, its leaves and their numbers go on, but the name that checkpoints are signed under changes from ORIGIN to
-ORIGIN/2, ORIGIN/3 …; the leaf that opens an epoch says what was restored and the largest checkpoints anybody is known
-to have seen. Everything signed before stays valid and, up to the restored size, provably continued (ADR 0020).
+ORIGIN/2-xxxxxxxx, ORIGIN/3-xxxxxxxx …, drawn by lot: one backup may be restored several times, and what one restore
+signed another one doesn't know. The leaf that opens an epoch says what was restored and the largest checkpoints anybody
+is known to have seen. Everything signed before stays valid and, up to the restored size, provably continued (ADR 0020).
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from cloud.db.tables import checkpoint as checkpoint_table
 from cloud.db.tables import ledger_epoch
@@ -19,6 +21,7 @@ from cloud.errors import Fatal
 from cloud.ledger import log
 
 SHOWN_MAX = 1_000  # of a leaf's bytes: about 100 KiB
+_LOT_BYTES = 4  # of a new name
 
 
 class OriginFixed(Fatal):
@@ -88,17 +91,20 @@ def open_epoch(conn: Connection, *, now_ms: int) -> Epoch:
 
     Nothing more is signed until `complete` has put the leaf that opens it, which is soon after the cloud's start: then
     gateways have said which checkpoints they know. A log that was never signed in the backup gets a name of its own,
-    since nobody knows what it was signed as later.
+    since nobody knows what it was signed as later. An epoch that the backup was to open is renamed: it may have been
+    opened and signed after the backup was made.
     """
     before = current(conn)
     if before is not None and before.pending:
-        return before
+        conn.execute(delete(ledger_epoch).where(ledger_epoch.c.number == before.number))
+        before = current(conn)
     size = log.head(conn).size
     if before is None:
         before = Epoch(1, f"restored.invalid/ledger-{now_ms}", 0, now_ms)
         conn.execute(insert(ledger_epoch).values(msgspec.structs.asdict(before)))
     number = before.number + 1
-    opened = Epoch(number, f"{_first_origin(conn)}/{number}", size, now_ms)
+    name = f"{_first_origin(conn)}/{number}-{secrets.token_hex(_LOT_BYTES)}"
+    opened = Epoch(number, name, size, now_ms)
     conn.execute(insert(ledger_epoch).values(msgspec.structs.asdict(opened)))
     return opened
 

@@ -50,12 +50,14 @@ def test_dumped_database_comes_back_and_signs_under_a_new_origin(
     config.write_text(f'[cloud]\ndata_dir = "."\ndatabase_url = "{postgres.url(second)}"\n')
     for _ in range(2):
         done = CliRunner().invoke(app, ["cloud", "ledger", "restored", "--config", str(config)])
-        assert (done.exit_code, done.stdout) == (0, f"origin: {ORIGIN}/2\n")
+        assert done.exit_code == 0
+    name = done.stdout.removeprefix("origin: ").rstrip("\n")
+    assert name.startswith(f"{ORIGIN}/2-")
     engine = open_engine(postgres.url(second))
     migrate(engine)
     with reading(engine) as conn:
         assert log.head(conn) == before
-        assert [one.origin for one in epoch.epochs(conn)] == [ORIGIN, f"{ORIGIN}/2"]
+        assert [one.origin for one in epoch.epochs(conn)] == [ORIGIN, name]
     assert record(engine, [Arrival(gateway.topic, gateway.chain(10)[9], START_MS)]).accepted == 1
     with reading(engine) as conn:
         assert list(conn.scalars(select(tables.pack.c.id).order_by(tables.pack.c.id))) == list(range(1, 11))

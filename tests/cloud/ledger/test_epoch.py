@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -53,7 +55,8 @@ def test_restored_log_goes_on_under_a_new_name_and_says_why(
     grow(engine, 10)
     signing.step()
     old = newest(engine)
-    assert restore(engine).origin == f"{ORIGIN}/2"
+    name = restore(engine).origin
+    assert re.fullmatch(re.escape(ORIGIN) + "/2-[0-9a-f]{8}", name)
     grow(engine, 3, first=10)
     after = signing_after(engine, tmp_path, clock)
     clock.advance(EPOCH_WAIT_S - 1)
@@ -71,7 +74,7 @@ def test_restored_log_goes_on_under_a_new_name_and_says_why(
     assert at is not None
     assert (at.number, at.base_size, at.leaf_index, new.epoch, new.size) == (2, 10, 13, 2, 14)
     assert opened(old.note, origin=ORIGIN, log=vkeys).size == 10
-    assert opened(new.note, origin=f"{ORIGIN}/2", log=vkeys).size == 14
+    assert opened(new.note, origin=name, log=vkeys).size == 14
     verify_consistency(size1=10, size2=14, root1=old.root, root2=new.root, proof=growth)
     data = log.leaf_data("epoch", log.payload_hash(at.body.encode()))
     verify_inclusion(leaf_hash(data), index=13, size=14, proof=path, root=new.root)
@@ -88,16 +91,46 @@ def test_restored_log_goes_on_under_a_new_name_and_says_why(
 def test_second_restore_opens_the_third_epoch(engine: Engine, signing: Checkpointer, tmp_path: Path, clock: Clock):
     grow(engine, 2)
     signing.step()
+    names = [ORIGIN]
     for number in (2, 3):
-        assert restore(engine).number == number
-        assert restore(engine).number == number, "restoring twice before the start opens one"
+        names.append(restore(engine).origin)
+        again = restore(engine)
+        assert again.number == number, "restoring twice before the start opens one"
+        assert again.origin != names[-1], "the backup may be one from before that start: what was signed then?"
+        names[-1] = again.origin
         after = signing_after(engine, tmp_path, clock)
         clock.advance(EPOCH_WAIT_S)
         assert after.step() == 1
     with reading(engine) as conn:
-        assert [one.origin for one in epoch.epochs(conn)] == [ORIGIN, f"{ORIGIN}/2", f"{ORIGIN}/3"]
+        assert [one.origin for one in epoch.epochs(conn)] == names
         rows = conn.execute(select(checkpoint_table.c.size, checkpoint_table.c.epoch)).all()
     assert sorted(tuple(row) for row in rows) == [(2, 1), (3, 2), (4, 3)]
+
+
+class _BackToTheBackup(Exception):
+    """Nothing of this life is in the backup."""
+
+
+def test_two_restores_of_one_backup_never_sign_under_one_name(
+    engine: Engine, signing: Checkpointer, tmp_path: Path, clock: Clock
+):
+    """Restored, gone on, restored again: the second one knows nothing of what the first one signed."""
+    grow(engine, 3)
+    signing.step()
+    signed = []
+    for first in (100, 200):
+        with suppress(_BackToTheBackup), writing(engine) as conn:
+            epoch.open_epoch(conn, now_ms=NOW_MS)
+            log.append(conn, "event", payload=b"%d" % first, ref="different lives")
+            epoch.complete(conn, now_ms=NOW_MS, shown=())
+            signed.append(checkpoint.sign(conn, tmp_path, origin=ORIGIN, now_ms=NOW_MS))
+            raise _BackToTheBackup
+    one, other = signed
+    assert one is not None
+    assert other is not None
+    assert (one.size, one.root) != (other.size, other.root)
+    assert one.size == other.size
+    assert one.note.splitlines()[0] != other.note.splitlines()[0]
 
 
 def test_backup_from_before_the_first_checkpoint_never_takes_the_old_name(engine: Engine, tmp_path: Path, clock: Clock):
@@ -107,7 +140,7 @@ def test_backup_from_before_the_first_checkpoint_never_takes_the_old_name(engine
     clock.advance(EPOCH_WAIT_S)
     assert after.step() == 1
     assert newest(engine).note.startswith(f"{name}\n3\n")
-    assert name == f"restored.invalid/ledger-{NOW_MS}/2"
+    assert name.startswith(f"restored.invalid/ledger-{NOW_MS}/2-")
 
 
 def test_leaf_holds_the_largest_of_what_was_shown():

@@ -7,6 +7,7 @@ the content type stand in the protected header, so that none of them can be exch
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import cbor2
 import msgspec
@@ -31,6 +32,13 @@ class CoseError(ValueError):
     """The bytes are not a COSE_Sign1 message of the kind we accept; `str()` says where and why."""
 
 
+class VerifyKey(Protocol):
+    """An Ed25519 public key, as `cryptography` has it."""
+
+    def verify(self, signature: bytes, data: bytes, /) -> None:
+        """Raises InvalidSignature."""
+
+
 class Sign1(msgspec.Struct, frozen=True):
     """A parsed, not yet verified, COSE_Sign1 message.
 
@@ -43,7 +51,7 @@ class Sign1(msgspec.Struct, frozen=True):
     payload: bytes
     signature: bytes
 
-    def is_signed_by(self, public_key: Ed25519PublicKey) -> bool:
+    def is_signed_by(self, public_key: VerifyKey) -> bool:
         """Whether the signature over the bytes as sent verifies under `public_key`."""
         try:
             public_key.verify(self.signature, _to_be_signed(self.protected, self.payload))

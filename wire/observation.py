@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 
 CHANNEL_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}")
 UNIT_PATTERN = re.compile(r"[A-Z0-9]{2,3}")
+CHANNEL_MAX, UNIT_MAX = 127, 3  # characters: no longer text is looked at, or remembered
+NAMES_KEPT = 4_096  # the same names come again and again, and each block of each pack is checked
 CODE_MAX_BYTES = 4096  # a QR code holds at most 2,953 bytes (ISO/IEC 18004); an EPC far less
 MIN_EXPONENT, MAX_EXPONENT = -9, 9
 INT64_MAX = 2**63 - 1
@@ -94,9 +97,19 @@ Observation = Reading | Scan
 
 def is_channel(text: str) -> bool:
     """Whether `text` may name a channel (`device/point`)."""
-    return CHANNEL_PATTERN.fullmatch(text) is not None
+    return len(text) <= CHANNEL_MAX and _is_channel(text)
 
 
 def is_unit_code(text: str) -> bool:
     """Whether `text` has the form of a Rec 20 code: 2 or 3 upper-case letters or digits."""
+    return len(text) <= UNIT_MAX and _is_unit_code(text)
+
+
+@lru_cache(NAMES_KEPT)
+def _is_channel(text: str) -> bool:
+    return CHANNEL_PATTERN.fullmatch(text) is not None
+
+
+@lru_cache(NAMES_KEPT)
+def _is_unit_code(text: str) -> bool:
     return UNIT_PATTERN.fullmatch(text) is not None

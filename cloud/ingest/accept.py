@@ -8,11 +8,10 @@ attacker to reach: size, form, key, signature, and only then is anything inflate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from cloud.ingest.signature import public_key
 from cloud.registry.keys import GatewayKey
 from standards.cose import Sign1
 from wire import pack as wire_pack
@@ -20,8 +19,6 @@ from wire.envelope import WireError, envelope_hash, open_envelope
 from wire.observation import INT64_MAX
 from wire.pack import Pack
 from wire.topics import TopicError, gateway_of, up_pack
-
-KEYS_KEPT = 4_096  # a little more than a kilobyte each; who has more gateways pays 20 µs for some packs
 
 Identity = tuple[str, bytes, int]  # gateway, stream, seq
 
@@ -112,19 +109,13 @@ def _signers(
     named = [key for key in keys if key.kid == message.kid]
     if not named:
         return Quarantined("unknown_key", f"gateway {gateway} has no key with id {message.kid.hex()}")
-    signers = [key for key in named if message.is_signed_by(_public_key(key.public_key))]
+    signers = [key for key in named if message.is_signed_by(public_key(key.public_key))]
     if not signers:
         return Quarantined("bad_signature", f"the signature of gateway {gateway} does not hold")
     valid = [key for key in signers if key.revoked_ms is None or received_ms < key.revoked_ms]
     if not valid:
         return Quarantined("revoked_key", f"key {message.kid.hex()} of gateway {gateway} was revoked before this came")
     return valid
-
-
-@lru_cache(maxsize=KEYS_KEPT)
-def _public_key(raw: bytes) -> Ed25519PublicKey:
-    """The same for the same bytes, whoever's key that is and whether it counts: so nothing here can be out of date."""
-    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 def _refuse_after_end(pack: Pack, signers: Sequence[GatewayKey]) -> Quarantined | None:

@@ -30,6 +30,7 @@ class Inbox(Generic[T]):
         self._most, self._most_bytes = most, most_bytes
         self._items: deque[T] = deque()
         self._size_bytes = 0
+        self._goal, self._goal_bytes = 1, 1  # what whoever takes waits for: waking him for less costs more than storing
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -43,7 +44,8 @@ class Inbox(Generic[T]):
                 return False
             self._items.append(item)
             self._size_bytes += len(item.payload)
-            self._changed.notify_all()
+            if self._is_worth_waking():
+                self._changed.notify_all()
             return True
 
     def take(self, *, most: int, most_bytes: int, window_s: float, patience_s: float) -> list[T]:
@@ -52,6 +54,7 @@ class Inbox(Generic[T]):
         with self._changed:
             if not self._changed.wait_for(lambda: bool(self._items), patience_s):
                 return []
+            self._goal, self._goal_bytes = most, most_bytes
             ends_s = time.monotonic() + window_s
             while len(self._items) < most and self._size_bytes < most_bytes and self._has_room():
                 left_s = ends_s - time.monotonic()
@@ -63,8 +66,12 @@ class Inbox(Generic[T]):
                 group.append(self._items.popleft())
                 size_bytes += len(group[-1].payload)
             self._size_bytes -= size_bytes
+            self._goal, self._goal_bytes = 1, 1
             self._changed.notify_all()
             return group
+
+    def _is_worth_waking(self) -> bool:
+        return len(self._items) >= self._goal or self._size_bytes >= self._goal_bytes or not self._has_room()
 
     def _has_room(self) -> bool:
         return not self._items or (len(self._items) < self._most and self._size_bytes < self._most_bytes)

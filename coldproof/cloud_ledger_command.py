@@ -64,7 +64,8 @@ def rotate(
 def restored(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Have the ledger go on under a new origin: after its database came back from a backup by other means than ours.
 
-    Before the cloud is started again; `coldproof cloud restore` does it by itself. A second call changes nothing.
+    Before the cloud is started again; `coldproof cloud restore` does it by itself. A second call before the start
+    draws another name.
     """
     with told():
         settings = settings_of(config, data_dir)

@@ -98,7 +98,7 @@ def _stop(bundle: Path, error: Unusable | OSError, *, as_json: bool) -> NoReturn
     if as_json:
         typer.echo(msgspec.json.encode({"intact": False, "usable": False, "why": why}).decode())
     else:
-        typer.echo(f"UNUSABLE {bundle}: {why}", err=True)
+        typer.echo(plain(f"UNUSABLE {bundle}: {why}"), err=True)
     raise typer.Exit(UNUSABLE)
 
 

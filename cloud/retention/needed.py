@@ -46,15 +46,12 @@ def needed(conn: Connection, now_ms: int) -> Needed:
     return Needed([*_of_lots(conn, now_ms), *_of_versions(conn), *_of_holds(conn, now_ms)])
 
 
-def state(conn: Connection) -> tuple[int, ...]:
-    """Changes whenever `needed` may: new events, versions, holds, releases, bindings."""
-    counts = [
-        conn.scalar(select(func.count()).select_from(table))
-        for table in (event, evidence_version, hold, sensor_binding)
-    ]
+def state(conn: Connection) -> tuple[object, ...]:
+    """Changes whenever `needed` may: new events, versions, holds, releases; bindings, which are corrected in place."""
+    counts = [conn.scalar(select(func.count()).select_from(table)) for table in (event, evidence_version, hold)]
     released = conn.scalar(select(func.count(hold.c.release_leaf_index)))
-    until = conn.scalar(select(func.count(sensor_binding.c.valid_to_ms)))
-    return tuple(int(one or 0) for one in (*counts, released, until))
+    bound = conn.execute(select(sensor_binding).order_by(sensor_binding.c.id))
+    return (*counts, released, *map(tuple, bound))
 
 
 def _of_lots(conn: Connection, now_ms: int) -> Iterable[tuple[Series, Span]]:

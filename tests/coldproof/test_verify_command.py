@@ -162,7 +162,8 @@ def test_a_truncated_bundle_is_broken_not_unusable(file: Path, tmp_path: Path) -
 def test_what_a_terminal_would_obey_is_not_printed(tmp_path: Path) -> None:
     path = tmp_path / "hostile"
     path.write_bytes(form.FIRST_LINE + b"\x1b[2J")
-    assert "\x1b" not in run(path).stdout
+    assert "\x1b" not in run(path).output
+    assert "\x1b" not in run(path.with_name("\x1b[2J.coldproof")).output, "names of files are given by others, too"
 
 
 def test_the_base_install_is_enough(file: Path, broken: Path) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from cloud.auth.people import Person
 from cloud.backup.reading import check_ledger
@@ -212,6 +212,30 @@ def test_hold_that_comes_while_it_is_removed_counts_at_once(
     assert len(shares) > 4, "else it was one step"
     assert done.removed == 10 - 3, "of the first ten three are of the journey"
     assert done.needed == 1 + len(OLD_DAYS) - done.removed
+
+
+def test_binding_corrected_while_it_is_removed_counts_at_once(
+    engine: Engine, store: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A correction of a binding adds no row."""
+    monkeypatch.setattr(pruning, "PACKS_AT_ONCE", 10)
+    bound = tables.sensor_binding
+    of_room = (bound.c.gateway == store.name, bound.c.channel == "room-1/air")
+    _hold(engine, kind="place", place=ROOM)
+    with writing(engine) as conn:
+        elsewhere = conn.scalar(select(tables.place.c.gln).where(tables.place.c.gln != ROOM).limit(1))
+        conn.execute(update(bound).where(*of_room).values(place=elsewhere))
+    shares: list[float] = []
+
+    def tell(share: float) -> None:
+        if not shares:
+            with writing(engine) as conn:
+                conn.execute(update(bound).where(*of_room).values(place=ROOM))
+        shares.append(share)
+
+    done = prune(engine, BEFORE_MS, TODAY_MS, why=WHY, tell=tell)
+    assert len(shares) > 4, "else it was one step"
+    assert 0 < done.removed < 10
 
 
 def test_stop_or_death_between_steps_is_made_up_for(

@@ -20,6 +20,7 @@ from cloud.errors import CloudError
 
 BEGIN_WRITING = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
+CACHE_KIB = 16_384  # of each connection, at most: with the usual 2,000 folding asks the file for every page anew
 
 
 def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
@@ -44,6 +45,7 @@ def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     event.listen(engine, "connect", prepare)
     return engine

@@ -27,6 +27,7 @@ from cloud.db.fault import (
     DatabaseUnreachable,
     DatabaseUnsafe,
     DatabaseUnsupported,
+    OutcomeUnknown,
     shown,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "DatabaseUnreachable",
     "DatabaseUnsafe",
     "DatabaseUnsupported",
+    "OutcomeUnknown",
     "is_one_file",
     "migrate",
     "open_engine",
@@ -88,7 +90,8 @@ def open_engine(url: str, *, wait_ms: int = BUSY_TIMEOUT_MS) -> Engine:
 def writing(engine: Engine) -> Iterator[Connection]:
     """One write transaction: committed and on the disk at the end, or rolled back by any exception.
 
-    Raises DatabaseUnavailable when the database is locked, full, away or failing, DatabaseDamaged when it is broken.
+    Raises DatabaseUnavailable when the database is locked, full, away or failing; OutcomeUnknown, which is one, when a
+    server is lost while it commits; DatabaseDamaged when it is broken.
     """
     with _transaction(engine, sqlite.BEGIN_WRITING if is_one_file(engine) else postgres.BEGIN_WRITING) as conn:
         yield conn
@@ -155,11 +158,16 @@ def _alembic_config() -> Config:
 
 @contextmanager
 def _transaction(engine: Engine, begin: str) -> Iterator[Connection]:
+    committing = False
     try:
         with engine.connect().execution_options(**{_BEGIN: begin}) as conn, conn.begin():
             yield conn
+            committing = begin == postgres.BEGIN_WRITING  # an SQLite file has no link that could break
     except DBAPIError as error:
-        known = (sqlite if is_one_file(engine) else postgres).fault(error, engine.url)
+        if is_one_file(engine):
+            known = sqlite.fault(error, engine.url)
+        else:
+            known = postgres.fault(error, engine.url, committing=committing)
         if known is None:
             raise
         raise known from error

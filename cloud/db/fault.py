@@ -2,6 +2,7 @@
 
     CloudError
     ├── Retryable   DatabaseUnavailable   locked, full, restarting, its disk fails  → the same again, later
+    │               └── OutcomeUnknown    lost in the middle of a commit            → look, then perhaps again
     └── Fatal       DatabaseNewer, DatabaseDamaged, DatabaseUnsupported, DatabaseUnreachable, DatabaseUnsafe
 
 What is wrong with the values of a statement is no fault of the database: SQLAlchemy's DBAPIError says it.
@@ -16,6 +17,10 @@ from cloud.errors import Fatal, Retryable
 
 class DatabaseUnavailable(Retryable):
     """The database is locked, full, away, or its disk fails: nothing of the transaction was kept."""
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The server was lost while it committed: the transaction was kept whole, or nothing of it."""
 
 
 class DatabaseNewer(Fatal):

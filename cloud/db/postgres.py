@@ -33,7 +33,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from cloud.db.fault import DatabaseDamaged, DatabaseUnavailable, DatabaseUnsafe, DatabaseUnsupported, shown
+from cloud.db.fault import (
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    DatabaseUnsafe,
+    DatabaseUnsupported,
+    OutcomeUnknown,
+    shown,
+)
 from cloud.errors import CloudError
 
 DRIVER = "postgresql+psycopg"
@@ -142,14 +149,19 @@ def _type_name(column: Column[Any]) -> str:
     raise TypeError(f"{column}: {column.type} has no name here")
 
 
-def fault(error: DBAPIError, url: URL) -> CloudError | None:
+def fault(error: DBAPIError, url: URL, *, committing: bool) -> CloudError | None:
     """What an error of the driver says of the database, None when it speaks of values and statements."""
     code = getattr(error.orig, "sqlstate", None)
     said = " ".join(str(error.orig).split())
     if code in _DAMAGED:
         return DatabaseDamaged(f"database {shown(url)}: {said}; stop everything on it and restore the backup")
-    lost = code is None and _says_nothing_of_values(error)
-    if lost or error.connection_invalidated or (code is not None and code.startswith(_NOT_NOW)):
+    lost = (code is None and _says_nothing_of_values(error)) or error.connection_invalidated
+    if lost and committing:
+        return OutcomeUnknown(
+            f"database {shown(url)}: {said}; lost while it committed, so the change was made whole or not at all: "
+            "look whether it is there before you make it again"
+        )
+    if lost or (code is not None and code.startswith(_NOT_NOW)):
         return DatabaseUnavailable(
             f"database {shown(url)}: {said}; nothing was changed, "
             "check that the server runs, its disk's free space and who else holds its locks"

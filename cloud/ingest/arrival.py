@@ -33,9 +33,9 @@ def outcome_of(verdicts: Sequence[Verdict]) -> Outcome:
     """What these verdicts come to."""
     owed: set[Stream] = set()
     for verdict in verdicts:
-        if isinstance(verdict, Accepted):
+        if isinstance(verdict, Accepted | Duplicate):  # nobody knows whether the receipts of the first time went out
             owed.update(stream for stream, _ in settled.settles(verdict.candidate.pack))
-        elif not isinstance(verdict, Quarantined):
+        elif isinstance(verdict, Conflict):
             owed.add((verdict.candidate.pack.gateway, verdict.candidate.pack.stream))
     return Outcome(
         accepted=_count(verdicts, Accepted),

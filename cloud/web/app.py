@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from cloud.auth.attempts import Attempts
 from cloud.clock import Now, system_now_ms
 from cloud.config import CloudConfig
-from cloud.db.engine import reading
+from cloud.db.engine import OutcomeUnknown, reading
 from cloud.errors import CloudError, Retryable
 from cloud.health import Health, PartHealth
 from cloud.web import (
@@ -111,9 +111,9 @@ def _bad_request(request: Request, _error: Exception) -> Response:
     return _answer(request, 400, "bad_request")
 
 
-def _unavailable(request: Request, _error: Exception) -> Response:
-    """The database is locked or full."""
-    answer = _blind_answer(request, 503, "unavailable")
+def _unavailable(request: Request, error: Exception) -> Response:
+    """The database is locked, full or away."""
+    answer = _blind_answer(request, 503, "outcome_unknown" if isinstance(error, OutcomeUnknown) else "unavailable")
     answer.headers["Retry-After"] = "30"
     return answer
 

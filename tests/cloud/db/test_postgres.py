@@ -85,6 +85,18 @@ def test_crash_of_the_server_in_the_middle_keeps_what_was_committed_and_nothing_
     assert _count(engine) == 1
 
 
+def test_server_lost_while_it_commits_leaves_the_outcome_open_and_says_so(engine: Engine, own: Server):
+    def add() -> None:
+        with db.writing(engine) as conn:
+            conn.execute(insert(party).values(gln="8", name="a", address=""))
+            own.stop(3)  # just before the word that commits
+
+    with pytest.raises(db.OutcomeUnknown, match="made whole or not at all"):
+        add()
+    own.start()
+    assert _count(engine) == 0
+
+
 def test_crash_of_the_server_while_many_rows_are_written_is_no_fault_of_the_rows(engine: Engine, own: Server):
     def write() -> None:
         with db.writing(engine) as conn:

@@ -105,6 +105,14 @@ def test_declared_loss_settles_its_seqs(engine: Engine, gateway: Gateway):
     assert outcome.owed == {(gateway.name, gateway.stream)}
 
 
+def test_duplicate_is_owed_every_receipt_that_its_first_time_was(engine: Engine, gateway: Gateway):
+    before = bytes(16)
+    envelope = gateway.seal(gateway.pack(1, losses=[Loss(before, 1, 3, b"h" * 32, "lost", "disk full")]))
+    first, second = (_arrive(engine, gateway, envelope) for _ in range(2))
+    assert second.duplicates == 1
+    assert second.owed == first.owed == {(gateway.name, gateway.stream), (gateway.name, before)}
+
+
 def test_good_packs_among_poison_are_stored(engine: Engine, gateway: Gateway):
     envelopes = gateway.chain(50)
     poison = [bytes([at % 256, at // 256]) * 20 for at in range(1000)]

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, delete, select, text
 
 from cloud.config import CloudConfig
-from cloud.db.engine import writing
+from cloud.db.engine import OutcomeUnknown, writing
 from cloud.db.tables import settled
 from cloud.health import Health, PartHealth
 from cloud.web.app import create_app
@@ -256,6 +256,16 @@ async def test_a_failing_database_is_told_and_can_be_tried_again(visit: Visit, e
     answer = await visitor.get(path + "?lang=en")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
     assert "The system is busy" in answer.text
+
+
+async def test_a_database_lost_while_it_saved_leaves_that_open(app: FastAPI, visit: Visit) -> None:
+    async def lose_it() -> None:
+        raise OutcomeUnknown("lost")
+
+    app.add_api_route("/lost", lose_it)
+    answer = await visit().get("/lost?lang=en")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert "look before you repeat it" in answer.text
 
 
 async def test_a_defect_is_answered_without_its_innards(engine: Engine, config: CloudConfig) -> None:

@@ -50,7 +50,7 @@ LEAVING_S = 2.0  # for the broker's word that we get no more
 KEEPALIVE_S = 4  # asked after this much silence, given up after as much again: within 10 s
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 0.7
 REFUSED_S = 5.0  # after a refusal, or when another client has taken our name
-TAKEN_OVER = 142  # reason of a DISCONNECT (MQTT 5.0 §3.14.2.1)
+UNSPECIFIED, TAKEN_OVER = 128, 142  # reasons of a DISCONNECT (MQTT 5.0 §3.14.2.1); the first, also when there is none
 CONNECT_TIMEOUT_S = 5.0
 CLOSING_SEEN_S = 0.1  # how soon a network thread that waits for room notices the end
 RECEIPTS_QUEUED_MAX = 1_000  # a lost receipt is made up by the next one
@@ -249,7 +249,8 @@ class Subscriber:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        pushed_out = self._rival.ended(time.monotonic()) or reason.value == TAKEN_OVER
+        without_a_word = reason.value == UNSPECIFIED
+        pushed_out = (without_a_word and self._rival.ended(time.monotonic())) or reason.value == TAKEN_OVER
         self._refused = self._refused or pushed_out
         self._draw_delay(client)
         self._connection += 1  # what came before can no longer be acknowledged

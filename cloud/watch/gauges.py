@@ -50,8 +50,9 @@ def of_record(conn: Connection) -> list[Family]:
     """What is on record, and how far those who follow it are behind."""
     head, signed = log.head(conn), checkpoint.latest(conn)
     signed_size = 0 if signed is None else signed.size
-    stands = {GAPS: [position(conn, GAPS, LEAF) or -1], MIRROR: [*positions(conn, MIRROR).values()]}
-    behind = {name: head.size - 1 - min(at) for name, at in stands.items() if at}
+    gaps_at = position(conn, GAPS, LEAF)
+    stands = {GAPS: [-1 if gaps_at is None else gaps_at], MIRROR: [*positions(conn, MIRROR).values()]}
+    behind = {name: _beyond(conn, min(at), head.size) for name, at in stands.items() if at}
     online = _by(conn, tables.gateway_state.c.online)
     gap = tables.gap
     oldest = conn.execute(
@@ -127,6 +128,12 @@ def of_counters(name: str, counters: Mapping[str, int], text: str) -> list[Famil
         unit = f"{key[:-2]}_seconds" if key.endswith("_s") else key
         found.append(one(f"{name}_{unit}" + ("" if lags else "_total"), "gauge" if lags else "counter", text, value))
     return found
+
+
+def _beyond(conn: Connection, leaf_index: int, size: int) -> int:
+    """How many leaves there are beyond one; 0 when no pack is among them, for packs are what is followed."""
+    packs = select(tables.pack.c.id).where(tables.pack.c.leaf_index > leaf_index)
+    return 0 if conn.scalar(packs.limit(1)) is None else size - 1 - leaf_index
 
 
 def _count(conn: Connection, table: Table) -> int:

@@ -17,8 +17,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, select
 
 from cloud.db.tables import declared_loss, pack
-
-Ancestors = dict[bytes, set[bytes]]  # stream → the streams of which it may have sealed readings again
+from wire.doubled import Ancestors, ancestors
 
 
 class Row(Protocol):
@@ -47,14 +46,14 @@ R = TypeVar("R", bound=Row)
 
 def once(conn: Connection, gateway: str, rows: list[R]) -> list[R]:
     """The readings of one channel without those that are there in an older stream as well."""
-    ancestors = damaged(conn, gateway)
-    if not ancestors:
+    older = damaged(conn, gateway)
+    if not older:
         return rows
     streams: dict[object, set[bytes]] = {}
     for row in rows:
         streams.setdefault(_identity(row), set()).add(row.stream)
     nothing: set[bytes] = set()
-    return [row for row in rows if not streams[_identity(row)] & ancestors.get(row.stream, nothing)]
+    return [row for row in rows if not streams[_identity(row)] & older.get(row.stream, nothing)]
 
 
 def damaged(conn: Connection, gateway: str) -> Ancestors:
@@ -65,23 +64,7 @@ def damaged(conn: Connection, gateway: str) -> Ancestors:
         .where(declared_loss.c.gateway == gateway, declared_loss.c.last_seq.is_(None), pack.c.seq == 1)
         .where(declared_loss.c.stream != pack.c.stream)
     )
-    before: Ancestors = {}
-    for row in conn.execute(query):
-        before.setdefault(row.younger, set()).add(row.older)
-    older = {stream: _all_before(stream, before) for stream in before}
-    nothing: set[bytes] = set()
-    return {stream: {one for one in found if stream not in older.get(one, nothing)} for stream, found in older.items()}
-
-
-def _all_before(stream: bytes, before: Ancestors) -> set[bytes]:
-    found: set[bytes] = set()
-    waiting = list(before[stream])
-    while waiting:
-        one = waiting.pop()
-        if one not in found and one != stream:
-            found.add(one)
-            waiting += before.get(one, ())
-    return found
+    return ancestors((row.younger, row.older) for row in conn.execute(query))
 
 
 def _identity(row: Row) -> object:

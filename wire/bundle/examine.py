@@ -72,6 +72,7 @@ def examine(file: BinaryIO, *, size: int, progress: Progress = lambda _: None) -
         if record.letter == form.PACK:
             meter.add(_again(record, first), record.leaf)
         progress((1 + record.at / size) / 2)
+    meter.close()
     of_windows = list(zip(windows, meter.measured, strict=False))
     wrong, doubtful = claim.compared(claims, meter.measured[len(windows) :])
     return Content(

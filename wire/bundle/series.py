@@ -18,8 +18,11 @@ from standards.units import UnitError, convert
 from wire.bundle.stream import StreamName, Streams
 from wire.columns import Block
 from wire.course import NOTHING, Course, TimeCorrection, Told, ranks
+from wire.doubled import Ancestors, ancestors
 from wire.observation import INT64_MAX, Quality
 from wire.pack import CarriedFrom, Pack
+
+_Identity = tuple[bytes, int, int, int | None, int, str, int]  # what tells one reading of a channel from another
 
 CORRECTIONS_MAX = 8_192  # of one boot, docs/wire.md §4.3
 NOW = INT64_MAX  # the leaf below which everything lies
@@ -52,6 +55,7 @@ class Measured:
         self.last_ms: int | None = None
         self.spans: dict[StreamName, tuple[int, int]] = {}
         self._times = array("q")
+        self._waiting: list[tuple[_Identity, bytes, int, float]] = []
 
     def add(self, at_ms: int, value: float) -> None:
         """Count one reading."""
@@ -62,6 +66,21 @@ class Measured:
         self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
         if self.wanted.log_interval_ms:
             self._times.append(at_ms)
+
+    def wait(self, identity: _Identity, stream: bytes, at_ms: int, value: float) -> None:
+        """Count a reading later, unless an older stream has it, too."""
+        self._waiting.append((identity, stream, at_ms, value))
+
+    def count_waiting(self, older: Ancestors) -> None:
+        """Count those that wait, each once."""
+        streams: dict[_Identity, set[bytes]] = {}
+        for identity, stream, _, _ in self._waiting:
+            streams.setdefault(identity, set()).add(stream)
+        nothing: set[bytes] = set()
+        for identity, stream, at_ms, value in self._waiting:
+            if not streams[identity] & older.get(stream, nothing):
+                self.add(at_ms, value)
+        self._waiting.clear()
 
     def seen(self, name: StreamName, seq: int) -> None:
         """A pack of this number has readings of it that were sealed there first."""
@@ -147,11 +166,26 @@ class Meter:
                 self._count(pack, block, first, concerned)
             first += rows
 
+    def close(self) -> None:
+        """Count what waited for the packs behind: all packs were added."""
+        known: dict[tuple[str, int], Ancestors] = {}
+        for one in self.measured:
+            gateway, below_leaf = one.wanted.gateway, one.wanted.below_leaf
+            damages = self._streams.damages.get(gateway)
+            if not damages:
+                continue
+            if (gateway, below_leaf) not in known:
+                pairs = ((each.younger, each.older) for each in damages if each.leaf < below_leaf)
+                known[gateway, below_leaf] = ancestors(pairs)
+            one.count_waiting(known[gateway, below_leaf])
+
     def _count(self, pack: Pack, block: Block, first: int, concerned: list[Measured]) -> None:
         name = (pack.gateway, pack.stream)
         values = _values(block)
         carried = _carried(pack, first, len(values))
         moved = _marked(carried, first, len(values))
+        waits = any(pack.stream in (one.younger, one.older) for one in self._streams.damages.get(pack.gateway, ()))
+        identities = _identities(block) if waits else []
         times: dict[int, list[int]] = {}  # by the course that holds, of which most have one only
         for one in concerned:
             wanted = one.wanted
@@ -165,7 +199,9 @@ class Meter:
                     continue
                 original = original or not moved[at]
                 number = None if value is None else _in_unit(value, block.unit, wanted.unit)
-                if number is not None:
+                if number is not None and waits:
+                    one.wait(identities[at], pack.stream, at_ms, number)
+                elif number is not None:
                     one.add(at_ms, number)
             if original:
                 one.seen(name, pack.seq)
@@ -199,15 +235,28 @@ def _ranked(told: Told, ranked: dict[bytes, int]) -> Told:
     return msgspec.structs.replace(told, precedence=(ranked.get(stream, 0), stream, seq, position))
 
 
+def _identities(block: Block) -> list[_Identity]:
+    monotonics = list(accumulate(block.dt_ms, initial=block.base_monotonic_ms))[1:]
+    walls = list(corrected(block, NOTHING))
+    rows = zip(monotonics, walls, block.values, _qualities(block), strict=False)
+    return [
+        (block.boot_id, monotonic_ms, wall_ms, mantissa, block.exponent, block.unit, quality)
+        for monotonic_ms, wall_ms, mantissa, quality in rows
+    ]
+
+
+def _qualities(block: Block) -> Iterable[int]:
+    return (code for length, code in block.quality for _ in range(length)) if block.quality else repeat(0)
+
+
 def _values(block: Block) -> list[float | None]:
     """The numbers of quality OK, each as the float nearest to it."""
     scale: int = 10 ** abs(block.exponent)
-    qualities = (code for length, code in block.quality for _ in range(length)) if block.quality else repeat(0)
     return [
         None
         if mantissa is None or quality != Quality.OK
         else (mantissa / scale if block.exponent < 0 else float(mantissa * scale))
-        for mantissa, quality in zip(block.values, qualities, strict=False)
+        for mantissa, quality in zip(block.values, _qualities(block), strict=False)
     ]
 
 

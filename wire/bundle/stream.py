@@ -28,6 +28,14 @@ class Head(msgspec.Struct, frozen=True):
     leaf: int
 
 
+class Damage(msgspec.Struct, frozen=True):
+    """A stream began after a damage, and may have sealed readings of an older one again. leaf: of its first pack."""
+
+    younger: bytes
+    older: bytes
+    leaf: int
+
+
 class Stream:
     """The packs of one stream, ascending by number."""
 
@@ -68,6 +76,7 @@ class Streams:
         self.by_name: dict[StreamName, Stream] = {}
         self.losses: defaultdict[StreamName, list[Loss]] = defaultdict(list)
         self.heads: dict[StreamName, Head] = {}
+        self.damages: defaultdict[str, list[Damage]] = defaultdict(list)  # by gateway
         self.wrong: list[Finding] = []
         self._after_hole: dict[tuple[str, bytes, int], bytes] = {}  # pack whose neighbour is not here → its prev
         self._last: tuple[str, bytes, int] | None = None
@@ -87,6 +96,8 @@ class Streams:
         stream.add(pack.seq, leaf, signer, digest)
         for loss in pack.losses:
             self.losses[pack.gateway, loss.stream].append(loss)
+            if pack.seq == 1 and loss.last_seq is None and loss.stream != pack.stream:
+                self.damages[pack.gateway].append(Damage(pack.stream, loss.stream, leaf))
         if pack.predecessor is not None:
             self.heads[pack.gateway, pack.stream] = Head(pack.predecessor, leaf)
         return True

@@ -35,7 +35,7 @@ from wire.bundle.form import FIRST_LINE
 from wire.bundle.verify import Report, verify
 from wire.envelope import envelope_hash
 from wire.observation import Observation, Reading
-from wire.pack import CarriedFrom, Correction, KeyChange, Loss, Pack, build_blocks
+from wire.pack import CarriedFrom, Correction, KeyChange, Loss, Pack, StreamHead, build_blocks
 
 CHANNEL = "room-1/air"
 OPERATOR, OFFICIAL = Person("van-hanh", "Vận hành", "operator"), Person("can-bo", "Cán bộ", "official")
@@ -342,6 +342,31 @@ def test_after_a_restore_nothing_is_made_until_the_new_epoch_is_open(engine: Eng
     freeze(engine)
     with pytest.raises(NotMade, match="try again in a minute"):
         bundles.lot()
+
+
+def test_what_was_sealed_again_after_a_damage_counts_once(engine: Engine, bundles: Bundles) -> None:
+    store, _ = travel(engine, _but_room)
+    observed = [reading(channel=CHANNEL, at_s=60 * minute, mantissa=-1800 - minute) for minute in range(25, 45)]
+    second = store.seal(store.pack(2, observed[:15], prev=_hash(engine, store)))
+    arrive(engine, store, second)
+    freeze(engine, decide=False)
+    younger = Gateway(store.name, seed=9)
+    younger.key, younger.kid = store.key, store.kid
+    losses = [Loss(store.stream, 2, None, None, "lost", "buffer file was older than its head")]
+    first = younger.pack(1, observed[5:], losses=losses, predecessor=StreamHead(store.stream, 2, envelope_hash(second)))
+    arrive(engine, younger, younger.seal(first))
+    freeze(engine)
+    content = content_of(bundles.lot())
+    (counted,) = [one.count for _, one in content.windows if one.wanted.channel == CHANNEL]
+    frozen = [
+        one.count
+        for _, version in content.frozen
+        for stay in version.stays
+        for one in stay.series
+        if one.channel == CHANNEL
+    ]
+    assert frozen == [29 + 15, 29 + 20]
+    assert counted == 29 + 20
 
 
 def test_packs_that_retention_removed_are_missing(engine: Engine, bundles: Bundles) -> None:

@@ -20,6 +20,7 @@ from cloud.errors import CloudError
 
 BEGIN_WRITING = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
+KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
 CACHE_KIB = 16_384  # of each connection, at most: with the usual 2,000 folding asks the file for every page anew
 
 
@@ -34,8 +35,9 @@ def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
     engine = create_engine(
         url,
         connect_args={"check_same_thread": False},
-        pool_size=pool_size,
-        max_overflow=pool_size,
+        pool_size=KEPT,
+        max_overflow=2 * pool_size - KEPT,
+        pool_use_lifo=True,  # the same few are used again and again: each keeps pages of its own
         hide_parameters=True,  # an error is logged; the values of its statement are nobody's business
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, QueuePool, text
 
 from cloud.db import engine as db
+from cloud.db.sqlite import KEPT
 
 
 @pytest.fixture
@@ -49,3 +51,16 @@ def test_file_that_is_no_database_is_left_alone(tmp_path: Path):
         db.migrate(opened)
     opened.dispose()
     assert file.read_bytes() == b"not a database " * 1000
+
+
+def test_a_crowd_is_served_and_costs_memory_only_while_it_is_there(engine: Engine):
+    with ExitStack() as crowd:
+        for _ in range(2 * db.POOL_SIZE):
+            crowd.enter_context(db.reading(engine))
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedin() == KEPT
+    used = set()
+    for _ in range(10):
+        with db.reading(engine) as conn:
+            used.add(id(conn.connection.driver_connection))
+    assert len(used) == 1

@@ -233,7 +233,7 @@ def test_one_transaction_folds_no_more_than_its_share(
 
 
 def test_one_transaction_writes_few_chunks_however_little_they_hold(engine: Engine, gateway: Gateway):
-    store(engine, gateway, gateway.pack(1, [reading(at_s=86_400 * day) for day in range(60)]))
+    store(engine, gateway, *(gateway.pack(day, [reading(at_s=86_400 * day)]) for day in range(1, 61)))
     waiting = keys(engine)
     folded, left = fold.fold(engine, waiting)
     assert folded == -(-fold.FOLD_MAX // (1 + fold.ROWS_PER_CHUNK)) == 40

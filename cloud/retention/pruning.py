@@ -12,11 +12,12 @@ or whose readings were carried over, are never removed.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
-from sqlalchemy import Connection, Engine, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, exists, func, insert, select, tuple_, update
 
 from cloud.db.engine import reading, writing
 from cloud.db.tables import carried, conflict, pack, pruning, tombstone
@@ -30,9 +31,15 @@ from wire.course import Course
 from wire.envelope import open_envelope
 from wire.pack import Pack
 
-PACKS_AT_ONCE = 200  # in one transaction: some 20 ms of the write lock
+#: In one transaction. They are neighbours in a stream, so that they lie in few chunks, which are made anew: some 10 ms
+#: of the write lock for each. Others get as much time before the next one.
+PACKS_AT_ONCE = 200
 
 Tell = Callable[[float], None]
+
+_Name = tuple[str, bytes, int]
+_NAME = pack.c.gateway, pack.c.stream, pack.c.seq
+_FIRST: _Name = ("", b"", 0)
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -84,30 +91,42 @@ def prune(
     """
     with reading(engine) as conn:
         known, wanted = state(conn), needed(conn, now_ms)
-        last = conn.scalar(select(func.max(pack.c.id)).where(pack.c.received_ms < before_ms)) or 0
-    total, after = Pruned(), 0
-    while after < last and not (stop is not None and stop.is_set()):
+        of_all = select(func.count()).select_from(pack).where(*_there(before_ms))
+        of = int(conn.scalar(of_all) or 0)
+    total, looked = Pruned(), 0
+    after: _Name | None = _FIRST
+    while after is not None and not (stop is not None and stop.is_set()):
         if why is None:
             with reading(engine) as conn:
                 counted, _, after = _look(conn, after, before_ms, wanted)
         else:
             with writing(engine) as conn:
+                began_s = time.monotonic()
                 if state(conn) != known:
                     known, wanted = state(conn), needed(conn, now_ms)
                 counted, gone, after = _look(conn, after, before_ms, wanted)
                 _remove(conn, gone, why, now_ms)
+            (stop or threading.Event()).wait(time.monotonic() - began_s if gone and after is not None else 0)
         total = total.plus(counted)
-        tell(min(1.0, after / last))
+        looked += counted.removed + counted.needed + counted.other + counted.later
+        tell(min(1.0, looked / of) if after is not None else 1.0)
     return total
 
 
-def _look(conn: Connection, after: int, before_ms: int, wanted: Needed) -> tuple[Pruned, list[_Candidate], int]:
-    """Judge the next packs; what was counted, what may go, and how far this went."""
+def _there(before_ms: int) -> tuple[ColumnElement[bool], ...]:
+    """Packs that are old enough, and have bytes."""
+    return pack.c.received_ms < before_ms, func.length(pack.c.envelope) > 0
+
+
+def _look(
+    conn: Connection, after: _Name, before_ms: int, wanted: Needed
+) -> tuple[Pruned, list[_Candidate], _Name | None]:
+    """Judge the next packs; what was counted, what may go, and how far this went, None at the end."""
     named = (carried.c.gateway == pack.c.gateway) & (carried.c.stream == pack.c.stream) & (carried.c.seq == pack.c.seq)
     query = (
         select(pack, (exists().where(conflict.c.pack_id == pack.c.id) | exists().where(named)).label("disputed"))
-        .where(pack.c.id > after, pack.c.received_ms < before_ms, func.length(pack.c.envelope) > 0)
-        .order_by(pack.c.id)
+        .where(*_there(before_ms), tuple_(*_NAME) > after)
+        .order_by(*_NAME)
         .limit(PACKS_AT_ONCE)
     )
     rows = conn.execute(query).all()
@@ -127,7 +146,8 @@ def _look(conn: Connection, after: int, before_ms: int, wanted: Needed) -> tuple
         else:
             counted = counted.plus(Pruned(removed=1, removed_bytes=size_bytes))
             gone.append(_Candidate(row.id, row.leaf_index, row.hash, size_bytes))
-    return counted, gone, rows[-1].id if len(rows) == PACKS_AT_ONCE else 1 << 62
+    last = rows[-1] if len(rows) == PACKS_AT_ONCE else None
+    return counted, gone, None if last is None else (last.gateway, last.stream, last.seq)
 
 
 def _is_plain(one: Pack) -> bool:

@@ -122,7 +122,7 @@ def _prepare(conn: Connection, key: ChunkKey, room: int) -> _Prepared | None:
         rows=[(pack_id, first) for pack_id, first, *_ in rows],
         body_before=None if known is None else known.body,
         stretches=course.stretches,
-        body=chunk_bodies.encode(whole),
+        body=chunk_bodies.encode(whole) if rows or known is None else known.body,
         columns=describe(now, _received(whole, received)) | {"hours": hours_of(now, of_copies=key.carried)},
     )
 

@@ -6,7 +6,7 @@ from what is left, or goes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from sqlalchemy import Connection, delete, select, update
@@ -29,31 +29,32 @@ def forget(conn: Connection, pack_ids: Collection[int]) -> int:
     Their bytes must still be there. Raises WireError, BodyDamaged.
     """
     keys: set[tuple[str, ChunkKey]] = set()
+    ids: dict[str, dict[tuple[str, str], int]] = {}
     ordered = sorted(pack_ids)
     for at in range(0, len(ordered), _AT_ONCE):
         some = ordered[at : at + _AT_ONCE]
         conn.execute(delete(tail).where(tail.c.pack_id.in_(some)))
-        for envelope in conn.scalars(select(pack.c.envelope).where(pack.c.id.in_(some))):
-            keys |= _keys(conn, read_payload(open_envelope(envelope)))
+        for envelope in conn.scalars(select(pack.c.envelope).where(pack.c.id.in_(some))).all():
+            one = read_payload(open_envelope(envelope))
+            if one.gateway not in ids:
+                ids[one.gateway] = _series_of(conn, one.gateway)
+            keys.update(_keys(one, ids[one.gateway]))
     gone = np.array(ordered, np.int64)
     return sum(_make_anew(conn, gateway, key, gone) for gateway, key in sorted(keys))
 
 
-def _keys(conn: Connection, one: Pack) -> set[tuple[str, ChunkKey]]:
-    rows = conn.execute(select(series).where(series.c.gateway == one.gateway)).all()
-    ids = {(row.channel, row.unit): row.id for row in rows}
-    return {
-        (
-            one.gateway,
-            ChunkKey(
-                ids[block.channel, block.unit],
-                block.boot_id,
-                block.base_monotonic_ms // DAY_MS,
-                bool(one.carried_from),
-            ),
-        )
-        for block in one.blocks
-    }
+def _series_of(conn: Connection, gateway: str) -> dict[tuple[str, str], int]:
+    """The ids of a gateway's series, by channel and unit."""
+    rows = conn.execute(select(series).where(series.c.gateway == gateway))
+    return {(row.channel, row.unit): row.id for row in rows}
+
+
+def _keys(one: Pack, ids: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, ChunkKey]]:
+    """The chunks of a pack's blocks."""
+    for block in one.blocks:
+        day = block.base_monotonic_ms // DAY_MS
+        key = ChunkKey(ids[block.channel, block.unit], block.boot_id, day, bool(one.carried_from))
+        yield one.gateway, key
 
 
 def _make_anew(conn: Connection, gateway: str, key: ChunkKey, gone: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:

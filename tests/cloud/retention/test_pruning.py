@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from cloud.auth.people import Person
 from cloud.backup.reading import check_ledger
@@ -19,11 +19,13 @@ from cloud.evidence.lot import lot_evidence
 from cloud.ingest.record import Arrival, record
 from cloud.ingest.settled import is_settled
 from cloud.ledger import log
+from cloud.registry.keys import add_gateway
 from cloud.retention import holds, pruning
 from cloud.retention.holds import Hold, HoldRejected, Release
 from cloud.retention.pruning import Pruned, Why, prune
 from cloud.review.submissions import submit
 from cloud.telemetry.compactor import compact
+from cloud.telemetry.forget import forget
 from cloud.telemetry.query import readings
 from tests.cloud.field import START_MS, Gateway, reading
 from tests.cloud.journey import LOADED, NOW_MS, STORED, at, travel
@@ -210,7 +212,7 @@ def test_hold_that_comes_while_it_is_removed_counts_at_once(
 
     done = prune(engine, BEFORE_MS, TODAY_MS, why=WHY, tell=tell)
     assert len(shares) > 4, "else it was one step"
-    assert done.removed == 10 - 3, "of the first ten three are of the journey"
+    assert done.removed == 10 - 2, "of the first ten of the stream two are of the journey"
     assert done.needed == 1 + len(OLD_DAYS) - done.removed
 
 
@@ -236,6 +238,29 @@ def test_binding_corrected_while_it_is_removed_counts_at_once(
     done = prune(engine, BEFORE_MS, TODAY_MS, why=WHY, tell=tell)
     assert len(shares) > 4, "else it was one step"
     assert 0 < done.removed < 10
+
+
+def test_one_step_removes_neighbours_whatever_came_between(
+    engine: Engine, store: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it makes few chunks anew."""
+    other = Gateway("gw-kho-00")
+    with writing(engine) as conn:
+        add_gateway(conn, other.public_half, START_MS)
+    for seq, day in enumerate(OLD_DAYS[:10], start=1):
+        _come(engine, other, seq, _day(day))
+        _come(engine, store, 60 + seq, _day(day))
+    steps: list[set[str]] = []
+
+    def watched(conn: Connection, ids: Sequence[int]) -> int:
+        steps.append(set(conn.scalars(select(tables.pack.c.gateway).where(tables.pack.c.id.in_(ids)))))
+        return forget(conn, ids)
+
+    monkeypatch.setattr(pruning, "forget", watched)
+    monkeypatch.setattr(pruning, "PACKS_AT_ONCE", 10)
+    assert _prune(engine).removed == len(OLD_DAYS) + 20
+    assert steps[0] == {other.name}
+    assert other.name not in set().union(*steps[1:])
 
 
 def test_stop_or_death_between_steps_is_made_up_for(

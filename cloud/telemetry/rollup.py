@@ -122,6 +122,12 @@ class Sums:
         if rolled is not None:
             self._rolled.append(rolled)
             return
+        exponents = np.unique(rows.exponent)
+        if len(exponents) > 1:
+            for exponent in exponents:
+                picked = rows.exponent == exponent
+                self.add_rows(Rows(*(column[picked] for column in rows)))
+            return
         at = (rows.observed_ms // self._width_ms).tolist()
         for where, mantissa, exponent, ok in zip(
             at, rows.mantissa.tolist(), rows.exponent.tolist(), rows.ok.tolist(), strict=True

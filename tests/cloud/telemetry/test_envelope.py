@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
 
@@ -25,7 +25,7 @@ from cloud.telemetry.envelope import BUCKETS_MAX, SHORT_MS, Envelope, grid
 from cloud.telemetry.query import ReadingRow
 from cloud.telemetry.rollup import HOUR_MS, Bucket
 from tests.cloud.field import BOOT, START_MS, Gateway, reading
-from tests.cloud.telemetry.test_fold import AIR, DAY_MS, DOOR, EVER, contents, keys, packs_of, store
+from tests.cloud.telemetry.test_fold import AIR, DAY_MS, DOOR, EVER, examples, keys, packs_of, some_packs, store
 from wire.observation import INT64_MAX, ClockState, Quality
 from wire.pack import Correction
 
@@ -79,20 +79,26 @@ def check_all(engine: Engine, gateway: Gateway) -> None:
                 assert last.observed_ms == max(row.observed_ms for row in known)
 
 
-@settings(
-    max_examples=6,
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    st.lists(contents, min_size=2, max_size=6),
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=2),
-    st.randoms(use_true_random=False),
-)
+@examples(4)
+@some_packs
 def test_every_bucket_is_what_its_readings_add_up_to(
     tmp_path: Path, migrated_file: Path, drawn: list[Any], copied: list[tuple[int, int]], random: Random
 ):
+    _add_up_some(tmp_path, migrated_file, drawn, copied, random)
+
+
+@pytest.mark.slow
+@examples(100)
+@some_packs
+def test_every_bucket_is_what_it_adds_up_to_at_length(
+    tmp_path: Path, migrated_file: Path, drawn: list[Any], copied: list[tuple[int, int]], random: Random
+):
+    _add_up_some(tmp_path, migrated_file, drawn, copied, random)
+
+
+def _add_up_some(
+    tmp_path: Path, migrated_file: Path, drawn: list[Any], copied: list[tuple[int, int]], random: Random
+) -> None:
     gateway = Gateway("gw-kho-01")
     engine = open_engine(sqlite_url(Path(shutil.copy(migrated_file, Path(tempfile.mkdtemp(dir=tmp_path)) / "c.db"))))
     packs = packs_of(gateway, drawn, copied)
@@ -112,6 +118,15 @@ def test_every_bucket_is_what_its_readings_add_up_to(
         check_all(engine, gateway)
     finally:
         engine.dispose()
+
+
+@pytest.mark.parametrize("mantissas", [[1, -7], [INT64_MAX, 2]], ids=["small", "beyond 64 bits"])
+def test_several_exponents_in_one_chunk_are_added_up(engine: Engine, gateway: Gateway, mantissas: list[int]):
+    rows = [reading(at_s=60 * at, mantissa=mantissas[at % 2], exponent=-2 - at % 3) for at in range(600)]
+    store(engine, gateway, gateway.pack(1, [*rows, reading(at_s=7, mantissa=None, exponent=-9)]))
+    for _ in range(2):
+        check_all(engine, gateway)
+        compact(engine, lambda _done, _of: None)
 
 
 def fill(engine: Engine, gateway: Gateway, seq: int = 1, **of: Any) -> None:

@@ -128,20 +128,43 @@ class _KilledError(Exception):
     pass
 
 
-@settings(
-    max_examples=8,
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
+def examples(count: int) -> settings:
+    """Of a property that takes half a second for each."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+some_packs = given(
     st.lists(contents, min_size=2, max_size=8),
     st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=2),
     st.randoms(use_true_random=False),
 )
+
+
+@examples(5)
+@some_packs
 def test_folding_changes_nothing_anybody_is_told(
     tmp_path: Path, migrated_file: Path, drawn: list[Any], copied: list[tuple[int, int]], random: Random
 ):
+    _fold_some(tmp_path, migrated_file, drawn, copied, random)
+
+
+@pytest.mark.slow
+@examples(100)
+@some_packs
+def test_folding_changes_nothing_at_length(
+    tmp_path: Path, migrated_file: Path, drawn: list[Any], copied: list[tuple[int, int]], random: Random
+):
+    _fold_some(tmp_path, migrated_file, drawn, copied, random)
+
+
+def _fold_some(
+    tmp_path: Path, migrated_file: Path, drawn: list[Any], copied: list[tuple[int, int]], random: Random
+) -> None:
     gateway = Gateway("gw-kho-01")
     packs = packs_of(gateway, drawn, copied)
     random.shuffle(packs)
@@ -329,18 +352,18 @@ def test_a_stop_ends_a_long_round(engine: Engine, gateway: Gateway, compactor: t
 
 def test_a_killed_compactor_loses_and_doubles_nothing(tmp_path: Path, engine: Engine, gateway: Gateway):
     """SIGKILL in the midst of real work, again and again: every reading is there once, and in the end all is folded."""
-    many = [gateway.pack(seq, [reading(at_s=600 * seq + at, mantissa=at) for at in range(5)]) for seq in range(1, 801)]
+    many = [gateway.pack(seq, [reading(at_s=600 * seq + at, mantissa=at) for at in range(5)]) for seq in range(1, 401)]
     store(engine, gateway, *many, received_ms=START_MS)
     with look(engine) as conn:
         expected = query.readings(conn, gateway.name, AIR, 0, EVER)
     engine.dispose()
     kills = 0
-    while kills < 6:
+    while kills < 3:
         work = subprocess.Popen([sys.executable, "-c", _COMPACT, str(engine.url)], stdout=subprocess.PIPE)
         assert work.stdout is not None
         work.stdout.readline()  # it has begun
         try:
-            assert work.wait(timeout=0.02 * kills) == 0
+            assert work.wait(timeout=0.05 * kills) == 0
             break
         except subprocess.TimeoutExpired:
             work.kill()

@@ -49,12 +49,12 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Packs of a stream from `seq` on, in which rows of a boot may be. silent: how many before had none."""
+    """Packs of a stream behind the number `after`, in which rows of a boot may be. silent: how many before had none."""
 
     gateway: str
     boot_id: bytes
     stream: bytes
-    seq: int
+    after: int
     silent: int = 0
 
 
@@ -90,7 +90,7 @@ def places_of(conn: Connection, corrected: Collection[BootKey]) -> list[Place]:
     places = []
     for gateway, boot_id in sorted(corrected):
         query = select(boot.c.stream, boot.c.first_seq).where(boot.c.gateway == gateway, boot.c.boot_id == boot_id)
-        places += [Place(gateway, boot_id, row.stream, row.first_seq) for row in conn.execute(query)]
+        places += [Place(gateway, boot_id, row.stream, row.first_seq - 1) for row in conn.execute(query)]
     return places
 
 
@@ -101,7 +101,7 @@ def held_before(conn: Connection, place: Place, through: int) -> tuple[list[str]
     """
     query: Select[Any] = (
         select(*_COLUMNS, pack.c.seq)
-        .where(pack.c.gateway == place.gateway, pack.c.stream == place.stream, pack.c.seq >= place.seq)
+        .where(pack.c.gateway == place.gateway, pack.c.stream == place.stream, pack.c.seq > place.after)
         .where(pack.c.leaf_index <= through, func.length(pack.c.envelope) > 0)
         .order_by(pack.c.seq)
         .limit(PACKS_AT_ONCE)
@@ -116,7 +116,7 @@ def held_before(conn: Connection, place: Place, through: int) -> tuple[list[str]
             break
         opened.append((row, one))
         observations += one.count
-        following = msgspec.structs.replace(place, seq=row.seq + 1, silent=silent)
+        following = msgspec.structs.replace(place, after=row.seq, silent=silent)
         if observations >= LINES_AT_ONCE:
             break
     return _lines(conn, opened, unset_of={place.boot_id}).lines, following

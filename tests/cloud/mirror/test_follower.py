@@ -21,7 +21,7 @@ from cloud.mirror.follower import FOLLOWER, Mirror
 from cloud.mirror.sink import Away, Refused
 from tests.cloud.field import BOOT, START_MS, Gateway, reading
 from wire.envelope import envelope_hash
-from wire.observation import ClockState
+from wire.observation import INT64_MAX, ClockState, Stamp
 from wire.pack import CarriedFrom, Correction, Pack
 
 HOUR_MS = 3_600_000
@@ -242,6 +242,17 @@ def test_what_was_held_back_comes_with_its_correction(
     store(engine, gateway, gateway.pack(6, corrections=told))
     all_of(mirror)
     assert [int(line.split(" ")[2]) - START_MS for line in server.taken] == [0, 60_000, 120_000, 180_000]
+
+
+def test_numbers_as_high_as_they_get_are_gone_through(engine: Engine, gateway: Gateway, server: Server, mirror: Mirror):
+    sealed = Stamp(START_MS, 0, BOOT, ClockState.SYNCED)
+    unset = [reading(mantissa=7, wrong_ms=-START_MS, clock=ClockState.UNSYNCED)]
+    told = [Correction(BOOT, 0, 1, START_MS, 20, "ntp")]
+    store(engine, gateway, gateway.pack(INT64_MAX - 1, unset, sealed=sealed))
+    all_of(mirror)
+    store(engine, gateway, gateway.pack(INT64_MAX, corrections=told, sealed=sealed))
+    all_of(mirror)
+    assert server.values == [0.07]
 
 
 def test_copy_whose_original_is_here_is_left_out(engine: Engine, gateway: Gateway, server: Server, mirror: Mirror):

@@ -64,12 +64,23 @@ def compared(claims: Sequence[Claim], measured: Sequence[Measured]) -> tuple[lis
         what = f"evidence of leaf {claim.leaf}"
         frozen = (claim.series.count, claim.series.min, claim.series.max)
         names: dict[str, str | int] = {"series": f"{claim.series.gateway}/{claim.series.channel}", "place": claim.place}
-        if claim.series.misplaced or claim.series.future:
+        left_out = claim.series.misplaced + claim.series.future
+        if left_out > 0 and any(_may_be(frozen, left_out, one) for one in found):
             doubtful.append(Finding("not_recomputed", what, names))
-        elif frozen not in found:
+        elif left_out > 0 or frozen not in found:
             told: dict[str, str | int] = {"frozen": _told(frozen), "found": _told(found[0])}
             wrong.append(Finding("other_numbers", what, names | told))
     return wrong, doubtful
+
+
+def _may_be(frozen: _Numbers, left_out: int, found: _Numbers) -> bool:
+    """Whether what was frozen can follow from what was found by leaving out so many readings at most."""
+    (count, low, high), (all_count, all_low, all_high) = frozen, found
+    if not all_count - left_out <= count <= all_count:
+        return False
+    if low is None or high is None or all_low is None or all_high is None:
+        return count == 0 and low is None and high is None
+    return count > 0 and all_low <= low <= high <= all_high
 
 
 def _numbers(one: Measured) -> _Numbers:

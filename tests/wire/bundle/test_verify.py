@@ -406,6 +406,31 @@ def test_evidence_that_does_not_follow_from_the_packs_is_wrong() -> None:
     assert "it says 7 (-18.01 … -18.0), the packs here give 8" in _bad(data)
 
 
+@pytest.mark.parametrize(
+    ("frozen", "left_out", "said"),
+    [
+        ((7, -18.01, -18.0), {"misplaced": 1}, "missing"),
+        ((6, -18.0, -18.0), {"misplaced": 1, "future": 1}, "missing"),
+        ((7, -18.0, -18.0), {"future": 5}, "missing"),
+        ((1, -18.0, -18.0), {"misplaced": 1}, "wrong"),
+        ((9, -18.01, -18.0), {"misplaced": 1}, "wrong"),
+        ((7, -18.01, -17.0), {"misplaced": 1}, "wrong"),
+        ((7, -18.01, -18.0), {"misplaced": 9, "future": -9}, "wrong"),
+    ],
+)
+def test_what_was_left_out_for_its_time_excuses_no_more_than_it_counts(
+    frozen: tuple[int, float, float], left_out: dict[str, int], said: str
+) -> None:
+    book, about = maker.small()
+    count, low, high = frozen
+    body = msgspec.json.decode(maker.evidence(8, count=count, low=low, high=high))
+    body["stays"][0]["series"][0] |= left_out
+    book.record(form.EVIDENCE, msgspec.json.encode(body))
+    content = maker.bundle(book, about)[1]
+    expected = {"missing": ([], ["not_recomputed"]), "wrong": (["other_numbers"], [])}[said]
+    assert ([one.code for one in content.wrong], [one.code for one in content.missing]) == expected
+
+
 def test_evidence_is_held_against_what_the_ledger_had_before_it() -> None:
     book, gateway = _book()
     gateway.send([maker.reading(0)])

@@ -155,12 +155,12 @@ def keys_of_many(conn: Connection, gateways: Iterable[str]) -> dict[str, list[Ga
     """The keys of several gateways; unknown gateways are missing."""
     table = tables.gateway_key
     names = set(gateways)
-    query = select(table).where(table.c.gateway.in_(names)).order_by(table.c.gateway, table.c.kid)
+    query = select(table.c.gateway, table.c.kid, table.c.public_key, table.c.revoked_ms)
+    rows = conn.execute(query.where(table.c.gateway.in_(names)).order_by(table.c.gateway, table.c.kid)).all()
     ends = _ends(conn, names)
     found: dict[str, list[GatewayKey]] = {}
-    for row in conn.execute(query):
-        key = GatewayKey(row.kid, row.public_key, row.revoked_ms, ends.get((row.gateway, row.kid)))
-        found.setdefault(row.gateway, []).append(key)
+    for gateway, kid, public_key, revoked_ms in rows:
+        found.setdefault(gateway, []).append(GatewayKey(kid, public_key, revoked_ms, ends.get((gateway, kid))))
     return found
 
 

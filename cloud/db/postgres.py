@@ -1,7 +1,7 @@
 """PostgreSQL 15 or newer: one server, several processes, still one writer at a time.
 
 Invariants: a writer holds one advisory lock from its first statement to its commit, so that what it read is still
-true when it writes, ids rise in the order of commits and leaves are numbered without holes (ADR 0018); a commit is on
+true when it writes, ids rise in the order of commits and leaves are numbered without holes (ADR 0019); a commit is on
 the server's disk; a reader sees one moment (REPEATABLE READ) and is refused when it writes; a process that stops in
 the middle of a transaction loses it, and its lock, after IDLE_MAX_MS.
 

@@ -126,6 +126,16 @@ def readings(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: 
     return _ordered(once(conn, gateway, found + _folded(conn, gateway, channel, from_ms, to_ms)))
 
 
+def stored(conn: Connection, gateway: str, channel: str, from_ms: int, to_ms: int) -> int:
+    """How many readings those blocks and chunks hold that lie in [from_ms, to_ms) as a whole, unread; copies count."""
+    found = 0
+    for table in (tail, chunk):
+        query = select(func.sum(table.c.count)).join_from(series, table, table.c.series_id == series.c.id)
+        query = query.where(series.c.gateway == gateway, series.c.channel == channel)
+        found += int(conn.scalar(query.where(table.c.from_ms >= from_ms, table.c.to_ms < to_ms)) or 0)
+    return found
+
+
 def count(conn: Connection) -> int:
     """How many readings are stored, in tail and chunks; copies count."""
     return sum(int(conn.scalar(select(func.coalesce(func.sum(table.c.count), 0))) or 0) for table in (tail, chunk))

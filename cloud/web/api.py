@@ -16,7 +16,7 @@ from cloud.evidence.model import LotEvidence
 from cloud.ingest.completeness import Overdue, StreamCompleteness, overdue
 from cloud.instant import from_ms, to_ms
 from cloud.review.worklist import LotSummary, list_lots
-from cloud.telemetry.query import ReadingRow, readings
+from cloud.telemetry.query import ReadingRow, readings, stored
 from cloud.web import formats
 from cloud.web.checks_page import ChecksView, look
 from cloud.web.completeness_page import completeness_of, streams_of
@@ -26,6 +26,7 @@ from cloud.web.page import Page, open_page
 from standards.epcis.json_form import document
 
 READINGS_MAX = 100_000  # of one answer: about 10 MB, ten weeks of a probe that logs every minute
+STORED_MAX = 4 * READINGS_MAX  # with what counts once only: more is not read into memory to be counted
 COMPLETENESS_MAX = timedelta(days=400)  # a year and a month: some 10,000 hours
 SPAN_MAX = timedelta(days=92)  # a quarter; bounds what is read before it can be counted
 
@@ -118,8 +119,11 @@ def channel_readings(
         raise Refused(400, "bad_request")
     if to - from_ > SPAN_MAX:
         raise Refused(413, "too_much")
+    asked = gateway, channel, to_ms(from_), to_ms(to)
     with reading(page.site.engine) as conn:
-        rows = readings(conn, gateway, channel, to_ms(from_), to_ms(to))
+        if stored(conn, *asked) > STORED_MAX:
+            raise Refused(413, "too_much")
+        rows = readings(conn, *asked)
     if len(rows) > READINGS_MAX:
         raise Refused(413, "too_much")
     return as_json([reading_json(row) for row in rows])

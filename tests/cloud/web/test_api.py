@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from cloud.db.engine import reading
 from cloud.evidence.lot import lot_evidence
+from cloud.web import api
 from cloud.web.api import travelling
 from tests.cloud.web import world
 from tests.cloud.web.conftest import Visitor
@@ -127,6 +128,18 @@ async def test_a_series_answers_with_readings_envelope_and_last(visit: Visit) ->
 )
 async def test_what_a_series_cannot_answer_is_refused(visit: Visit, path: str, status: int) -> None:
     assert (await (await visit().sign_in("official")).get(path)).status_code == status
+
+
+async def test_more_readings_than_fit_into_memory_are_refused_unread(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "STORED_MAX", 100)
+    half_hour = "?from=2025-10-09T09:00:00Z&to=2025-10-09T09:30:00Z"
+    day = "?from=2025-10-09T09:00:00Z&to=2025-10-10T09:00:00Z"
+    visitor = await visit().sign_in("official")
+    assert (await visitor.get(f"{SERIES}/readings{half_hour}")).status_code == 200
+    monkeypatch.setattr(api, "readings", None)
+    assert (await visitor.get(f"{SERIES}/readings{day}")).status_code == 413
 
 
 @pytest.mark.parametrize(

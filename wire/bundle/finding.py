@@ -63,6 +63,10 @@ _SENTENCES = {
         "không có số đo từ {begin} đến {end} ({lasted}), lâu hơn hai lần chu kỳ đo",
         "no reading from {begin} to {end} ({lasted}), longer than two log intervals",
     ),
+    "no_interval": (
+        "không biết chu kỳ đo, nên không xét được những lúc không có số đo",
+        "how often it is read is not known, so times without a reading cannot be told",
+    ),
     "no_series": ("không có cảm biến nào gắn với {place}", "no sensor was bound to {place}"),
     "not_recomputed": (
         "{series} tại {place}: không tính lại được, vì bản chốt đã loại số đo có thời gian không tin được",

@@ -73,6 +73,8 @@ def _readings(subject: Subject, windows: Windows) -> Iterator[Finding]:
             span: dict[str, str | int] = {"begin": instant(window.from_ms), "end": instant(window.until_ms)}
             yield Finding("no_readings", what, span)
             continue
+        if not series.log_interval_ms:
+            yield Finding("no_interval", what)
         for begin, end in one.silences():
             told: dict[str, str | int] = {"begin": instant(begin), "end": instant(end), "lasted": lasting(end - begin)}
             yield Finding("silence", what, told)

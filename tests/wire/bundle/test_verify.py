@@ -311,6 +311,16 @@ def test_silence_longer_than_two_intervals_is_told() -> None:
     assert _codes(book, 1) == ([], ["no_readings"])
 
 
+def test_a_series_whose_silences_nobody_can_tell_is_not_complete() -> None:
+    book, gateway = _book()
+    gateway.send([maker.reading(0), maker.reading(50)])
+    book.record(form.EVENT, maker.event("urn:uuid:0"))
+    about = maker.subject(60)
+    series = [msgspec.structs.replace(one, log_interval_ms=0) for one in about.series]
+    content = maker.bundle(book, msgspec.structs.replace(about, series=series))[1]
+    assert [one.code for one in content.missing if one.code != "no_frozen"] == ["no_interval"]
+
+
 def test_a_stay_without_a_sensor_is_told() -> None:
     book, about = maker.small()
     stays = [*about.stays, Stay("8930000000132", "Xe lạnh", "Truck", True, about.to_ms, None, about.to_ms + 1)]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from cloud.clock import Now
 from cloud.db.engine import reading, writing
+from cloud.db.tables import gateway
 from cloud.errors import Retryable
 from cloud.ingest import finding, gateway_state
 from cloud.ingest.finding import LEDGER_DIFFERS, Finding
@@ -29,8 +30,9 @@ class HistoryDiffers(Retryable):
 
 
 def shown(conn: Connection) -> list[Shown]:
-    """The checkpoints that gateways have said they know."""
-    statuses = (one.status for one in gateway_state.states(conn))
+    """The checkpoints that gateways of the registry have said they know; strangers were given none."""
+    admitted = set(conn.scalars(select(gateway.c.name)))
+    statuses = (one.status for one in gateway_state.states(conn) if one.status.gateway in admitted)
     return [
         Shown(f"gateway {one.gateway}", one.checkpoint_size, one.checkpoint_root)
         for one in statuses
@@ -50,10 +52,12 @@ class ShownWatch:
         with reading(self._engine) as conn:
             told = shown(conn)
             self._good &= set(told)
-            fresh = [one for one in told if one not in self._good]
-            wrong = [one for one in fresh[:AT_ONCE] if not stop.is_set() and not self._fits(conn, one)]
-            known = epoch.current(conn)
             size = log.head(conn).size
+            fresh = [one for one in told if one not in self._good]
+            wrong = [one for one in fresh if one.size > size]  # costs nothing, so it takes nobody's turn
+            inside = [one for one in fresh if one.size <= size]
+            wrong += [one for one in inside[:AT_ONCE] if not stop.is_set() and not self._fits(conn, one)]
+            known = epoch.current(conn)
         new = self._keep(wrong, size)
         from_size = known.base_size if known is not None and known.number > 1 else None
         for one in wrong:
@@ -66,7 +70,7 @@ class ShownWatch:
         return new
 
     def _fits(self, conn: Connection, one: Shown) -> bool:
-        if one.size > log.head(conn).size or proof.root_at(conn, one.size).hex() != one.root:
+        if proof.root_at(conn, one.size).hex() != one.root:
             return False
         self._good.add(one)
         return True

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
+from cloud.db import tables
 from cloud.db.engine import reading, writing
 from cloud.ingest import finding, gateway_state
 from cloud.ingest.gateway_state import Heard
-from cloud.ingest.shown import HistoryDiffers, ShownWatch, shown
+from cloud.ingest.shown import AT_ONCE, HistoryDiffers, ShownWatch, shown
 from cloud.ledger import epoch, log, proof
+from cloud.registry.query import gateway as find_gateway
 from tests.cloud.field import START_MS
 from wire import status as wire_status
 from wire.status import Status
@@ -24,9 +26,11 @@ def grow(engine: Engine, count: int) -> None:
             log.append(conn, "event", payload=str(at).encode(), ref="")
 
 
-def say(engine: Engine, gateway: str, size: int, root: str | None = None) -> None:
+def say(engine: Engine, gateway: str, size: int, root: str | None = None, *, admitted: bool = True) -> None:
     """A gateway says that it was given this checkpoint; without a root it is the log's own."""
     with writing(engine) as conn:
+        if admitted and find_gateway(conn, gateway) is None:
+            conn.execute(insert(tables.gateway).values(name=gateway, simulated=False, added_ms=START_MS))
         told = root or proof.root_at(conn, size).hex()
         status = Status(gateway, online=True, checkpoint_size=size, checkpoint_root=told)
         gateway_state.record(conn, [Heard(up_status(gateway), wire_status.encode(status), START_MS, retained=False)])
@@ -82,3 +86,20 @@ def test_larger_log_is_a_state_until_a_new_epoch_explains_it(engine: Engine):
     say(engine, "gw-2", 15, "cd" * 32)
     with pytest.raises(HistoryDiffers, match="15 leaves"):
         look(engine)
+
+
+def test_what_strangers_say_was_shown_to_them_is_no_matter(engine: Engine):
+    grow(engine, 20)
+    say(engine, "gw-1", 7, "ab" * 32, admitted=False)
+    assert look(engine) == 0
+    assert kinds(engine) == []
+
+
+def test_those_who_were_shown_more_than_there_is_take_nobodys_turn(engine: Engine):
+    grow(engine, 20)
+    for at in range(AT_ONCE):
+        say(engine, f"gw-{at:03}", 25, "ab" * 32)
+    say(engine, "gw-last", 7, "cd" * 32)
+    with pytest.raises(HistoryDiffers):
+        look(engine)
+    assert kinds(engine) == [("ledger_differs", "gw-last")]

@@ -18,6 +18,7 @@ from cloud.db.tables import carried, correction, declared_loss, key_end, key_old
 from cloud.errors import Rejected
 from cloud.telemetry.query import readings
 from wire.bundle.form import LEAVES_MAX
+from wire.observation import INT64_MAX
 from wire.pack import unseal
 
 PACKS_MAX = LEAVES_MAX // 2  # half of what a bundle may hold: events and others want room
@@ -106,7 +107,7 @@ class _Choice:
         self._take_ids(ids)
         for stream, (low, high) in spans.items():
             self._spans.setdefault((wanted.gateway, stream), []).append((low, high))
-            between = pack.c.seq.between(low - 1, high + 1)
+            between = pack.c.seq.between(low - 1, min(high, INT64_MAX - 1) + 1)
             self._take(pack.c.gateway == wanted.gateway, pack.c.stream == stream, between)
 
     def take_named(self, found: Iterable[tuple[str, bytes, int]]) -> None:

@@ -132,6 +132,7 @@ class GatewayKeys:
 
     def __init__(self, conn: Connection, book: Book) -> None:
         self._left: dict[tuple[str, bytes], list[str]] = {}
+        revoked = _revoked(conn)
         for row in conn.execute(select(tables.gateway_key)):
             name = f"key {row.kid.hex()} of gateway {row.gateway}"
             try:
@@ -140,6 +141,8 @@ class GatewayKeys:
                 book.note(name, expected="an Ed25519 public key", found=str(error))
                 continue
             book.require(name, "key id of its public key", kid, row.kid)
+            taken_ms = revoked.get((row.gateway, row.kid.hex()))
+            book.require(name, "its revocation's instant in ms,", taken_ms, row.revoked_ms)
             digest = payload_hash(key_payload(row.gateway, row.public_key))
             self._left.setdefault((row.gateway, digest), []).append(name)
         book.other_rows += sum(map(len, self._left.values()))
@@ -156,6 +159,13 @@ class GatewayKeys:
         for (_, digest), names in self._left.items():
             for name in names:
                 book.note(name, expected="a leaf of kind key over it", found=f"no leaf with the hash {digest.hex()}")
+
+
+def _revoked(conn: Connection) -> dict[tuple[str, str], int]:
+    """Gateway and key id → when the key was first taken back for all numbers."""
+    table = tables.revocation
+    whole = select(table).where(table.c.kind == "key", table.c.from_seq.is_(None)).order_by(table.c.leaf_index.desc())
+    return {(row.gateway, row.subject): row.revoked_ms for row in conn.execute(whole)}
 
 
 def _rows(conn: Connection, column: Column[Any], start: int, end: int) -> Iterator[Row[Any]]:

@@ -295,6 +295,11 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "key ",
         "key id of its public key",
     ),
+    "key: taken back no more": (
+        change(tables.gateway_key, "revoked_ms", None, "revoked_ms IS NOT NULL"),
+        "key ",
+        "its revocation's instant",
+    ),
     "key: row removed": (remove(tables.gateway_key), "leaf ", "none that names this leaf"),
     "revocation: reason": (change(tables.revocation, "reason", "none"), "leaf ", "row or leaf was changed"),
     "revocation: row removed": (remove(tables.revocation), "leaf ", "none that names this leaf"),

@@ -21,7 +21,7 @@ from cloud.errors import CloudError
 BEGIN_WRITING = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
 KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
-CACHE_KIB = 16_384  # of each connection, at most: with the usual 2,000 folding asks the file for every page anew
+CACHE_KIB = 4_096  # of each connection, at most: twice the usual, with which folding asks the file for most pages anew
 
 
 def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:

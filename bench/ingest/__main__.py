@@ -36,6 +36,7 @@ class Spent(NamedTuple):
     ingest_s: float
     broker_s: float
     publisher_s: float
+    compaction_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -46,6 +47,11 @@ class Spent(NamedTuple):
     def ingest_per_million(self) -> float:
         """CPU seconds of the ingest process per million readings."""
         return self.ingest_s / self.readings * 1e6
+
+    @property
+    def folded_per_million(self) -> float:
+        """The same with the compaction of these readings."""
+        return (self.ingest_s + self.compaction_s) / self.readings * 1e6
 
     @property
     def per_million(self) -> float:
@@ -96,12 +102,14 @@ def ours(packs: Path, warm: Path, place: Path, *, shipped: bool = False) -> Spen
         expected = load.heading.shape.total + warming.heading.shape.total
         if went.settled != went.letters or site.stored() != expected:
             raise SystemExit(f"{site.stored()} of {expected} readings are stored, {went.settled} letters settled")
+        compaction_s = site.compact()
     return Spent(
         load.heading.shape.total,
         went.seconds,
         after.cpu_s - before.cpu_s,
         broker_after.cpu_s - broker_before.cpu_s,
         publisher_s,
+        compaction_s,
     )
 
 
@@ -194,6 +202,8 @@ def _throughput(run: _Run, series: int) -> Iterator[Figure]:
     note = own[-1].note
     yield Figure(f"{name}: CPU of the receiving process", OURS, figure, "s per million", at_most=beside, note=note)
     yield Figure(f"{name}: CPU of the receiving process", BARE, beside, "s per million")
+    folded, bound = _median(own, lambda one: one.folded_per_million), round(1.3 * beside, 2)
+    yield Figure(f"{name}: CPU with compaction", OURS, folded, "s per million", at_most=bound)
 
 
 def _twenty(run: _Run) -> Iterator[Figure]:
@@ -232,7 +242,7 @@ def _storage(run: _Run) -> Iterator[Figure]:
 
 def _memory(run: _Run) -> Iterator[Figure]:
     """Whether the ingest process grows over a long run."""
-    shape = Shape(20, run.packs(300_000, 20_000), 100, 20)
+    shape = Shape(20, run.packs(300_000, 20_000), 100, 5)
     with folder() as path:
         say(f"memory: {shape.packs:,} packs are sealed; this takes minutes")
         make(shape, path / "packs")
@@ -240,7 +250,7 @@ def _memory(run: _Run) -> Iterator[Figure]:
         with Site(path / "site", shipped=run.shipped) as site:
             tls = site.admit(load)
             pid = site.start_cloud()
-            publisher = site.publisher(path / "packs", "--window", "20", tls=tls)
+            publisher = site.publisher(path / "packs", tls=tls)
             publisher.go()
             samples = []
             while publisher.runs:

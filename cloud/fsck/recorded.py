@@ -132,7 +132,8 @@ class GatewayKeys:
 
     def __init__(self, conn: Connection, book: Book) -> None:
         self._left: dict[tuple[str, bytes], list[str]] = {}
-        revoked = _revoked(conn)
+        revoked, ended = _revoked(conn), _ended(conn)
+        ends = {(row.gateway, row.kid.hex()): row for row in conn.execute(select(tables.key_end))}
         for row in conn.execute(select(tables.gateway_key)):
             name = f"key {row.kid.hex()} of gateway {row.gateway}"
             try:
@@ -143,6 +144,10 @@ class GatewayKeys:
             book.require(name, "key id of its public key", kid, row.kid)
             taken_ms = revoked.get((row.gateway, row.kid.hex()))
             book.require(name, "its revocation's instant in ms,", taken_ms, row.revoked_ms)
+            if (first_seq := ended.get((row.gateway, row.kid.hex()))) is not None:
+                end = ends.get((row.gateway, row.kid.hex()))
+                found = None if end is None or end.cause != "revoked" else end.first_seq
+                book.require(name, "its revocation's first number", first_seq, found)
             digest = payload_hash(key_payload(row.gateway, row.public_key))
             self._left.setdefault((row.gateway, digest), []).append(name)
         book.other_rows += sum(map(len, self._left.values()))
@@ -166,6 +171,13 @@ def _revoked(conn: Connection) -> dict[tuple[str, str], int]:
     table = tables.revocation
     whole = select(table).where(table.c.kind == "key", table.c.from_seq.is_(None)).order_by(table.c.leaf_index.desc())
     return {(row.gateway, row.subject): row.revoked_ms for row in conn.execute(whole)}
+
+
+def _ended(conn: Connection) -> dict[tuple[str, str], int]:
+    """Gateway and key id → the number from which the key was last taken back."""
+    table = tables.revocation
+    by_number = select(table).where(table.c.kind == "key", table.c.from_seq.is_not(None)).order_by(table.c.leaf_index)
+    return {(row.gateway, row.subject): row.from_seq for row in conn.execute(by_number)}
 
 
 def _rows(conn: Connection, column: Column[Any], start: int, end: int) -> Iterator[Row[Any]]:

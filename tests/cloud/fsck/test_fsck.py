@@ -57,6 +57,7 @@ def build(engine: Engine, folder: Path) -> None:
     assert record(engine, [Arrival(chained.topic, other, NOW_MS)]).conflicts == 1
     assert record(engine, [Arrival(chained.topic, b"noise", NOW_MS)]).quarantined == 1
     with writing(engine) as conn:
+        revoke_key(conn, truck.name, truck.kid, from_place=(truck.stream, 900), reason="lost", now_ms=NOW_MS)
         revoke_key(conn, truck.name, truck.kid, from_place=None, reason="lost", now_ms=NOW_MS)
         _hold_and_prune(conn)
         keys.rotate(conn, folder, now_ms=NOW_MS)
@@ -300,6 +301,8 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "key ",
         "its revocation's instant",
     ),
+    "key: end removed": (remove(tables.key_end), "key ", "its revocation's first number 900"),
+    "key: end moved": (change(tables.key_end, "first_seq", 901), "key ", "its revocation's first number 900"),
     "key: row removed": (remove(tables.gateway_key), "leaf ", "none that names this leaf"),
     "revocation: reason": (change(tables.revocation, "reason", "none"), "leaf ", "row or leaf was changed"),
     "revocation: row removed": (remove(tables.revocation), "leaf ", "none that names this leaf"),

@@ -149,5 +149,9 @@ def _threads(pid: int) -> list[str]:
 
 
 def say(*words: object) -> None:
-    """Tell the parent's side; of a fork, too."""
-    print(*words, flush=True)
+    """Tell the parent's side; of a fork, too.
+
+    In one write, which a pipe takes whole: a fork may be killed at any moment, and half a word of it would become one
+    with the next word of the nursery.
+    """
+    os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())

@@ -129,7 +129,11 @@ def test_reading_touches_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[web]", "[wep]", "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, ledger, logging, mirror, watch, web"),
+        (
+            "[web]",
+            "[wep]",
+            "wep: unknown key, allowed here: broker, clock, cloud, enrol, ingest, ledger, logging, mirror, w",
+        ),
         ('host = "broker', 'hots = "broker', r"broker.hots: unknown key, allowed here: client_id, host"),
         ("ca = ", "root = ", "broker.tls.root: unknown key, allowed here: ca, certificate, key"),
         ("port = 8883", 'port = "8883"', r"Expected `int`, got `str` - at `broker.port`"),

@@ -46,8 +46,8 @@ class Site:
         return done.stdout if status == 0 else done.stderr
 
     def shown(self, page: Path, *begin: str) -> list[str]:
-        """The one command line of a page that begins like this, for this site."""
-        (found,) = [words for words in commands(page) if words[: len(begin)] == list(begin)]
+        """The first command line of a page that begins like this, for this site."""
+        found = next(words for words in commands(page) if words[: len(begin)] == list(begin))
         places = {
             "/etc/coldproof/cloud.toml": self.cloud_toml,
             "cloud.toml": self.cloud_toml,

@@ -43,10 +43,10 @@ def store(fresh: Figure, path: Path = RESULTS) -> list[Figure]:
     return list(kept.values())
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Ours, the target, and the peer beside it."""
-    lines = ["| figure | target | coldproof | thingsboard-gateway | |", "|---|---|---|---|---|"]
-    peers = {one.name: one for one in figures if one.system == PEER}
+def table(figures: Sequence[Figure], *, peer: str = PEER, short: str = "short window") -> str:
+    """Ours, the target, and the peer beside it. short: what is said of a figure of the quick form."""
+    lines = [f"| figure | target | {OURS} | {peer} | |", "|---|---|---|---|---|"]
+    peers = {one.name: one for one in figures if one.system == peer}
     for one in figures:
         if one.system != OURS:
             continue
@@ -54,7 +54,7 @@ def table(figures: Sequence[Figure]) -> str:
         bound = bound if one.at_least is None else f"≥ {one.at_least:,g}"
         own = f"{one.value:,g} {one.unit}" if one.holds else f"**missed:** {one.value:,g} {one.unit}"
         beside = f"{peers[one.name].value:,g}" if one.name in peers else ""
-        notes = "; ".join(note for note in (one.note, "short window" if one.quick else "") if note)
+        notes = "; ".join(note for note in (one.note, short if one.quick else "") if note)
         lines.append(f"| {one.name} | {bound} | {own} | {beside} | {notes} |")
     return "\n".join(lines) + "\n"
 

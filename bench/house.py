@@ -6,8 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,7 @@ from sqlalchemy import Engine, distinct, func, select
 
 from bench.account import Kept
 from bench.counting import GATEWAY, Channel, profile_file
-from bench.port import quiet_port
+from bench.port import is_well, quiet_port
 from bench.system import Place
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url
 from cloud.db.tables import correction, declared_loss, pack
@@ -66,7 +64,7 @@ class House:
     def start_cloud(self) -> None:
         """Start it, and wait until it is well."""
         self.stage.start("cloud", "cloud", "serve", str(self.cloud_file))
-        self.stage.wait_for("cloud", self._is_well, within_s=READY_S)
+        self.stage.wait_for("cloud", lambda: is_well(self._web_port), within_s=READY_S)
 
     def enrol(self) -> None:
         """As an installer does it: a one-time code from the cloud, and `coldproof edge enrol` at the gateway."""
@@ -182,13 +180,6 @@ class House:
         path = self.folder / "cloud.toml"
         path.write_text(_toml(tables) + self._place.cloud_tables)
         return path
-
-    def _is_well(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._web_port}/healthz", timeout=2):
-                return True
-        except (urllib.error.HTTPError, OSError):  # not up, or not connected to the broker yet
-            return False
 
 
 def write_gateway(folder: Path, place: Place, extra: Tables, *, data: str = "data", name: str = "gateway") -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from edge.budget import card_life_s, room_s
 from edge.device import State
 from edge.health import Health
+from standards.exposition import label_text, number_text
 
 PREFIX = "coldproof_gateway"
 Sample = tuple[dict[str, str], float | None]
@@ -23,7 +24,7 @@ def exposition(health: Health) -> str:
         if not told:
             continue
         out += [f"# HELP {PREFIX}_{name} {text}", f"# TYPE {PREFIX}_{name} {kind}"]
-        out += [f"{PREFIX}_{name}{_labels(labels)} {_number(value)}" for labels, value in told]
+        out += [f"{PREFIX}_{name}{label_text(labels)} {number_text(value)}" for labels, value in told]
     return "\n".join(out) + "\n"
 
 
@@ -101,17 +102,3 @@ def _of_devices(health: Health) -> Iterable[tuple[str, str, str, list[Sample]]]:
         for device in health.devices
     ]
     yield "device_last_seen_timestamp_seconds", "gauge", "When it last gave something.", seen
-
-
-def _labels(labels: dict[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(float(value))

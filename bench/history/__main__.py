@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 from sqlalchemy import Engine, func, select
 
-from bench.figure import Figure, store
+from bench.faults.row import OURS
+from bench.figure import Figure, store, table
 from bench.history.load import Series, Store, noisy, real
 from bench.history.victoria import Victoria, victoria
 from bench.report import HERE, replace_between
@@ -33,7 +34,7 @@ from cloud.telemetry.envelope import Envelope, envelope, grid
 
 RESULTS = HERE / "results" / "history.json"
 BEGIN, END = "<!-- history: begin -->\n", "<!-- history: end -->\n"
-OURS, PEER = "coldproof", "VictoriaMetrics"
+PEER = "VictoriaMetrics"
 SENSORS, YEAR_MINUTES = 10, 525_600
 BUCKETS = 1_000
 ROWS = 100  # of each series in a pack
@@ -156,20 +157,6 @@ def measure_small(several: Sequence[Series], rows: int, name: str, folder: Path)
     return Figure(name, OURS, round(with_hours, 2), "B per reading", at_most=3, note=f"rows {body:.2f}")
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Ours, the target, and the peer beside it."""
-    lines = ["| figure | target | coldproof | VictoriaMetrics | |", "|---|---|---|---|---|"]
-    peers = {one.name: one for one in figures if one.system == PEER}
-    for one in figures:
-        if one.system == OURS:
-            bound = "" if one.at_most is None else f"≤ {one.at_most:,g}"
-            own = f"{one.value:,g} {one.unit}" if one.holds else f"**missed:** {one.value:,g} {one.unit}"
-            beside = f"{peers[one.name].value:,g}" if one.name in peers else ""
-            notes = "; ".join(note for note in (one.note, "short form" if one.quick else "") if note)
-            lines.append(f"| {one.name} | {bound} | {own} | {beside} | {notes} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> int:
     """Measure, print, store; 1 where a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -191,7 +178,7 @@ def main() -> int:
             missed += not figure.holds
             stored = store(msgspec.structs.replace(figure, at=at, quick=asked.quick), RESULTS)
     if asked.readme:
-        replace_between(BEGIN, END, "\n" + table(stored), HERE / "README.md")
+        replace_between(BEGIN, END, "\n" + table(stored, peer=PEER, short="short form"))
     return 1 if missed else 0
 
 

@@ -6,8 +6,6 @@ import datetime
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +16,7 @@ from sqlalchemy import Engine, func, select
 from bench.broker import Mosquitto, Shipped
 from bench.ingest.load import LoadFile
 from bench.ingest.publisher import Told
-from bench.port import quiet_port
+from bench.port import is_well, quiet_port
 from bench.process import Cost, cost
 from cloud.clock import system_now_ms
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
@@ -80,7 +78,7 @@ class Site:
     def start_cloud(self) -> int:
         """Start `coldproof cloud serve`, wait until it is well; its process id."""
         self.stage.start("cloud", "cloud", "serve", str(self.config))
-        self.stage.wait_for("cloud", self._is_well, within_s=READY_S)
+        self.stage.wait_for("cloud", lambda: is_well(self._web_port), within_s=READY_S)
         return self.stage.pid("cloud")
 
     def stored(self) -> int:
@@ -126,13 +124,6 @@ class Site:
         path = self.folder / "cloud.toml"
         path.write_text(tables)
         return path
-
-    def _is_well(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._web_port}/healthz", timeout=2):
-                return True
-        except (urllib.error.HTTPError, OSError):  # not up, or not connected to the broker yet
-            return False
 
 
 class Publisher:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from cloud.histogram import Histogram
+from standards.exposition import label_text, number_text
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "coldproof_"
@@ -58,27 +59,13 @@ def exposition(families: Iterable[Family]) -> str:
             continue
         name = PREFIX + family.name
         out += [f"# HELP {name} {_escaped_text(family.text)}", f"# TYPE {name} {family.kind}"]
-        out += [f"{name}{each.suffix}{_labels(each.labels)} {_number(each.value)}" for each in family.samples]
+        out += [f"{name}{each.suffix}{label_text(each.labels)} {number_text(each.value)}" for each in family.samples]
     return "\n".join(out) + "\n"
 
 
 def _bounds(histogram: Histogram) -> list[str]:
-    return [*map(_number, histogram.bounds), "+Inf"]
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return [*map(number_text, histogram.bounds), "+Inf"]
 
 
 def _escaped_text(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(float(value))

@@ -38,7 +38,7 @@ from cloud.keys import CloudKey, load, load_or_create
 from cloud.ledger.epoch import require_origin
 from cloud.sole import sole
 from cloud.watch import vitals as vitals_module
-from cloud.watch.gauges import Gauges, database_folder
+from cloud.watch.gauges import Gauges
 from cloud.watch.process import ProcessMetrics
 from cloud.watch.vitals import Vitals
 from cloud.web.app import create_app
@@ -129,14 +129,15 @@ def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listen
     subscriber = Subscriber(_link(config.broker, one_of_several=not is_one_file(engine)))
     worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
     chores = chores_of(config, engine, now)
-    disk = database_folder(engine) or config.data_dir
+    file = sqlite_file(config.database_url)
+    disk = config.data_dir if file is None else file.parent
     vitals = Vitals(engine, disk, config.watch, oldest_s=lambda: worker.oldest_s)
     chores.append(Chore("vitals", vitals.run_once, rest_s=vitals_module.LOOK_EVERY_S))
     web = create_app(engine, now, config)
     probe = BrokerProbe(config)
     web.state.health = health = lambda: _health(subscriber, worker, chores, probe, vitals)
     web.state.metrics = ProcessMetrics(
-        Gauges(engine),
+        Gauges(engine, config.mirror),
         health=health,
         worker=worker,
         subscriber=subscriber,

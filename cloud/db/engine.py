@@ -59,7 +59,7 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def sqlite_file(url: str) -> Path | None:
+def sqlite_file(url: str | URL) -> Path | None:
     """The file that a URL names, None when the database is on a server. Raises DatabaseUnsupported."""
     parsed = _parsed(url)
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
@@ -139,7 +139,7 @@ def require_durable(engine: Engine) -> None:
             postgres.require_durable(conn)
 
 
-def _parsed(url: str) -> URL:
+def _parsed(url: str | URL) -> URL:
     try:
         return make_url(url)
     except ArgumentError:  # what it is may hold a password: it is in no message and no traceback

@@ -126,6 +126,12 @@ def ids(conn: Connection, *reasons: str, after: int = 0, limit: int = ROWS_MAX) 
     return list(conn.scalars(query.order_by(quarantine.c.id).limit(limit)))
 
 
+def count(conn: Connection) -> int:
+    """How many rows hold a message."""
+    query = select(func.count()).select_from(quarantine).where(quarantine.c.topic != COUNTER_TOPIC)
+    return int(conn.scalar(query) or 0)
+
+
 def judged_again(conn: Connection, entry_id: int, refused: Refused) -> None:
     """A row was refused once more: it says why it is now."""
     now = {"reason": refused.reason, "detail": refused.detail[:DETAIL_MAX]}

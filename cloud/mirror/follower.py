@@ -182,8 +182,12 @@ class Mirror:
         self._next_try_s = now_s + pause_s * self._rng.uniform(0.5, 1.0)
 
 
+def target_of(config: MirrorConfig) -> str:
+    """What names the bucket of a configuration: the part of FOLLOWER under which its position is kept."""
+    return f"{config.url} {config.org}/{config.bucket}"
+
+
 def mirror_chore(config: MirrorConfig, engine: Engine, now: Now) -> Chore:
     """The mirror as the cloud runs it. Raises Fatal when it cannot be set up."""
-    target = f"{config.url} {config.org}/{config.bucket}"
-    mirror = Mirror(engine, now, InfluxSink(config), target=target)
+    mirror = Mirror(engine, now, InfluxSink(config), target=target_of(config))
     return Chore("mirror", mirror.run_once, rest_s=LOOK_EVERY_S, tells=mirror)

@@ -13,15 +13,17 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Table, func, select
 
+from cloud.config import MirrorConfig
 from cloud.db import tables
-from cloud.db.cursor import position, positions
-from cloud.db.engine import reading
+from cloud.db.cursor import position
+from cloud.db.engine import reading, sqlite_file
 from cloud.health import Health
 from cloud.ingest import quarantine
 from cloud.ingest.gap_follower import FOLLOWER as GAPS
 from cloud.ingest.gap_follower import LEAF
 from cloud.ledger import checkpoint, log
 from cloud.mirror.follower import FOLLOWER as MIRROR
+from cloud.mirror.follower import target_of
 from cloud.watch.exposition import Family, Sample, by, one
 
 FRESH_S = 5.0
@@ -30,10 +32,10 @@ MetricsOf = Callable[[], list[Family]]
 
 
 class Gauges:
-    """What the database tells, kept for FRESH_S: a scrape that repeats costs nothing."""
+    """What the database tells, kept for FRESH_S: a scrape that repeats costs nothing. mirror: the configured one."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, mirror: MirrorConfig | None = None) -> None:
+        self._engine, self._mirror = engine, mirror
         self._asked_s = float("-inf")
         self._families: list[Family] = []
 
@@ -41,18 +43,17 @@ class Gauges:
         """The figures. Raises DatabaseUnavailable."""
         if time.monotonic() - self._asked_s >= FRESH_S:
             with reading(self._engine) as conn:
-                self._families = [*of_record(conn), *of_database(self._engine)]
+                self._families = [*of_record(conn, self._mirror), *of_database(self._engine)]
             self._asked_s = time.monotonic()
         return self._families
 
 
-def of_record(conn: Connection) -> list[Family]:
-    """What is on record, and how far those who follow it are behind."""
+def of_record(conn: Connection, mirror: MirrorConfig | None = None) -> list[Family]:
+    """What is on record, and how far those who follow it are behind: of mirrors the configured one alone."""
     head, signed = log.head(conn), checkpoint.latest(conn)
     signed_size = 0 if signed is None else signed.size
-    gaps_at = position(conn, GAPS, LEAF)
-    stands = {GAPS: [-1 if gaps_at is None else gaps_at], MIRROR: [*positions(conn, MIRROR).values()]}
-    behind = {name: _beyond(conn, min(at), head.size) for name, at in stands.items() if at}
+    parts = {GAPS: LEAF} if mirror is None else {GAPS: LEAF, MIRROR: target_of(mirror)}
+    behind = {name: _beyond(conn, position(conn, name, part), head.size) for name, part in parts.items()}
     online = _by(conn, tables.gateway_state.c.online)
     gap = tables.gap
     oldest = conn.execute(
@@ -70,7 +71,7 @@ def of_record(conn: Connection) -> list[Family]:
             "quarantine_messages_total", "counter", "Messages that could not be accepted, ever.", "reason",
             quarantine.by_reason(conn),
         ),
-        one("quarantine_entries", "gauge", "Different messages kept in the quarantine.", len(quarantine.ids(conn))),
+        one("quarantine_entries", "gauge", "Different messages kept in the quarantine.", quarantine.count(conn)),
         one("conflicts_total", "counter", "Envelopes under the number of another.", _count(conn, tables.conflict)),
         one("gaps_open", "gauge", "Ranges of pack numbers neither come nor declared.", oldest[0]),
         one(
@@ -86,16 +87,11 @@ def of_record(conn: Connection) -> list[Family]:
     ]  # fmt: skip
 
 
-def database_folder(engine: Engine) -> Path | None:
-    """Where an SQLite database is, None for one that is behind a server."""
-    return Path(str(engine.url.database)).parent if engine.url.get_backend_name() == "sqlite" else None
-
-
 def of_database(engine: Engine) -> list[Family]:
     """How large the files of an SQLite database are; nothing for another one, whose server tells."""
-    if database_folder(engine) is None:
+    file = sqlite_file(engine.url)
+    if file is None:
         return []
-    file = Path(str(engine.url.database))
     sizes = {
         name: path.stat().st_size
         for name, path in (("database", file), ("log", file.with_name(file.name + "-wal")))
@@ -130,8 +126,9 @@ def of_counters(name: str, counters: Mapping[str, int], text: str) -> list[Famil
     return found
 
 
-def _beyond(conn: Connection, leaf_index: int, size: int) -> int:
-    """How many leaves there are beyond one; 0 when no pack is among them, for packs are what is followed."""
+def _beyond(conn: Connection, stands_at: int | None, size: int) -> int:
+    """How many leaves there are beyond one, None for all; 0 when no pack is among them: packs are what is followed."""
+    leaf_index = -1 if stands_at is None else stands_at
     packs = select(tables.pack.c.id).where(tables.pack.c.leaf_index > leaf_index)
     return 0 if conn.scalar(packs.limit(1)) is None else size - 1 - leaf_index
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -67,6 +68,7 @@ def test_everything_is_there_after_kills_of_the_cloud_and_a_server_that_was_away
         _until_stored(engine, LIVES * EACH)
         until(lambda: last.health()[1]["parts"]["mirror"]["state"] == "up to date")
         assert last.health()[1]["counters"]["mirror_lag_leaves"] == 0
+        assert 'coldproof_follower_lag_leaves{follower="mirror"} 0\n' in httpx.get(f"{last.url}/metrics").text
     recorded = recorded_points(engine, gateway)
     engine.dispose()
     assert len(recorded) > LIVES * EACH * 18

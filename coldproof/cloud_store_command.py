@@ -6,6 +6,7 @@ import typer
 from sqlalchemy import Engine
 
 from cloud.errors import CloudError
+from cloud.garbage import calm
 from cloud.ingest.gap_follower import GapFollower
 from cloud.rebuild import rebuild
 from cloud.telemetry import compactor
@@ -21,6 +22,7 @@ def rebuild_command(config: ConfigOption = None, data_dir: DataOption = None) ->
     Ingest waits while it runs. Killed, it has changed nothing, or only not folded everything yet.
     """
     with told(), database(settings_of(config, data_dir)) as engine:
+        calm()
         try:
             with progress("read again") as tell:
                 done = rebuild(engine, tell)
@@ -35,6 +37,7 @@ def rebuild_command(config: ConfigOption = None, data_dir: DataOption = None) ->
 def compact_command(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """Fold all readings into chunks now, whatever their age; the cloud may run."""
     with told(), database(settings_of(config, data_dir)) as engine:
+        calm()
         typer.echo(f"{_compact(engine)} blocks folded")
 
 

@@ -30,9 +30,11 @@ from wire.topics import up_pack
 
 EXPONENT = 2
 POLL_MS = 1_000
+AGE_MS = 600_000  # of the newest reading, when the load is made
 LATE_MS = (3, 4, 4, 5, 5, 5, 6, 9)  # how late a device answers
 STEPS = (-2, -1, -1, 0, 0, 0, 0, 1, 1, 2)
 _HEAD_BYTES = 4
+_ELAPSED_MS = 60_000  # since the gateway's boot, at its first reading
 _LETTER = 8 + 4  # gateway and seq, size
 
 
@@ -105,7 +107,8 @@ class LoadFile:
 def make(shape: Shape, packs: Path, arrays: Path | None = None, *, prefix: str = "gw", seed: int = 1) -> Heading:
     """Seal the packs of a load into one file, and write the same values as JSON arrays into another."""
     rng = random.Random(seed)
-    begin_ms = time.time_ns() // 1_000_000 - 3_600_000
+    rows = -(-shape.readings // shape.series) * -(-shape.packs // shape.gateways)
+    begin_ms = time.time_ns() // 1_000_000 - _ELAPSED_MS - rows * POLL_MS - AGE_MS  # none is from the future
     gateways = [_Gateway(f"{prefix}-{at + 1}", shape, rng, begin_ms) for at in range(shape.gateways)]
     with packs.open("wb") as sealed, (arrays or Path("/dev/null")).open("wb") as plain:
         # The number of bytes is known in the end: room is kept for it.
@@ -165,7 +168,7 @@ class _Gateway:
         self._rows = [whole + (at < more) for at in range(shape.series)]
         self._units = [("CEL", "air"), ("P1", "humidity")]
         self._values = [400 + rng.randrange(400) for _ in range(shape.series)]
-        self._begin_ms, self._elapsed_ms = begin_ms, 60_000
+        self._begin_ms, self._elapsed_ms = begin_ms, _ELAPSED_MS
         self._seq, self._prev = 0, None
 
     def blocks(self) -> list[Block]:

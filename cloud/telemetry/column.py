@@ -28,13 +28,12 @@ def encode(values: Ints) -> bytes:
     """A column of any length, one value at least."""
     steps = np.diff(values)
     step = _middle(steps)
-    by_steps = _zigzag(steps - step)
-    level = _middle(values)
-    by_level = _zigzag(values - level)
-    if _cost(by_steps) <= _cost(by_level):
-        kind, base, coded = _STEPS, int(values[0]), by_steps
-    else:
-        kind, base, step, coded = _LEVEL, int(level), np.int64(0), by_level
+    kind, base, coded = _STEPS, int(values[0]), _zigzag(steps - step)
+    if coded.any():  # most columns are constant or even: nothing is smaller
+        level = _middle(values)
+        by_level = _zigzag(values - level)
+        if _cost(by_level) < _cost(coded):
+            kind, base, step, coded = _LEVEL, int(level), np.int64(0), by_level
     width = (int(coded.max(initial=0)).bit_length() + 7) // 8
     head = bytes([kind]) + varint(_zig(base)) + varint(_zig(int(step))) + bytes([width])
     return head + _planes(coded, width)

@@ -8,40 +8,53 @@ after a kill, and several processes may fold beside each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, bindparam, func, select
 
-from cloud.db.bulk import delete_rows
+from cloud.db.bulk import delete_rows, put_rows
 from cloud.db.engine import reading, writing
 from cloud.db.tables import chunk, chunk_body, pack, series, tail
 from cloud.telemetry import body as chunk_bodies
-from cloud.telemetry.body import ROWS_MAX, Body
-from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries, describe, facts, hours_of, timed, with_body
-from cloud.telemetry.column import Ints
+from cloud.telemetry.body import ROWS_MAX
+from cloud.telemetry.boots import BootKey
+from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries, describe, hours_of, received_of, timed, with_body
 from cloud.telemetry.corrections import FUTURE_MS, courses
 from wire.course import NOTHING, Course
 from wire.observation import INT64_MAX
 from wire.pack import Block
 
-#: Rows of the tail in one transaction, and how many of them a chunk costs as much time as (its body is read, its
-#: corrections, it is written): so the write lock is held for about 20 ms, whatever waits to be folded.
-FOLD_MAX = 2_000
-ROWS_PER_CHUNK = 50
+#: Rows of the tail and chunks in one transaction: so the write lock is held for about 30 ms, whatever waits.
+FOLD_MAX = 5_000
+CHUNKS_MAX = 60
+
+_NEVER_MS = INT64_MAX - FUTURE_MS  # nothing is from the future of a pack received then
 
 _decode = msgspec.msgpack.Decoder(Block).decode
 
 TailName = tuple[int, int]  # pack id, first ordinal
 
 
+class _Source(NamedTuple):
+    """What a chunk is made from: the corrections of its boot, rows of the tail, and its own row with the body."""
+
+    key: ChunkKey
+    boot: BootKey
+    course: Course
+    rows: Sequence[Any]
+    known: Any | None
+
+
 class _Prepared(msgspec.Struct, frozen=True):
     """A chunk as it will be, and what it was made from."""
 
     key: ChunkKey
-    gateway: str
+    boot: BootKey
     rows: list[TailName]
     body_before: bytes | None
     stretches: list[Any]
@@ -53,104 +66,138 @@ class _Changed(Exception):
     """What was read is not true any more: rolls the transaction back, and nobody hears of it."""
 
 
-def fold(engine: Engine, keys: Sequence[ChunkKey]) -> tuple[int, list[ChunkKey]]:
-    """Fold what the tail has of the first of these chunks, and bring those up to their corrections.
+def fold(engine: Engine, keys: Iterable[ChunkKey]) -> tuple[int, list[ChunkKey]]:
+    """Fold what the tail has of some of these chunks, and bring those up to their corrections.
 
     Returns how many rows were folded, with 1 for a chunk that was only brought up to date; and the keys that are still
     to be done. None are folded, and one key is dropped, where somebody else was at them meanwhile. Raises
     DatabaseUnavailable, BodyDamaged.
     """
+    ordered = sorted(keys, key=_together)  # chunks of one boot and day have their rows side by side in the tail
     prepared: list[_Prepared] = []
-    left, room = list(keys), FOLD_MAX
+    left, room = ordered, FOLD_MAX
     with reading(engine) as conn:
-        while left and room > 0:
-            one = _prepare(conn, left[0], room)
-            if one is None:
-                left.pop(0)
-                continue
-            prepared.append(one)
-            if len(one.rows) < room:  # else the tail may have more of it
-                left.pop(0)
-            room -= len(one.rows) + ROWS_PER_CHUNK
+        while left and room > 0 and len(prepared) < CHUNKS_MAX:
+            some = [key for key in left[: CHUNKS_MAX - len(prepared)] if key[1:] == left[0][1:]]
+            found, unfinished = _prepare(conn, some, room)
+            prepared += found
+            left = unfinished + left[len(some) :]
+            room -= sum(len(one.rows) for one in found)
     if not prepared:
         return 0, left
     try:
         with writing(engine) as conn:
-            for one in prepared:
-                _store(conn, one)
+            _store(conn, prepared)
     except _Changed:
-        return 0, list(keys[1:])
+        return 0, ordered[1:]
     return sum(max(len(one.rows), 1) for one in prepared), left
 
 
-def in_tail(key: ChunkKey) -> ColumnElement[bool]:
-    """The rows of the tail that belong to a chunk."""
-    begins = key.day * DAY_MS
-    copies = carries(tail.c.pack_id)
-    return (
-        (tail.c.series_id == key.series_id)
-        & (tail.c.boot_id == key.boot_id)
-        & tail.c.from_monotonic_ms.between(begins, begins + DAY_MS - 1)
-        & (copies if key.carried else ~copies)
+def _together(key: ChunkKey) -> tuple[bytes, int, bool, int]:
+    return key.boot_id, key.day, key.carried, key.series_id
+
+
+#: What chunks of one boot and day take from the tail, in the order of ix_tail_boot.
+_ROWS = (
+    select(tail.c.series_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.count, tail.c.future, tail.c.body)
+    .where(tail.c.boot_id == bindparam("boot_id"), tail.c.series_id.in_(bindparam("series_ids", expanding=True)))
+    .where(tail.c.from_monotonic_ms.between(bindparam("begins"), bindparam("ends")))
+    .where(carries(tail.c.pack_id) == bindparam("carried"))
+    .order_by(tail.c.series_id, tail.c.from_monotonic_ms, tail.c.pack_id, tail.c.first_ordinal)
+    .limit(bindparam("room"))
+)
+
+
+def _of_series(table: Table) -> ColumnElement[bool]:
+    """Chunks of one boot and day."""
+    c = table.c
+    return and_(
+        c.series_id.in_(bindparam("series_ids", expanding=True)),
+        c.boot_id == bindparam("boot_id"),
+        c.day == bindparam("day"),
+        c.carried == bindparam("carried"),
     )
 
 
-def _prepare(conn: Connection, key: ChunkKey, room: int) -> _Prepared | None:
-    columns = tail.c.pack_id, tail.c.first_ordinal, tail.c.count, tail.c.body, pack.c.received_ms
-    query = select(*columns).join_from(tail, pack, pack.c.id == tail.c.pack_id).where(in_tail(key))
-    query = query.order_by(tail.c.from_monotonic_ms, tail.c.pack_id, tail.c.first_ordinal)
-    rows = conn.execute(query.limit(room)).all()
-    known = conn.execute(with_body(select(chunk.c.stale, chunk.c.future_count)).where(key.where(chunk))).one_or_none()
+_KNOWN = with_body(select(chunk.c.series_id, chunk.c.stale, chunk.c.future_count)).where(_of_series(chunk))
+_BODIES = select(chunk_body.c.series_id, chunk_body.c.body).where(_of_series(chunk_body))
+_TOLD = [column.name for column in chunk.c if column.name not in ChunkKey._fields]
+_GATEWAYS = select(series.c.id, series.c.gateway).where(series.c.id.in_(bindparam("series_ids", expanding=True)))
+
+
+def _named(keys: Sequence[ChunkKey]) -> dict[str, Any]:
+    """Values for `_of_series`. keys: of one boot and day, one at least."""
+    _, boot_id, day, copies = keys[0]
+    return {"series_ids": [key.series_id for key in keys], "boot_id": boot_id, "day": day, "carried": copies}
+
+
+def _prepare(conn: Connection, keys: Sequence[ChunkKey], room: int) -> tuple[list[_Prepared], list[ChunkKey]]:
+    """Chunks of one boot and day as they will be, and those the tail may have more of than `room` rows."""
+    names, begins = _named(keys), keys[0].day * DAY_MS
+    found = conn.execute(_ROWS, names | {"begins": begins, "ends": begins + DAY_MS - 1, "room": room}).all()
+    rows = {of: list(some) for of, some in groupby(found, key=itemgetter(0))}
+    known = {row.series_id: row for row in conn.execute(_KNOWN, names)}
+    gateways = {row.id: row.gateway for row in conn.execute(_GATEWAYS, names)}
+    holding = courses(conn, {(gateway, keys[0].boot_id) for gateway in gateways.values()})
+    cut = found[-1].series_id if len(found) == room else None
+    prepared, unfinished = [], []
+    for key in keys:
+        of = key.series_id
+        if cut is not None and of > cut:
+            unfinished.append(key)
+            continue
+        boot = gateways[of], key.boot_id
+        one = _made(conn, _Source(key, boot, holding.get(boot, NOTHING), rows.get(of, []), known.get(of)))
+        if one is not None:
+            prepared.append(one)
+            unfinished += [key] if of == cut else []
+    return prepared, unfinished
+
+
+def _made(conn: Connection, source: _Source) -> _Prepared | None:
+    """A chunk as it will be; None where nothing changes."""
+    key, boot, course, rows, known = source
     whole = None if known is None else chunk_bodies.decode(known.body)
-    if sum(count for _, _, count, *_ in rows) + (0 if whole is None else len(whole.mantissa)) > ROWS_MAX:
+    if sum(count for _, _, _, count, _, _ in rows) + (0 if whole is None else len(whole.mantissa)) > ROWS_MAX:
         rows = []  # they stay in the tail, and are found there
     if not rows and (known is None or not known.stale):
         return None
-    received = {pack_id: received_ms for pack_id, *_, received_ms in rows}
-    if whole is not None and known is not None and (known.stale or known.future_count):
-        received |= {of: facts_of.received_ms for of, facts_of in facts(conn, set(whole.pack_id.tolist())).items()}
     if rows:
-        added = chunk_bodies.gather([(pack_id, first, _decode(body)) for pack_id, first, _, body, _ in rows])
+        added = chunk_bodies.gather([(pack_id, first, _decode(body)) for _, pack_id, first, _, _, body in rows])
         whole = added if whole is None else chunk_bodies.join(whole, added)
     assert whole is not None
-    gateway = str(conn.scalar(select(series.c.gateway).where(series.c.id == key.series_id)))
-    course = _course(conn, gateway, key.boot_id)
     now = timed(whole, course)
+    is_doubtful = any(future for *_, future, _ in rows) or (known is not None and (known.stale or known.future_count))
+    received_ms = received_of(conn, whole) if is_doubtful else np.full(len(whole.count), _NEVER_MS)
     return _Prepared(
         key=key,
-        gateway=gateway,
-        rows=[(pack_id, first) for pack_id, first, *_ in rows],
+        boot=boot,
+        rows=[(pack_id, first) for _, pack_id, first, *_ in rows],
         body_before=None if known is None else known.body,
         stretches=course.stretches,
         body=chunk_bodies.encode(whole) if rows or known is None else known.body,
-        columns=describe(now, _received(whole, received)) | {"hours": hours_of(now, of_copies=key.carried)},
+        columns=describe(now, received_ms) | {"hours": hours_of(now, of_copies=key.carried)},
     )
 
 
-def _received(whole: Body, known: Mapping[int, int]) -> Ints:
-    """When each block was received; those that are not known have nothing from the future, so never is as good."""
-    return np.array([known.get(of, INT64_MAX - FUTURE_MS) for of in whole.pack_id.tolist()], np.int64)
-
-
-def _store(conn: Connection, one: _Prepared) -> None:
+def _store(conn: Connection, prepared: Sequence[_Prepared]) -> None:
     """Raises _Changed."""
-    key = one.key
-    before = conn.scalar(select(chunk_body.c.body).where(key.where(chunk_body)))
-    if before != one.body_before or _course(conn, one.gateway, key.boot_id).stretches != one.stretches:
+    holding = courses(conn, {one.boot for one in prepared})
+    if any(holding.get(one.boot, NOTHING).stretches != one.stretches for one in prepared):
         raise _Changed
-    if one.rows and delete_rows(conn, tail, one.rows) != len(one.rows):
+    for _, group in groupby(prepared, key=lambda one: one.key[1:]):
+        some = list(group)
+        before = {row.series_id: row.body for row in conn.execute(_BODIES, _named([one.key for one in some]))}
+        if any(before.get(one.key.series_id) != one.body_before for one in some):
+            raise _Changed
+    rows = sorted(name for one in prepared for name in one.rows)
+    if delete_rows(conn, tail, rows) != len(rows):
         raise _Changed
-    if before is None:
-        conn.execute(insert(chunk), {**key._asdict(), **one.columns})
-        conn.execute(insert(chunk_body), {**key._asdict(), "body": one.body})
-        return
-    conn.execute(update(chunk).where(key.where(chunk)).values(**one.columns))
-    if before != one.body:
-        conn.execute(update(chunk_body).where(key.where(chunk_body)).values(body=one.body))
-
-
-def _course(conn: Connection, gateway: str, boot_id: bytes) -> Course:
-    return courses(conn, {(gateway, boot_id)}).get((gateway, boot_id), NOTHING)
+    put_rows(
+        conn, chunk, [tuple((one.key._asdict() | one.columns)[column.name] for column in chunk.c) for one in prepared]
+    )
+    changed = [one for one in prepared if one.body != one.body_before]
+    put_rows(conn, chunk_body, [(*one.key, one.body) for one in changed])
 
 
 class Waiting(NamedTuple):
@@ -192,7 +239,3 @@ def waiting(conn: Connection, after_pack: int, limit: int) -> list[Waiting]:
         Waiting(ChunkKey(series_id, boot_id, int(day_), bool(copies)), *rest)
         for series_id, boot_id, day_, copies, *rest in conn.execute(query)
     ]
-
-
-def _block(body: bytes) -> Block:
-    return _decode(body)

@@ -205,8 +205,8 @@ def _fold_at_random(gateway: Gateway, packs: list[Pack], plain: Engine, folded: 
 def _killed(engine: Engine, key: ChunkKey) -> None:
     """Everything of a fold but its commit."""
     with look(engine) as conn:
-        prepared = fold._prepare(conn, key, fold.FOLD_MAX)
-    assert prepared is not None
+        prepared, _ = fold._prepare(conn, [key], fold.FOLD_MAX)
+    assert prepared
     with suppress(_KilledError), writing(engine) as conn:
         fold._store(conn, prepared)
         raise _KilledError
@@ -223,8 +223,8 @@ def test_what_changed_while_it_was_encoded_is_left_for_the_next_round(engine: En
     assert fold.fold(engine, [key]) == (1, [])
     store(engine, gateway, gateway.pack(2, minutes(5, 5)))
     with look(engine) as conn:
-        prepared = fold._prepare(conn, key, fold.FOLD_MAX)
-    assert prepared is not None
+        prepared, _ = fold._prepare(conn, [key], fold.FOLD_MAX)
+    assert prepared
     match meanwhile:
         case "a late pack":
             store(engine, gateway, gateway.pack(3, minutes(10, 5)))
@@ -255,12 +255,33 @@ def test_one_transaction_folds_no_more_than_its_share(
         assert len(query.readings(conn, gateway.name, AIR, 0, EVER)) == 10
 
 
-def test_one_transaction_writes_few_chunks_however_little_they_hold(engine: Engine, gateway: Gateway):
-    store(engine, gateway, *(gateway.pack(day, [reading(at_s=86_400 * day)]) for day in range(1, 61)))
+def test_what_one_transaction_has_no_room_for_is_left_whole_and_in_order(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    """Four channels with three rows each, cut within the second one and between the third and the fourth."""
+    monkeypatch.setattr(fold, "FOLD_MAX", 4)
+    channels = [f"room-1/{name}" for name in "abcd"]
+    for seq in range(1, 4):
+        store(engine, gateway, gateway.pack(seq, [reading(at_s=seq, channel=channel) for channel in channels]))
     waiting = keys(engine)
-    folded, left = fold.fold(engine, waiting)
-    assert folded == -(-fold.FOLD_MAX // (1 + fold.ROWS_PER_CHUNK)) == 40
-    assert left == waiting[folded:]
+    rounds = [(4, waiting[1:]), (4, waiting[2:]), (4, waiting[3:]), (0, [])]
+    for folded, left in rounds:
+        assert fold.fold(engine, waiting) == (folded, left)
+        waiting = left
+    with look(engine) as conn:
+        assert conn.scalar(select(func.count()).select_from(tail)) == 0
+        for channel in channels:
+            assert len(query.readings(conn, gateway.name, channel, 0, EVER)) == 3
+
+
+def test_one_transaction_writes_few_chunks_however_little_they_hold(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fold, "CHUNKS_MAX", 8)
+    store(engine, gateway, *(gateway.pack(day, [reading(at_s=86_400 * day)]) for day in range(1, 13)))
+    waiting = keys(engine)
+    assert fold.fold(engine, waiting[::-1]) == (8, waiting[8:])
+    assert fold.fold(engine, waiting[8:]) == (4, [])
 
 
 def test_more_rows_than_a_chunk_may_hold_stay_in_the_tail(

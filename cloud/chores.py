@@ -9,6 +9,8 @@ from sqlalchemy import Engine
 from cloud.chore import Chore
 from cloud.clock import Now
 from cloud.config import CloudConfig
+from cloud.db.engine import is_one_file
+from cloud.db.sqlite import shorten_log
 from cloud.events.follower import ScanFollower
 from cloud.ingest import second_look, shown
 from cloud.ingest.gap_follower import GapFollower
@@ -25,6 +27,7 @@ from cloud.telemetry.compactor import Compactor
 LOOK_EVERY_S = 0.2  # how soon a scan becomes an event
 VOUCH_EVERY_S = 1.0  # how soon a new checkpoint is shown to witnesses
 COMPACT_EVERY_S = 20.0
+SHORTEN_EVERY_S = 10.0
 GAPS_EVERY_S = 2.0  # how soon a missing number is known
 
 
@@ -51,6 +54,8 @@ def chores_of(config: CloudConfig, engine: Engine, now: Now) -> list[Chore]:
         Chore("ledger as shown", shown.ShownWatch(engine, now).step, rest_s=shown.REST_S),
         *_vouching(config, witnesses, engine, now),
     ]
+    if is_one_file(engine):
+        chores.append(Chore("database log", lambda _stop: shorten_log(engine), rest_s=SHORTEN_EVERY_S))
     if config.mirror is not None:
         chores.append(mirror_chore(config.mirror, engine, now))
     return chores

@@ -7,10 +7,11 @@ Invariants: a writer holds the only write lock from its first statement (BEGIN I
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
@@ -21,6 +22,8 @@ from cloud.errors import CloudError
 BEGIN_WRITING = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
 KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
+LOG_MAX_BYTES = 64 << 20  # of the write-ahead log: beyond this it is brought back to its beginning
+LOG_WAIT_MS = 200  # … if readers let go of it within this
 CACHE_KIB = 4_096  # of each connection, at most: twice the usual, with which folding asks the file for most pages anew
 
 
@@ -75,6 +78,33 @@ def fault(error: DBAPIError, url: URL) -> CloudError | None:
     return None
 
 
+def shorten_log(engine: Engine) -> int:
+    """Begin the write-ahead log anew once it is long; how many bytes that made it shorter.
+
+    SQLite does so itself whenever nobody reads while it commits. Where readers overlap all day it never comes to that,
+    the log grows without end, and all reading slows with it. What is in the log goes into the file while others read
+    and write; then writers wait for the readers that still need it, for a moment: a long one is left in peace, and
+    the next call tries again. Raises DatabaseUnavailable.
+    """
+    log = Path(f"{engine.url.database}-wal")
+    size = log.stat().st_size if log.exists() else 0
+    if size <= LOG_MAX_BYTES:
+        return 0
+    with closing(engine.raw_connection()) as pooled:
+        connection = cast("_DriverConnection", pooled.driver_connection)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            waits_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+            connection.execute(f"PRAGMA busy_timeout = {LOG_WAIT_MS}")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {waits_ms}")
+        except sqlite3.OperationalError as error:
+            raise DatabaseUnavailable(f"database {shown(engine.url)}: its log can't be shortened: {error}") from error
+    return size - log.stat().st_size
+
+
 def _make_file(path: Path) -> None:
     """Make the file unless it is there; SQLite gives its companions (-wal, -shm) the same rights."""
     try:
@@ -84,9 +114,15 @@ def _make_file(path: Path) -> None:
         raise DatabaseUnreachable(f"database {path}: {error.strerror}; check the rights of file and folder") from error
 
 
+class _Cursor(Protocol):
+    """What is used of the sqlite3 cursor."""
+
+    def fetchone(self) -> tuple[int, ...]: ...
+
+
 class _DriverConnection(Protocol):
     """What is used of the sqlite3 connection under SQLAlchemy."""
 
     isolation_level: str | None
 
-    def execute(self, sql: str, /) -> object: ...
+    def execute(self, sql: str, /) -> _Cursor: ...

@@ -80,11 +80,18 @@ def check_signers(conn: Connection, book: Book) -> None:
             ends_ms = told if ends_ms is None else min(ends_ms, told)
 
 
+_IDENTITY = tables.pack.c.gateway, tables.pack.c.stream, tables.pack.c.seq
+
+
 def check_kept_bytes(conn: Connection, book: Book) -> None:
     """Conflicts and refused messages against their hashes; of the latter those that were kept whole."""
     conflict, quarantine = tables.conflict, tables.quarantine
     for row in _pages(conn, conflict):
-        book.require(f"conflict {row.id}", "hash of its envelope", hashlib.sha256(row.envelope).digest(), row.hash)
+        name = f"conflict {row.id}"
+        book.require(name, "hash of its envelope", hashlib.sha256(row.envelope).digest(), row.hash)
+        kept = conn.execute(select(*_IDENTITY).where(tables.pack.c.id == row.pack_id)).one_or_none()
+        disputed = row.gateway, row.stream, row.seq
+        book.require(name, "identity of the pack it disputes", None if kept is None else tuple(kept), disputed)
         book.other_rows += 1
     for row in _pages(conn, quarantine):
         book.other_rows += 1

@@ -49,6 +49,9 @@ def keep(conn: Connection, arrival: Arrival, candidate: Candidate) -> bool:
         return False
     row = {
         "pack_id": pack_id,
+        "gateway": gateway,
+        "stream": stream,
+        "seq": seq,
         "hash": candidate.hash,
         "envelope": arrival.payload,
         "received_ms": arrival.received_ms,

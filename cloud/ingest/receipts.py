@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, bindparam, select
 
-from cloud.db.tables import conflict, pack
+from cloud.db.tables import conflict
 from cloud.ingest import settled
 from cloud.ingest.settled import Stream
 from cloud.keys import CloudKey
@@ -50,9 +50,8 @@ def _refused(conn: Connection, gateway: str, stream: bytes) -> list[tuple[int, b
 
 
 _CONFLICTS = (
-    select(pack.c.seq, conflict.c.hash)
-    .join_from(conflict, pack, pack.c.id == conflict.c.pack_id)
-    .where(pack.c.gateway == bindparam("of"), pack.c.stream == bindparam("in"))
+    select(conflict.c.seq, conflict.c.hash)
+    .where(conflict.c.gateway == bindparam("of"), conflict.c.stream == bindparam("in"))
     .order_by(conflict.c.id.desc())
     .limit(REFUSED_MAX)
 )

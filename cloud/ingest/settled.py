@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from cloud.db.bulk import delete_rows, put_rows
 from cloud.db.tables import settled
@@ -26,9 +26,12 @@ _LOWEST = (
     .order_by(settled.c.first_seq)
     .limit(bindparam("limit"))
 )
+_OF_STREAM = settled.c.gateway == bindparam("of"), settled.c.stream == bindparam("in")
+# Of all that begin below, only the last one can reach up to here: so a stream in shreds is not read through.
+_BELOW = select(func.max(settled.c.first_seq)).where(*_OF_STREAM, settled.c.first_seq <= bindparam("lowest"))
 _TOUCHED = select(settled.c.first_seq, settled.c.last_seq).where(
-    settled.c.gateway == bindparam("of"),
-    settled.c.stream == bindparam("in"),
+    *_OF_STREAM,
+    settled.c.first_seq >= func.coalesce(_BELOW.scalar_subquery(), bindparam("lowest")),
     settled.c.first_seq <= bindparam("highest"),
     settled.c.last_seq >= bindparam("lowest"),
 )

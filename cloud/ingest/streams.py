@@ -51,7 +51,7 @@ def _is_disputed(conn: Connection, row: Row[tuple[object, ...]]) -> bool:
     beyond = select(func.max(pack.c.seq)).where(*prior)
     if (conn.scalar(beyond) or 0) > row.last_seq:
         return True
-    refused = select(literal(1)).select_from(conflict).join(pack, pack.c.id == conflict.c.pack_id).where(*prior)
+    refused = select(literal(1)).where(conflict.c.gateway == row.gateway, conflict.c.stream == row.prior_stream)
     copies = select(literal(1)).where(
         finding.c.kind == TWO_COPIES, finding.c.gateway == row.gateway, finding.c.stream == row.prior_stream
     )

@@ -38,17 +38,21 @@ pack = Table(
     CheckConstraint("seq >= 1", name="seq_starts_at_1"),
 )
 
-#: Record. Another envelope that claimed the identity of a kept pack.
+#: Record. Another envelope that claimed the identity of a kept pack, which stands here once more: receipts ask by it.
 conflict = Table(
     "conflict",
     metadata,
     Column("id", Id, primary_key=True),
     Column("pack_id", ForeignKey("pack.id"), nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("stream", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
     Column("received_ms", BigInteger, nullable=False),
     UniqueConstraint("pack_id", "hash"),
 )
+Index("ix_conflict_stream", conflict.c.gateway, conflict.c.stream, conflict.c.id)
 
 #: Record. What could not be accepted, raw, with the reason.
 quarantine = Table(

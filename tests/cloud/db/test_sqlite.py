@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, QueuePool, text
 
 from cloud.db import engine as db
+from cloud.db import sqlite
 from cloud.db.sqlite import KEPT
 
 
@@ -51,6 +53,36 @@ def test_file_that_is_no_database_is_left_alone(tmp_path: Path):
         db.migrate(opened)
     opened.dispose()
     assert file.read_bytes() == b"not a database " * 1000
+
+
+def _fill(engine: Engine, rows: int = 100) -> None:
+    with db.writing(engine) as conn:
+        conn.execute(text("CREATE TABLE IF NOT EXISTS filled (body BLOB)"))
+        for _ in range(rows):
+            conn.execute(text("INSERT INTO filled VALUES (zeroblob(40000))"))
+
+
+def test_log_that_readers_hold_open_is_shortened_once_they_let_go(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sqlite, "LOG_MAX_BYTES", 1 << 20)
+    log = tmp_path / "deep" / "cloud.db-wal"
+    _fill(engine, 1)
+    assert sqlite.shorten_log(engine) == 0, "it is short"
+    with db.reading(engine) as conn:
+        seen = conn.scalar(text("SELECT count(*) FROM filled"))
+        for _ in range(3):
+            _fill(engine)
+        size = log.stat().st_size
+        assert size > 10 << 20, "what the reader sees keeps the log from its beginning"
+        began_s = time.monotonic()
+        assert sqlite.shorten_log(engine) == 0
+        assert time.monotonic() - began_s < 5.0, "nobody waits for a long reader"
+        assert conn.scalar(text("SELECT count(*) FROM filled")) == seen
+    assert sqlite.shorten_log(engine) == size
+    with db.reading(engine) as conn:
+        assert conn.scalar(text("SELECT count(*) FROM filled")) == 301
+        assert conn.scalar(text("PRAGMA busy_timeout")) == db.BUSY_TIMEOUT_MS
 
 
 def test_a_crowd_is_served_and_costs_memory_only_while_it_is_there(engine: Engine):

@@ -370,6 +370,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "settled: row removed": (remove(tables.settled), "settled numbers of stream", "no other range"),
     "settled: nobody's": (loose_end, "settled numbers of stream", "1–9"),
     "conflict: byte": (change(tables.conflict, "envelope", flipped), "conflict ", "hash of its envelope"),
+    "conflict: of another number": (change(tables.conflict, "seq", 9_999), "conflict ", "identity of the pack"),
     "quarantine: byte": (change(tables.quarantine, "raw", flipped), "refused message ", "hash of its bytes"),
     "history rewritten": (rewrite_history, "checkpoint of ", "the root its leaves give"),
 }

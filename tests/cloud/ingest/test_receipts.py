@@ -111,3 +111,14 @@ def test_unsent_receipt_stays_owed():
     schedule.owe([A])
     assert schedule.due(0.0) == [A]
     assert schedule.due(5.0) == [A]
+
+
+def test_refused_envelopes_are_found_by_an_index_of_their_own(engine: Engine):
+    """A receipt is asked for a few times a second, of streams with millions of packs."""
+    with reading(engine) as conn:
+        if conn.dialect.name == "sqlite":
+            query = str(receipts._CONFLICTS.compile(conn))
+            plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("gw", b"s", 10, 0)).all()
+            assert [row[3] for row in plan] == [
+                "SEARCH conflict USING INDEX ix_conflict_stream (gateway=? AND stream=?)"
+            ]

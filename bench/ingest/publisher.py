@@ -1,9 +1,10 @@
 """Publishes the letters of a file at full speed or at a rate, as many gateways at once, each on its own connection.
 
-    python -m bench.ingest.publisher FILE PORT [--window 50] [--rate 2000] [--resend 30] [--tls FOLDER] …
+    python -m bench.ingest.publisher FILE PORT [--window 50] [--unsettled 40] [--rate 2000] [--resend 30] …
 
-It works like the gateways it stands for: QoS 1, a window of messages that the broker has not acknowledged, and what
-no signed receipt has settled is sent again. It ends when everything is settled, and says so in one line of JSON.
+It works like the gateways it stands for: QoS 1, a window of messages that the broker has not acknowledged, another of
+those that no signed receipt has settled, and such a one is sent again, each time after twice as long. It ends when
+everything is settled, and says so in one line of JSON.
 `Fleet` is the same for programs.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import heapq
+import random
 import ssl
 import sys
 import time
@@ -23,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bench.ingest import mqtt
 from bench.ingest.load import Letter, LoadFile, Sender
+from edge.uplink.lanes import BACKOFF_STEPS, JITTER
 from wire.receipt import Receipt, unseal
 from wire.topics import down_receipt
 
@@ -32,10 +36,14 @@ CONNECT_S = 20.0
 
 
 class Way(msgspec.Struct, frozen=True):
-    """How to publish. rate: letters per second in all, 0 for no limit; tls: folder with ca.pem and NAME.pem."""
+    """How to publish. window, unsettled: letters under way to the broker, and without a receipt, per gateway.
+
+    rate: letters per second in all, 0 for no limit; tls: folder with ca.pem and NAME.pem.
+    """
 
     port: int
     window: int = 50
+    unsettled: int = 0  # no limit
     rate: float = 0.0
     resend_s: float = 30.0
     tls: Path | None = None
@@ -133,7 +141,8 @@ class _Gateway:
         self._topic = mqtt.topic_name(sender.topic)
         self._waiting: deque[Letter] = deque()
         self._letters: dict[int, Letter] = {}  # not settled, by seq
-        self._sent_s: dict[int, float] = {}  # seq → when
+        self._sent: dict[int, int] = {}  # not settled: seq → how often
+        self._due: list[tuple[float, int]] = []  # a heap: when to send again, seq
         self._on_the_way: dict[int, int] = {}  # packet id → seq
         self._free = deque(range(1, way.window + 1))
         self._key = None if way.cloud_key is None else Ed25519PublicKey.from_public_bytes(way.cloud_key)
@@ -176,21 +185,31 @@ class _Gateway:
         if self._transport is None or self._lost.is_set():
             return
         data = []
+        patience = self._way.unsettled
         while self._waiting and self._free:
             letter = self._waiting[0]
             if letter.seq not in self._letters:  # settled meanwhile
                 self._waiting.popleft()
                 continue
+            if patience and len(self._sent) >= patience and letter.seq not in self._sent:
+                break
             if not self._fleet.take():
                 break
             self._waiting.popleft()
             packet_id = self._free.popleft()
             self._on_the_way[packet_id] = letter.seq
-            self._fleet.note_published(again=letter.seq in self._sent_s)
-            self._sent_s[letter.seq] = time.monotonic()
+            self._note_sent(letter.seq)
             data.append(mqtt.publish(packet_id, self._topic, self._file.payload(letter)))
         if data:
             self._transport.write(b"".join(data))
+
+    def _note_sent(self, seq: int) -> None:
+        times = self._sent.get(seq, 0)
+        self._fleet.note_published(again=times > 0)
+        self._sent[seq] = times + 1
+        if self._way.resend_s:
+            waits_s = self._way.resend_s * 2 ** min(times, BACKOFF_STEPS) * random.uniform(1, 1 + JITTER)
+            heapq.heappush(self._due, (time.monotonic() + waits_s, seq))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -234,18 +253,15 @@ class _Gateway:
         found = 0
         for seq in seqs:
             found += self._letters.pop(seq, None) is not None
-            self._sent_s.pop(seq, None)
+            self._sent.pop(seq, None)
         self._fleet.note_settled(found)
 
     def _send_again(self, now_s: float) -> None:
-        """What was sent long ago; dicts keep the order of sending."""
-        while self._sent_s and self._way.resend_s:
-            seq, sent_s = next(iter(self._sent_s.items()))
-            if now_s - sent_s < self._way.resend_s:
-                break
-            self._sent_s[seq] = self._sent_s.pop(seq) + self._way.resend_s
+        """What was sent long ago goes before what is new, which may have no room until it is settled."""
+        while self._due and self._due[0][0] <= now_s:
+            _, seq = heapq.heappop(self._due)
             if seq in self._letters:
-                self._waiting.append(self._letters[seq])
+                self._waiting.appendleft(self._letters[seq])
 
     async def _reconnect(self) -> None:
         self._fleet.told.reconnects += 1
@@ -291,6 +307,7 @@ def main() -> int:
     options.add_argument("file", type=Path)
     options.add_argument("port", type=int)
     options.add_argument("--window", type=int, default=50, help="messages under way to the broker, per gateway")
+    options.add_argument("--unsettled", type=int, default=0, help="messages without a receipt, per gateway; 0: any")
     options.add_argument("--rate", type=float, default=0.0, help="letters per second in all")
     options.add_argument("--resend", type=float, default=30.0, help="seconds without a receipt; 0: never")
     options.add_argument("--within", type=float, default=None, help="give up after so many seconds")
@@ -301,7 +318,7 @@ def main() -> int:
     options.add_argument("--wait", action="store_true", help="begin when a line comes on the standard input")
     chosen = options.parse_args()
     key = None if chosen.cloud_key is None else bytes.fromhex(chosen.cloud_key)
-    way = Way(chosen.port, chosen.window, chosen.rate, chosen.resend, chosen.tls, key)
+    way = Way(chosen.port, chosen.window, chosen.unsettled, chosen.rate, chosen.resend, chosen.tls, key)
     fleet = Fleet(LoadFile(chosen.file), way)
     if chosen.wait:
         print("ready", flush=True)

@@ -97,7 +97,7 @@ def _together(key: ChunkKey) -> tuple[bytes, int, bool, int]:
     return key.boot_id, key.day, key.carried, key.series_id
 
 
-#: What chunks of one boot and day take from the tail, in the order of ix_tail_boot.
+#: What chunks of one boot and day take from the tail.
 _ROWS = (
     select(tail.c.series_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.count, tail.c.future, tail.c.body)
     .where(tail.c.boot_id == bindparam("boot_id"), tail.c.series_id.in_(bindparam("series_ids", expanding=True)))

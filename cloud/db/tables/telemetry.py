@@ -47,8 +47,8 @@ tail = Table(
     Column("body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,  # a pack's blocks lie side by side, in the order in which they come and go
 )
-Index("ix_tail_series_time", tail.c.series_id, tail.c.to_ms, tail.c.from_ms)
-Index("ix_tail_boot", tail.c.boot_id, tail.c.series_id, tail.c.from_monotonic_ms)
+# One index for those who ask for a boot, a chunk, or a window of time: the tail is short, its inserts are many.
+Index("ix_tail_series", tail.c.series_id, tail.c.boot_id, tail.c.from_monotonic_ms, tail.c.to_ms, tail.c.from_ms)
 Index("ix_tail_future", tail.c.series_id, sqlite_where=tail.c.future, postgresql_where=tail.c.future)
 
 #: Blocks of a series that begin in one aligned day of a boot's monotonic time, folded: no correction changes which

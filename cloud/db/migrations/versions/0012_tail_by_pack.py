@@ -1,4 +1,4 @@
-"""The tail where its blocks come and go together: by pack in an SQLite file, and an index in the order of chunks."""
+"""The tail where its blocks come and go together: by pack in an SQLite file, and with one index in place of two."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ depends_on = None
 
 def upgrade() -> None:
     op.drop_index("ix_tail_boot", "tail")
+    op.drop_index("ix_tail_series_time", "tail")
     if op.get_bind().dialect.name == "sqlite":
         _without_rowid()
-    op.create_index("ix_tail_boot", "tail", ["boot_id", "series_id", "from_monotonic_ms"], unique=False)
+    names = ["series_id", "boot_id", "from_monotonic_ms", "to_ms", "from_ms"]
+    op.create_index("ix_tail_series", "tail", names, unique=False)
 
 
 def _without_rowid() -> None:
-    op.drop_index("ix_tail_series_time", "tail")
     op.drop_index("ix_tail_future", "tail")
     op.rename_table("tail", "old_tail")
     op.create_table(
@@ -48,5 +49,4 @@ def _without_rowid() -> None:
     )
     op.execute(f"INSERT INTO tail ({names}) SELECT {names} FROM old_tail ORDER BY pack_id, first_ordinal")  # noqa: S608
     op.drop_table("old_tail")
-    op.create_index("ix_tail_series_time", "tail", ["series_id", "to_ms", "from_ms"], unique=False)
     op.create_index("ix_tail_future", "tail", ["series_id"], sqlite_where=sa.column("future", sa.Boolean()))

@@ -26,9 +26,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.crash.balance import Archive, balance
-from bench.crash.cut import LONG_LIFE, Seen, play, put_down, record
+from bench.crash.cut import LONG_LIFE, Seen, record
 from bench.crash.disk import SECTOR_BYTES, Disk
 from bench.crash.life import IDENTITY, World, frequent_checkpoints, open_buffer, to_send
+from bench.crash.power import lives, play, put_down
 from bench.crash.result import PointResult
 from bench.crash.trace import Step
 from edge.buffer.store import HEAD_NAME
@@ -45,14 +46,12 @@ def run_corruptions(count: int, seed: int, *, first: int = 0) -> list[PointResul
     """Points first … first + count - 1 of a seed. Raises vfs.Unreachable where SQLite cannot be traced."""
     results: list[PointResult] = []
     with frequent_checkpoints():
-        for number in range(first // POINTS_PER_LIFE, (first + count - 1) // POINTS_PER_LIFE + 1):
-            low, high = number * POINTS_PER_LIFE, (number + 1) * POINTS_PER_LIFE
+        for number, points in lives(first, count, POINTS_PER_LIFE):
             with tempfile.TemporaryDirectory(prefix="corrupt-") as name:
                 root = Path(name) / "site"
                 root.mkdir()
                 world = World(random.Random(f"life {seed} {number}"), tight=number % 2 == 1)
                 steps = record(root, world, LONG_LIFE)
-                points = range(max(first, low), min(first + count, high))
                 results += [_point(root, seed, point, world, steps) for point in points]
     return results
 
@@ -62,7 +61,7 @@ def _point(root: Path, seed: int, point: int, world: World, steps: Sequence[Step
     rng = random.Random(f"corrupt {seed} {point}")
     disk, seen = Disk(str(root)), Seen()
     at = rng.randint(len(steps) // 5, len(steps))
-    play(disk, steps[:at], seen)
+    play(disk, steps[:at], seen.see)
     content = disk.now()
     where, damage = _damage(content, rng)
     put_down(root, content)
@@ -91,7 +90,6 @@ def _point(root: Path, seed: int, point: int, world: World, steps: Sequence[Step
         doubled=found.doubled,
         out_of_order=found.out_of_order,
         unaccepted=len(unknowable),
-        unaccepted_ms=0.0,
         problems=(*problems, *found.problems),
         seconds=time.monotonic() - began_s,
     )

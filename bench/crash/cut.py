@@ -11,15 +11,14 @@ then:
 - the chain is whole, no seq that has left is signed again with other bytes; no loss is declared but of what gave way
   under disk pressure.
 
-In a part of the points the gateway lives on, is recorded again, and the power goes again. All is derived from the
-seed: the same point is the same cut of the same record (but for SQLite's own random salts).
+In a part of the points the gateway lives on and is cut again (power.py). All is derived from the seed: the same point
+is the same cut of the same record (but for SQLite's own random salts).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ from pathlib import Path
 import msgspec
 
 from bench.crash.balance import Archive, balance, is_misfortune
-from bench.crash.disk import Disk
 from bench.crash.life import IDENTITY, World, everything, frequent_checkpoints, live, open_buffer
+from bench.crash.power import cut, lives
 from bench.crash.result import PointResult
 from bench.crash.trace import Recorder, Step
 from edge.buffer.base import PackName
@@ -38,7 +37,7 @@ from edge.buffer.store import HEAD_NAME
 
 LONG_LIFE, SHORT_LIFE = 260, 30  # actions
 POINTS_PER_LIFE = 40  # recorded lives are shared by so many points; every other one knows disk pressure
-LIVES_ON = 0.3  # share of points after whose cut the gateway lives on and is cut again
+NEAR = ("accepted", "left", "sync", "rename", "sync_folder", "unlink", "truncate")  # steps that cuts fall beside
 
 
 class Seen(msgspec.Struct):
@@ -48,31 +47,47 @@ class Seen(msgspec.Struct):
     left: list[bytes] = []
     received: list[PackName] = []
 
+    def see(self, step: Step) -> None:
+        """A step is done: if it is a mark, the world has seen it."""
+        if step.kind == "accepted":
+            self.accepted += step.note
+        elif step.kind == "left":
+            self.left.append(step.note)
+        elif step.kind == "received":
+            self.received.append(step.note)
 
-class _Recorded(msgspec.Struct, frozen=True):
-    """A life on record."""
 
-    world: World
-    steps: list[Step]
+class _Life:
+    """A life on record, as one point cuts it."""
+
+    def __init__(self, root: Path, world: World) -> None:
+        self.root = root
+        self.world = world
+        self.seen = Seen()
+        self.see = self.seen.see
+
+    def look(self) -> list[str]:
+        """Nothing: opening the buffer is living on."""
+        return []
+
+    def live_on(self, _content: dict[str, bytes], rng: random.Random) -> list[Step]:
+        """The gateway starts again, in a world that has had no more than it has had."""
+        self.world = self.world.fork(rng, self.seen.received)
+        return record(self.root, self.world, SHORT_LIFE)
 
 
 def run_power_cuts(count: int, seed: int, *, first: int = 0) -> list[PointResult]:
     """Points first … first + count - 1 of a seed. Raises vfs.Unreachable where SQLite cannot be traced."""
     results: list[PointResult] = []
     with frequent_checkpoints():
-        for number in range(first // POINTS_PER_LIFE, (first + count - 1) // POINTS_PER_LIFE + 1):
-            low, high = number * POINTS_PER_LIFE, (number + 1) * POINTS_PER_LIFE
-            points = range(max(first, low), min(first + count, high))
-            with tempfile.TemporaryDirectory(prefix="cut-") as root:
-                results += _cut_one_life(Path(root) / "site", seed, number, points)
+        for number, points in lives(first, count, POINTS_PER_LIFE):
+            with tempfile.TemporaryDirectory(prefix="cut-") as folder:
+                root = Path(folder) / "site"
+                root.mkdir()
+                world = World(random.Random(f"life {seed} {number}"), tight=number % 2 == 1)
+                steps = record(root, world, LONG_LIFE)
+                results += [_point(_Life(root, world), steps, seed, point) for point in points]
     return results
-
-
-def _cut_one_life(root: Path, seed: int, number: int, points: Sequence[int]) -> list[PointResult]:
-    root.mkdir()
-    world = World(random.Random(f"life {seed} {number}"), tight=number % 2 == 1)
-    steps = record(root, world, LONG_LIFE)
-    return [_point(root, seed, point, _Recorded(world, steps)) for point in points]
 
 
 def record(root: Path, world: World, actions: int) -> list[Step]:
@@ -82,86 +97,33 @@ def record(root: Path, world: World, actions: int) -> list[Step]:
     return record.steps
 
 
-def _point(root: Path, seed: int, point: int, recorded: _Recorded) -> PointResult:
+def _point(life: _Life, steps: list[Step], seed: int, point: int) -> PointResult:
     began_s = time.monotonic()
-    rng = random.Random(f"cut {seed} {point}")
-    world, steps = recorded.world, recorded.steps
-    seen = Seen()
-    disk = Disk(str(root))
-    plan = []
-    problems: list[str] = []
-    while True:
-        at = _choose(steps, rng)
-        play(disk, steps[:at], seen)
-        plan.append(f"cut after step {at} of {len(steps)} ({steps[at - 1].kind})")
-        content = disk.cut(rng)
-        put_down(root, content)
-        if rng.random() >= LIVES_ON:
-            break
-        world = world.fork(rng, seen.received)
-        try:
-            steps = record(root, world, SHORT_LIFE)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the gateway doesn't start again
-            problems.append(f"the gateway does not live on: {error!r}")
-            break
-        disk = Disk(str(root), content)
+    plan, problems = cut(life, steps, {}, random.Random(f"cut {seed} {point}"), near=NEAR)
     archive = Archive(IDENTITY.key.public_key())
-    for envelope in seen.left:
+    for envelope in life.seen.left:
         archive.take(envelope)
     left = list(archive.packs)
-    archive.keep_only(seen.received)
+    archive.keep_only(life.seen.received)
     if not problems:
-        problems += _head_problems(root, world, left)
-        problems += asyncio.run(_look(root, world, archive))
-    found = balance(archive, world.produced, seen.accepted)
+        problems += _head_problems(life.root, life.world, left)
+        problems += asyncio.run(_look(life.root, life.world, archive))
+    found = balance(archive, life.world.produced, life.seen.accepted)
     return PointResult(
         fault="cut",
         seed=seed,
         point=point,
-        plan=", then ".join(plan),
-        produced=len(world.produced),
-        accepted=len(seen.accepted),
+        plan=plan,
+        produced=len(life.world.produced),
+        accepted=len(life.seen.accepted),
         delivered=found.delivered,
         declared=found.declared,
         lost=found.lost,
         doubled=found.doubled,
         out_of_order=found.out_of_order,
-        unaccepted=0,
-        unaccepted_ms=0.0,
         problems=(*problems, *found.problems),
         seconds=time.monotonic() - began_s,
     )
-
-
-def _choose(steps: list[Step], rng: random.Random) -> int:
-    """Anywhere, or just before or after something the world has seen or that was synced."""
-    if rng.random() < 0.5:
-        return rng.randint(1, len(steps))
-    kind = rng.choice(("accepted", "left", "sync", "rename", "sync_folder", "unlink", "truncate"))
-    places = [at for at, step in enumerate(steps) if step.kind == kind]
-    return max(1, rng.choice(places) + rng.randint(0, 1)) if places else rng.randint(1, len(steps))
-
-
-def play(disk: Disk, steps: Sequence[Step], seen: Seen) -> None:
-    """Let the disk and the world go through these steps."""
-    for step in steps:
-        if step.kind == "accepted":
-            seen.accepted += step.note
-        elif step.kind == "left":
-            seen.left.append(step.note)
-        elif step.kind == "received":
-            seen.received.append(step.note)
-        else:
-            disk.apply(step)
-
-
-def put_down(root: Path, content: dict[str, bytes]) -> None:
-    """Make the folder what the disk holds."""
-    shutil.rmtree(root)
-    root.mkdir()
-    for path, data in content.items():
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(data)
 
 
 def _head_problems(root: Path, world: World, left: Sequence[PackName]) -> list[str]:

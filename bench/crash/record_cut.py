@@ -5,18 +5,19 @@ write and sync is recorded (trace.py). A point is a place in that record: the po
 made up that holds what was synced and any part of the rest. The database is opened on it, and held against what the
 outside had seen by then:
 
-- it opens, undamaged; packs, readings, scans, leaves and root agree (audit.py); `fsck` finds nothing;
+- it opens, undamaged; fsck finds nothing, and the readings and scans that are shown are those of the packs (audit.py);
 - whatever was acknowledged to the broker is there: as a pack, a conflict, or in the quarantine;
 - every number that a receipt has settled is there, or declared lost.
 
-In a part of the points the cloud lives on, is recorded again, and the power goes again. In the end everything that was
-not acknowledged, and every pack without a receipt, comes again, as from broker and gateways: then all packs are there,
-once, nothing else is a pack, and all that is derived equals that of a record which nothing ever happened to.
+In a part of the points the cloud lives on and is cut again (power.py). In the end everything that was not acknowledged,
+and every pack without a receipt, comes again, as from broker and gateways: then all packs are there, once, nothing else
+is a pack, fsck finds nothing, and all that is derived equals that of a record which nothing ever happened to.
 """
 
 from __future__ import annotations
 
 import random
+import sqlite3
 import tempfile
 import threading
 import time
@@ -29,10 +30,9 @@ from sqlalchemy import Connection, Engine, Table, event, select
 
 from bench.crash.audit import audit, differences, finish, projections
 from bench.crash.chores import chores
-from bench.crash.cut import put_down
-from bench.crash.disk import Disk
 from bench.crash.life import START_MS
-from bench.crash.post import READINGS, SCANS, Letter, Post, admit, post
+from bench.crash.post import READINGS, SCANS, Letter, admit, post
+from bench.crash.power import cut, lives, put_down
 from bench.crash.result import PointResult
 from bench.crash.trace import Recorder, Step
 from cloud.config import IngestConfig
@@ -46,7 +46,7 @@ from wire.receipt import Receipt
 
 PACKS = 40
 POINTS_PER_LIFE = 25  # recorded lives are shared by so many points
-LIVES_ON = 0.3  # share of points after whose cut the cloud lives on and is cut again
+NEAR = ("acknowledged", "receipted", "sync", "sync_folder", "unlink", "truncate", "create")  # steps cuts fall beside
 PRAGMAS = ["wal_autocheckpoint = 24"]  # pages, in place of 1,000: folding the log in is a dangerous moment
 NOW_MS = START_MS + 86_400_000  # by when all of it is old enough to be folded
 CHORE_SHARE = 0.5  # of the turns in which a chore does a step
@@ -59,6 +59,13 @@ class Seen(msgspec.Struct):
 
     acknowledged: set[bytes] = set()
     receipts: list[Receipt] = []
+
+    def see(self, step: Step) -> None:
+        """A step is done: if it is a mark, the outside has seen it."""
+        if step.kind == "acknowledged":
+            self.acknowledged.add(step.note)
+        elif step.kind == "receipted":
+            self.receipts.append(wire_receipt.unseal(step.note)[1])
 
     def settles(self, gateway: str, stream: bytes, seq: int) -> bool:
         """Whether a receipt said that this number is settled."""
@@ -121,29 +128,23 @@ class _Cloud:
         self.post = post(rng, PACKS)
         self.file = self.root / "data" / "cloud.db"
         self.file.parent.mkdir(parents=True)
-        engine = open_engine(sqlite_url(self.file))
-        migrate(engine)
-        with writing(engine) as conn:
-            admit(conn, self.post.gateways, START_MS)
-        engine.dispose()  # the last one out folds the log in and takes it away
+        self._engine = open_engine(sqlite_url(self.file))
+        event.listen(self._engine, "connect", _fold_often)
+        with self.opened() as engine:
+            migrate(engine)
+            with writing(engine) as conn:
+                admit(conn, self.post.gateways, START_MS)
         self.empty = {str(self.file): self.file.read_bytes()}
         self._take_in(self.post.letters, random.Random(0))
         self.undisturbed = self.look()[1]
 
     @contextmanager
     def opened(self) -> Iterator[Engine]:
-        """The database as the cloud opens it, with a log that is folded in often."""
-        engine = open_engine(sqlite_url(self.file))
-
-        @event.listens_for(engine, "connect")
-        def fold_often(connection: object, _record: object) -> None:
-            for pragma in PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
-
+        """The database, opened anew: what is kept from one time to the next are compiled statements."""
         try:
-            yield engine
+            yield self._engine
         finally:
-            engine.dispose()
+            self._engine.dispose()  # the last one out folds the log in and takes it away
 
     def record(self, content: dict[str, bytes], letters: Sequence[Letter], rng: random.Random) -> list[Step]:
         """Live on over this content; what was done to the files and what the outside saw."""
@@ -180,6 +181,11 @@ class _Cloud:
                 finish(working)
 
 
+def _fold_often(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
 def _hashes(conn: Connection, *kinds: Table) -> set[bytes]:
     return {digest for table in kinds for digest in conn.scalars(select(table.c.hash))}
 
@@ -189,53 +195,81 @@ def _worker(engine: Engine, line: Line, key: CloudKey) -> IngestWorker:
     return IngestWorker(engine, line, key=key, now=lambda: NOW_MS, config=config, rng=random.Random(1))
 
 
+class _Life:
+    """A life on record, as one point cuts it."""
+
+    def __init__(self, cloud: _Cloud) -> None:
+        self._cloud = cloud
+        self.root = cloud.root
+        self.seen = Seen()
+        self.see = self.seen.see
+
+    def live_on(self, content: dict[str, bytes], rng: random.Random) -> list[Step]:
+        """The cloud starts again, and is sent what it did not take."""
+        return self._cloud.record(content, self.again(), rng)
+
+    def again(self) -> list[Letter]:
+        """What broker and gateways send: what was not acknowledged, and packs that no receipt speaks of."""
+        seen = self.seen
+        return [
+            letter
+            for letter in self._cloud.post.letters
+            if letter.payload not in seen.acknowledged or (letter.pack is not None and not seen.settles(*letter.pack))
+        ]
+
+    def look(self) -> list[str]:
+        """The promises that the database breaks right after a cut."""
+        try:
+            with self._cloud.opened() as engine:
+                found = audit(engine)
+                with reading(engine) as conn:
+                    kept = _hashes(conn, tables.conflict, tables.quarantine)
+                    losses = conn.execute(select(tables.declared_loss)).all()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the cloud does not start
+            return [f"the database does not open: {error!r}"]
+        problems = list(found.problems)
+        seen, post, stored = self.seen, self._cloud.post, set(found.packs.values())
+        missing = [one for one in post.letters if one.payload in seen.acknowledged - stored and one.hash not in kept]
+        if missing:
+            problems.append(f"{len(missing)} letters were acknowledged and are not there")
+        declared = {(row.gateway, row.stream, row.first_seq) for row in losses}
+        problems += [
+            f"a receipt speaks of seq {key[2]} of {key[0]}, which is not there"
+            for key in [*post.sealed, *post.declared]
+            if seen.settles(*key) and key not in found.packs and key not in declared
+        ]
+        if any(found.packs[key] != post.sealed.get(key) for key in found.packs):
+            problems.append("a pack is stored that nobody sealed")
+        return problems
+
+
 def run_record_cuts(count: int, seed: int, *, first: int = 0) -> list[PointResult]:
     """Points first … first + count - 1 of a seed. Raises vfs.Unreachable where SQLite cannot be traced."""
     results: list[PointResult] = []
-    for number in range(first // POINTS_PER_LIFE, (first + count - 1) // POINTS_PER_LIFE + 1):
-        low, high = number * POINTS_PER_LIFE, (number + 1) * POINTS_PER_LIFE
+    for number, points in lives(first, count, POINTS_PER_LIFE):
         with tempfile.TemporaryDirectory(prefix="record-cut-", dir=MEMORY) as folder:
             cloud = _Cloud(Path(folder), random.Random(f"post {seed} {number}"))
             steps = cloud.record(cloud.empty, cloud.post.letters, random.Random(f"record {seed} {number}"))
-            results += [_point(cloud, steps, seed, point) for point in range(max(first, low), min(first + count, high))]
+            results += [_point(cloud, steps, seed, point) for point in points]
     return results
 
 
 def _point(cloud: _Cloud, steps: list[Step], seed: int, point: int) -> PointResult:
     began_s = time.monotonic()
-    rng = random.Random(f"record cut {seed} {point}")
-    seen, content = Seen(set(), []), cloud.empty
-    plan: list[str] = []
-    problems: list[str] = []
-    while True:
-        at = _choose(steps, rng)
-        disk = Disk(str(cloud.root), content)
-        _play(disk, steps[:at], seen)
-        plan.append(f"cut after step {at} of {len(steps)} ({steps[at - 1].kind})")
-        content = disk.cut(rng)
-        put_down(cloud.root, content)
-        problems += _broken(cloud, seen)
-        if problems or rng.random() >= LIVES_ON:
-            break
-        try:
-            steps = cloud.record(content, _again(cloud.post, seen), rng)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the cloud does not start again
-            problems.append(f"the cloud does not live on: {error!r}")
-            break
-        if not steps:  # nothing was left to do
-            break
+    life, sealed = _Life(cloud), cloud.post.sealed
+    plan, problems = cut(life, steps, cloud.empty, random.Random(f"record cut {seed} {point}"), near=NEAR)
     lost = doubled = stored = 0
     try:
-        kept, derived = cloud.finish(_again(cloud.post, seen))
+        kept, derived = cloud.finish(life.again())
         with cloud.opened() as engine:
             found = audit(engine)
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be taken in any more
         problems.append(f"what comes again cannot be taken in: {error!r}")
-        lost = len(cloud.post.sealed)
+        lost = len(sealed)
     else:
-        lost, doubled, stored = len(cloud.post.sealed.keys() - found.packs.keys()), found.doubled, len(found.packs)
+        lost, doubled, stored = len(sealed.keys() - found.packs.keys()), found.doubled, len(found.packs)
         problems += found.problems + differences(cloud.undisturbed, derived)
-        if found.packs != cloud.post.sealed:
+        if found.packs != sealed:
             problems.append("what is stored in the end is not what was sealed")
         if not {letter.hash for letter in cloud.post.letters} <= kept:
             problems.append("a letter is in none of record, conflicts and quarantine")
@@ -244,70 +278,12 @@ def _point(cloud: _Cloud, steps: list[Step], seed: int, point: int) -> PointResu
         fault="record_cut",
         seed=seed,
         point=point,
-        plan=", then ".join(plan),
-        produced=len(cloud.post.sealed) * each,
+        plan=plan,
+        produced=len(sealed) * each,
         accepted=sum(letter.pack is not None for letter in cloud.post.letters) * each,
         delivered=stored * each,
-        declared=0,
         lost=lost * each,
         doubled=doubled,
-        out_of_order=0,
-        unaccepted=0,
-        unaccepted_ms=0.0,
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
         seconds=time.monotonic() - began_s,
     )
-
-
-def _choose(steps: list[Step], rng: random.Random) -> int:
-    """Anywhere, or just before or after something that was seen or synced."""
-    if rng.random() < 0.5:
-        return rng.randint(1, len(steps))
-    kind = rng.choice(("acknowledged", "receipted", "sync", "sync_folder", "unlink", "truncate", "create"))
-    places = [at for at, step in enumerate(steps) if step.kind == kind]
-    return max(1, rng.choice(places) + rng.randint(0, 1)) if places else rng.randint(1, len(steps))
-
-
-def _play(disk: Disk, steps: Sequence[Step], seen: Seen) -> None:
-    for step in steps:
-        if step.kind == "acknowledged":
-            seen.acknowledged.add(step.note)
-        elif step.kind == "receipted":
-            seen.receipts.append(wire_receipt.unseal(step.note)[1])
-        else:
-            disk.apply(step)
-
-
-def _again(all_of: Post, seen: Seen) -> list[Letter]:
-    """What broker and gateways send after a cut: what was not acknowledged, and packs that no receipt speaks of."""
-    return [
-        letter
-        for letter in all_of.letters
-        if letter.payload not in seen.acknowledged or (letter.pack is not None and not seen.settles(*letter.pack))
-    ]
-
-
-def _broken(cloud: _Cloud, seen: Seen) -> list[str]:
-    """The promises that the database breaks right after a cut."""
-    try:
-        with cloud.opened() as engine:
-            found = audit(engine)
-            with reading(engine) as conn:
-                kept = _hashes(conn, tables.conflict, tables.quarantine)
-                losses = conn.execute(select(tables.declared_loss)).all()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the cloud does not start
-        return [f"the database does not open: {error!r}"]
-    problems = list(found.problems)
-    stored = set(found.packs.values())
-    missing = [one for one in cloud.post.letters if one.payload in seen.acknowledged - stored and one.hash not in kept]
-    if missing:
-        problems.append(f"{len(missing)} letters were acknowledged and are not there")
-    declared = {(row.gateway, row.stream, row.first_seq) for row in losses}
-    problems += [
-        f"a receipt speaks of seq {key[2]} of {key[0]}, which is not there"
-        for key in [*cloud.post.sealed, *cloud.post.declared]
-        if seen.settles(*key) and key not in found.packs and key not in declared
-    ]
-    if any(found.packs[key] != cloud.post.sealed.get(key) for key in found.packs):
-        problems.append("a pack is stored that nobody sealed")
-    return problems

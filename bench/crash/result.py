@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 
-class PointResult(msgspec.Struct, frozen=True):
+class PointResult(msgspec.Struct, frozen=True, kw_only=True):
     """One point. Observations are counted over all lives of the gateway at this point.
 
     plan: what was done to it, in words. produced: what devices gave. accepted: what the gateway said it has.
@@ -24,12 +24,12 @@ class PointResult(msgspec.Struct, frozen=True):
     produced: int
     accepted: int
     delivered: int
-    declared: int
+    declared: int = 0
     lost: int
     doubled: int
-    out_of_order: int
-    unaccepted: int
-    unaccepted_ms: float
+    out_of_order: int = 0
+    unaccepted: int = 0
+    unaccepted_ms: float = 0.0
     problems: tuple[str, ...]
     seconds: float
 

@@ -6,20 +6,22 @@ that is lost, doubled or invented shows, wherever it is kept by now.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, Engine, select
 
 from bench.crash.balance import number_of
+from bench.fsck import complaints
 from cloud.chore import Chore
 from cloud.db import tables
 from cloud.db.engine import reading
-from cloud.ledger import log
+from cloud.errors import CloudError
 from cloud.telemetry import query
-from standards.tlog import tree
+from wire.envelope import WireError
 from wire.pack import observations, unseal
 
 PackKey = tuple[str, bytes, int]  # gateway, stream, seq
@@ -36,31 +38,30 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def audit(engine: Engine) -> Found:
-    """Hold the record against itself: packs, readings, scans and leaves, all of one moment."""
-    with reading(engine) as conn:
-        damage = conn.exec_driver_sql("PRAGMA quick_check").scalar()
-        rows = {(row.gateway, row.stream, row.seq): row for row in conn.execute(select(tables.pack))}
-        leaves = conn.execute(select(tables.leaf).order_by(tables.leaf.c.leaf_index)).all()
-        head = log.head(conn)
-        signed = conn.execute(select(tables.checkpoint.c.size, tables.checkpoint.c.root)).all()
-        shown = Counter(_numbers(conn, sorted({name for name, _, _ in rows})))
-    meant = Counter(number_of(one) for row in rows.values() for _, one in observations(unseal(row.envelope)[1]))
-    hashed = [tree.leaf_hash(log.leaf_data(row.kind, row.hash)) for row in leaves]
-    hashes = sorted(row.hash for row in rows.values())
-    claims = (
-        (f"the database is damaged: {damage}", damage == "ok"),
-        ("readings and scans are not those of the packs", shown == meant),
-        ("leaves are not numbered without holes", [row.leaf_index for row in leaves] == list(range(len(leaves)))),
-        ("the root is not that of the leaves", head.root == tree.root(hashed)),
-        ("packs and their leaves do not match", sorted(row.hash for row in leaves if row.kind == "pack") == hashes),
-        ("a checkpoint is not of these leaves", all(tree.root(hashed[: one.size]) == one.root for one in signed)),
-        ("a pack names another's leaf", all(leaves[row.leaf_index].hash == row.hash for row in rows.values())),
-    )
+    """Hold the record against itself, all of one moment: by fsck, and beside it what fsck does not look at.
+
+    That is the file's own structure, and the readings and scans that are shown. A record that cannot be read is a
+    problem, too.
+    """
+    pack = tables.pack.c
+    try:
+        with reading(engine) as conn:
+            problems = complaints(conn)
+            damage = conn.exec_driver_sql("PRAGMA quick_check").scalar()
+            rows = conn.execute(select(pack.gateway, pack.stream, pack.seq, pack.envelope)).all()
+            shown = Counter(_shown(conn))
+    except CloudError as error:
+        return Found({}, 0, 0, [f"the record cannot be read: {error}"])
+    meant = Counter(number for row in rows for number in _sealed(row.envelope))
+    if damage != "ok":
+        problems.append(f"the database is damaged: {damage}")
+    if shown != meant:
+        problems.append("readings and scans are not those of the packs")
     return Found(
-        packs={key: row.envelope for key, row in rows.items()},
+        packs={(row.gateway, row.stream, row.seq): row.envelope for row in rows},
         lost=sum((meant - shown).values()),
         doubled=sum((shown - meant).values()),
-        problems=[claim for claim, holds in claims if not holds],
+        problems=problems,
     )
 
 
@@ -96,14 +97,20 @@ def finish(chores: Sequence[Chore], *, most: int = 1_000) -> None:
     raise RuntimeError(f"chores still find work after {most} rounds")
 
 
-def _numbers(conn: Connection, gateways: Iterable[str]) -> Iterable[int]:
-    wanted = set(gateways)
+def _shown(conn: Connection) -> Iterator[int]:
+    """The numbers of all readings and scans, as pages and events get them."""
     for span in query.list_series(conn):
-        if span.gateway in wanted:
-            for row in query.readings(conn, span.gateway, span.channel, 0, EVER_MS):
-                yield row.mantissa or 0
+        for row in query.readings(conn, span.gateway, span.channel, 0, EVER_MS):
+            yield row.mantissa or 0
     for code in conn.scalars(select(tables.scan.c.code)):
         yield int(code.rpartition("-")[2])
+
+
+def _sealed(envelope: bytes) -> Iterator[int]:
+    """The numbers that a pack holds; none when it is no pack: fsck has named it."""
+    with contextlib.suppress(WireError):
+        for _, one in observations(unseal(envelope)[1]):
+            yield number_of(one) or 0
 
 
 def _plain(row: object) -> tuple[object, ...] | str:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from bench.account import Account
 from bench.faults.row import Bench, Result
+from bench.fsck import complaints
 from bench.ingest.load import LoadFile, Shape, make
 from bench.ingest.poison import KINDS, Poison, admit, poisons, write_file
 from bench.ingest.publisher import Told
@@ -17,7 +18,7 @@ from bench.ingest.site import Site
 from bench.process import cost
 from cloud.clock import system_now_ms
 from cloud.db.engine import reading, writing
-from cloud.db.tables import conflict, leaf, pack, quarantine, settled
+from cloud.db.tables import conflict, pack, quarantine, settled
 from cloud.telemetry import query
 
 READINGS, SERIES, GATEWAYS = 100, 20, 20
@@ -91,14 +92,18 @@ def overloaded(bench: Bench) -> Result:
         publisher.go()
         went, _ = publisher.wait()
         stored = site.stored() - warm
-        doubled = _doubled(site)
+        with reading(site.engine) as conn:
+            why = complaints(conn)
+            doubled = abs(sum(span.count for span in query.list_series(conn)) - warm - stored)
     bench.say(
         f"{went.published} sent in {went.published_s:.0f} s, {went.again} of them again; drained {went.seconds:.0f} s"
     )
     total = load.heading.shape.total
+    if went.settled != went.letters:
+        why.append(f"{went.letters - went.settled} packs were never receipted")
     return bench.result(
         Account(produced=total, stored=stored, lost=total - stored, doubled=doubled),
-        why="" if went.settled == went.letters else f"{went.letters - went.settled} packs were never receipted",
+        why="; ".join(why),
         sustainable_per_s=round(per_s * READINGS),
         asked_per_s=round(rate * READINGS),
         lasts_s=lasts_s,
@@ -176,6 +181,7 @@ def _wrong(site: Site, made: list[Poison]) -> list[str]:
         as_packs = conn.scalar(select(func.count()).select_from(pack).where(pack.c.gateway.like("poison%")))
         settles = conn.scalar(select(func.count()).select_from(settled).where(settled.c.gateway.like("poison%")))
         rivals = conn.scalar(select(func.count()).select_from(conflict))
+        diverging = complaints(conn)
     told = _quarantined(site)
     claims = {
         f"{told} of {len(made)} poisons are told of in the quarantine": told == len(made),
@@ -184,13 +190,4 @@ def _wrong(site: Site, made: list[Poison]) -> list[str]:
         f"{settles} streams of poison are settled": not settles,
         f"{rivals} conflicts": not rivals,
     }
-    return [claim for claim, holds in claims.items() if not holds]
-
-
-def _doubled(site: Site) -> int:
-    """Readings in the projection beyond those of the packs."""
-    with reading(site.engine) as conn:
-        leaves = conn.scalar(select(func.count()).select_from(leaf).where(leaf.c.kind == "pack")) or 0
-        packs = conn.scalar(select(func.count()).select_from(pack)) or 0
-        shown = sum(span.count for span in query.list_series(conn))
-    return abs(shown - site.stored()) + abs(int(leaves) - int(packs)) * READINGS
+    return [*(claim for claim, holds in claims.items() if not holds), *diverging]

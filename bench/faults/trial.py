@@ -24,9 +24,11 @@ from bench.counting import GATEWAY, Channel, Made
 from bench.faults.peer import PeerHouse
 from bench.faults.row import OURS, Bench, Result
 from bench.field import Field
+from bench.fsck import complaints
 from bench.house import COMMIT_WINDOW_MS, House, Tables
 from bench.line import Line
 from bench.system import Place, System
+from cloud.db.engine import reading
 from coldproof.demo.stage import StageError
 from edge.health import StatusError, read_health
 from wire.simtime import Segment, SimTime, WallClock, write
@@ -187,7 +189,7 @@ class Trial:
         self._wait("every receipt", receipted)
 
     def end(self, *, resume_s: float | None = None, recording_since_s: float | None = None, **details: Any) -> Result:
-        """Stop the devices, wait until everything is stored, and close the account.
+        """Stop the devices, wait until everything is stored, and close the account; of ours fsck has to be clean.
 
         recording_since_s: when the fault was over; resume_s is then from there to the first value that was recorded.
         """
@@ -197,7 +199,7 @@ class Trial:
         found = self._drained()
         if recording_since_s is not None:
             resume_s = self._records_again_s(recording_since_s)
-        return self._bench.result(found, resume_s=resume_s, **details)
+        return self._bench.result(found, resume_s=resume_s, why="; ".join(self._diverging()), **details)
 
     def also(self, result: Result, *, why: str = "", **details: Any) -> Result:
         """The result with what only this row can tell; why: what else is wrong."""
@@ -241,6 +243,13 @@ class Trial:
     def _balance(self, given: dict[Channel, list[Made]]) -> Account:
         declared = self.declarable if self._has_declared() else []
         return account(given, self.system.stored(), self.windows, declared)
+
+    def _diverging(self) -> list[str]:
+        """What fsck says of the record of ours; the peer has nothing to check."""
+        if not isinstance(self.system, House):
+            return []
+        with reading(self.system.engine) as conn:
+            return complaints(conn)
 
     def _has_declared(self) -> bool:
         """Whether a signed loss stands in the record of ours; the peer declares nothing."""

@@ -12,11 +12,10 @@ from pathlib import Path
 import cbor2
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
 from bench.ingest.load import Heading, Sender, Shape, write
-from cloud.db.tables import gateway_key
-from cloud.registry.keys import PublicHalf, add_gateway
+from cloud.registry.keys import PublicHalf, add_gateway, revoke_key
 from standards import cose
 from wire.columns import Block
 from wire.envelope import ENVELOPE_MAX_BYTES, INFLATED_MAX_BYTES
@@ -126,9 +125,10 @@ def poisons(count: int, seed: int) -> list[Poison]:
 
 def admit(conn: Connection, now_ms: int) -> None:
     """Make the gateways known that the kinds need, and revoke one key."""
+    forger = Forger(0)
     for name in KNOWN:
-        add_gateway(conn, PublicHalf(name, Forger(0).public_key), now_ms)
-    conn.execute(update(gateway_key).where(gateway_key.c.gateway == REVOKED).values(revoked_ms=1))
+        add_gateway(conn, PublicHalf(name, forger.public_key), now_ms)
+    revoke_key(conn, REVOKED, forger.kid, from_place=None, reason="stolen", now_ms=now_ms)
 
 
 def write_file(path: Path, made: list[Poison]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from bench.fsck import complaints
 from bench.ingest.load import LoadFile, Shape, make
 from bench.ingest.poison import KINDS, admit, poisons, write_file
 from bench.ingest.publisher import Fleet, Way
@@ -60,6 +61,7 @@ def test_poison_is_quarantined_for_its_reason_and_packs_come_through(tmp_path: P
         stored = conn.scalar(select(func.count()).select_from(pack))
         gateways = set(conn.scalars(select(settled.c.gateway)))
         assert conn.scalar(select(func.count()).select_from(conflict)) == 0
+        assert complaints(conn) == []
     engine.dispose()
     assert kept == {(hashlib.sha256(one.payload).digest(), one.reason) for one in made}
     assert stored == PACKS

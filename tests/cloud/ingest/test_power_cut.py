@@ -8,6 +8,7 @@ from bench.crash import record_cut
 from bench.crash.record_cut import run_record_cuts
 from bench.crash.result import complaint
 from bench.crash.vfs import Unreachable
+from tests.cloud.ingest.harm import migrate_to_harm
 
 SEED = 20_261_126
 
@@ -29,3 +30,15 @@ def test_a_record_that_does_not_sync_is_found_out(monkeypatch: pytest.MonkeyPatc
     except Unreachable as error:
         pytest.skip(str(error))
     assert any("acknowledged and are not there" in complaint([one]) for one in results)
+
+
+@pytest.mark.timeout(120)
+def test_a_record_that_only_fsck_finds_wrong_fails_every_point(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(record_cut, "migrate", migrate_to_harm)
+    try:
+        results = run_record_cuts(4, SEED)
+    except Unreachable as error:
+        pytest.skip(str(error))
+    for one in results:
+        assert one.problems, one.plan
+        assert all(problem.startswith("fsck: ") for problem in one.problems), complaint(results)

@@ -24,7 +24,7 @@ BEGIN_READING = "BEGIN DEFERRED"
 KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
 LOG_MAX_BYTES = 64 << 20  # of the write-ahead log: beyond this it is brought back to its beginning
 LOG_WAIT_MS = 200  # … if readers let go of it within this
-CACHE_KIB = 4_096  # of each connection, at most: twice the usual, with which folding asks the file for most pages anew
+CACHE_KIB = 2_048  # of each connection, at most
 
 
 def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:

@@ -44,6 +44,16 @@ def delete_rows(conn: Connection, table: Table, keys: Values) -> int:
     return 0
 
 
+def delete_ranges(conn: Connection, group: Column[Any], place: Column[Any], ranges: Values) -> int:
+    """Delete rows by (a value of `group`, the lowest `place` there, the highest); how many were there."""
+    if ranges:
+        mark = _mark(conn)
+        where = f"{group.name} = {mark} AND {place.name} BETWEEN {mark} AND {mark}"
+        gone = conn.exec_driver_sql(f"DELETE FROM {group.table.name} WHERE {where}", list(ranges))  # noqa: S608
+        return gone.rowcount
+    return 0
+
+
 def find(
     conn: Connection, columns: Sequence[Column[Any]], by: Sequence[Column[Any]], names: Iterable[tuple[Any, Any, Any]]
 ) -> list[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, bindparam, func, select
 
-from cloud.db.bulk import delete_rows, put_rows
+from cloud.db.bulk import delete_ranges, put_rows
 from cloud.db.engine import reading, writing
 from cloud.db.tables import chunk, chunk_body, pack, series, tail
 from cloud.telemetry import body as chunk_bodies
@@ -37,7 +37,7 @@ _NEVER_MS = INT64_MAX - FUTURE_MS  # nothing is from the future of a pack receiv
 
 _decode = msgspec.msgpack.Decoder(Block).decode
 
-TailName = tuple[int, int]  # pack id, first ordinal
+TailRow = tuple[int, int, int]  # pack id, first ordinal, count
 
 
 class _Source(NamedTuple):
@@ -55,7 +55,7 @@ class _Prepared(msgspec.Struct, frozen=True):
 
     key: ChunkKey
     boot: BootKey
-    rows: list[TailName]
+    rows: list[TailRow]
     body_before: bytes | None
     stretches: list[Any]
     body: bytes
@@ -172,7 +172,7 @@ def _made(conn: Connection, source: _Source) -> _Prepared | None:
     return _Prepared(
         key=key,
         boot=boot,
-        rows=[(pack_id, first) for _, pack_id, first, *_ in rows],
+        rows=[(pack_id, first, count) for _, pack_id, first, count, *_ in rows],
         body_before=None if known is None else known.body,
         stretches=course.stretches,
         body=chunk_bodies.encode(whole) if rows or known is None else known.body,
@@ -191,13 +191,26 @@ def _store(conn: Connection, prepared: Sequence[_Prepared]) -> None:
         if any(before.get(one.key.series_id) != one.body_before for one in some):
             raise _Changed
     rows = sorted(name for one in prepared for name in one.rows)
-    if delete_rows(conn, tail, rows) != len(rows):
+    if delete_ranges(conn, tail.c.pack_id, tail.c.first_ordinal, _runs(rows)) != len(rows):
         raise _Changed
     put_rows(
         conn, chunk, [tuple((one.key._asdict() | one.columns)[column.name] for column in chunk.c) for one in prepared]
     )
     changed = [one for one in prepared if one.body != one.body_before]
     put_rows(conn, chunk_body, [(*one.key, one.body) for one in changed])
+
+
+def _runs(rows: Iterable[TailRow]) -> list[tuple[int, int, int]]:
+    """Rows that follow each other in their pack, as its id, the ordinal of the first row and that of the last."""
+    runs: list[tuple[int, int, int]] = []
+    follows: tuple[int, int] | None = None
+    for pack_id, ordinal, count in rows:
+        if follows == (pack_id, ordinal):
+            runs[-1] = (*runs[-1][:2], ordinal)
+        else:
+            runs.append((pack_id, ordinal, ordinal))
+        follows = pack_id, ordinal + count
+    return runs
 
 
 class Waiting(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
-from cloud.db.bulk import delete_rows, find, insert_rows, put_rows
+from cloud.db.bulk import delete_ranges, delete_rows, find, insert_rows, put_rows
 from cloud.db.engine import reading, writing
 from cloud.db.names import AT_ONCE
 from cloud.db.tables import settled
@@ -44,3 +44,15 @@ def test_what_the_database_refuses_is_told_as_by_any_other_statement(engine: Eng
         insert_rows(conn, list(settled.columns), rows)
     with reading(engine) as conn:
         assert conn.execute(select(settled)).all() == []
+
+
+def test_ranges_are_deleted_within_their_group_and_what_was_there_is_counted(engine: Engine):
+    columns = [settled.c.gateway, settled.c.stream, settled.c.first_seq, settled.c.last_seq]
+    rows = [(gateway, STREAM, at, at) for gateway in ("gw", "other") for at in (1, 3, 5, 7)]
+    with writing(engine) as conn:
+        insert_rows(conn, columns, rows)
+        assert delete_ranges(conn, settled.c.gateway, settled.c.first_seq, []) == 0
+        ranges = [("gw", 3, 6), ("other", 7, 7), ("other", 8, 9)]
+        assert delete_ranges(conn, settled.c.gateway, settled.c.first_seq, ranges) == 3
+        left = conn.execute(select(settled.c.gateway, settled.c.first_seq)).all()
+    assert sorted(left) == [("gw", 1), ("gw", 7), ("other", 1), ("other", 3), ("other", 5)]

@@ -274,6 +274,11 @@ def test_what_one_transaction_has_no_room_for_is_left_whole_and_in_order(
             assert len(query.readings(conn, gateway.name, channel, 0, EVER)) == 3
 
 
+def test_rows_of_a_pack_go_by_runs_and_what_lies_between_stays():
+    rows = [(1, 0, 5), (1, 5, 2), (1, 9, 1), (2, 10, 3), (2, 13, 1), (3, 14, 1)]
+    assert fold._runs(rows) == [(1, 0, 5), (1, 9, 9), (2, 10, 13), (3, 14, 14)]
+
+
 def test_one_transaction_writes_few_chunks_however_little_they_hold(
     engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):

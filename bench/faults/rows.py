@@ -8,7 +8,7 @@ from bench.faults.row import Row
 NOTHING = "0 lost, 0 doubled"
 KILL = "0 of what was accepted lost, at most one window unaccepted, 0 doubled"
 POWER = "0 of what was accepted lost, database opens, 0 doubled"
-RECORD = "0 of what was acknowledged or receipted lost, 0 doubled, ledger and projections right"
+RECORD = "0 of what was acknowledged or receipted lost, 0 doubled, fsck clean, projections right"
 DISK = "recording resumes; what is lost is declared, signed and shown"
 CLOCK = "order kept, corrected times right to 1 s also for packs already sent, correction visible"
 CARD = "new stream, nothing refused for good, 0 lost, 0 doubled"
@@ -24,7 +24,7 @@ ROWS = [
     Row("killed while offline, restarted offline, killed again, ×5", "0 lost", gateway.killed_offline, peer=True),
     Row("the same at seeded points", "0 lost", crash.offline_kills),
     Row("power cut at 500 seeded points, writes dropped or torn", POWER, crash.power_cuts),
-    Row("cloud killed -9 at 300 seeded points", f"{NOTHING} after recovery", crash.cloud_kills),
+    Row("cloud killed -9 at 300 seeded points", f"{NOTHING} after recovery, fsck clean", crash.cloud_kills),
     Row("power cut of the cloud at 200 seeded points, writes dropped or torn", RECORD, crash.cloud_power_cuts),
     Row("cloud killed -9 under load", f"{NOTHING} after recovery", cloud.killed_under_load),
     Row("cloud database restored from an hour ago", f"{NOTHING} after recovery", cloud.restored),

@@ -40,21 +40,17 @@ class Found(msgspec.Struct, frozen=True):
 def audit(engine: Engine) -> Found:
     """Hold the record against itself, all of one moment: by fsck, and beside it what fsck does not look at.
 
-    That is the file's own structure, and the readings and scans that are shown. A record that cannot be read is a
-    problem, too.
+    That is the readings and scans that are shown. A record that cannot be read is a problem, too.
     """
     pack = tables.pack.c
     try:
         with reading(engine) as conn:
             problems = complaints(conn)
-            damage = conn.exec_driver_sql("PRAGMA quick_check").scalar()
             rows = conn.execute(select(pack.gateway, pack.stream, pack.seq, pack.envelope)).all()
             shown = Counter(_shown(conn))
     except CloudError as error:
         return Found({}, 0, 0, [f"the record cannot be read: {error}"])
     meant = Counter(number for row in rows for number in _sealed(row.envelope))
-    if damage != "ok":
-        problems.append(f"the database is damaged: {damage}")
     if shown != meant:
         problems.append("readings and scans are not those of the packs")
     return Found(

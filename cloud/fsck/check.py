@@ -28,6 +28,7 @@ BESIDE_SHARE = 0.1  # of the work, for what stands beside the leaves
 def check(conn: Connection, tell: Callable[[float], None] = lambda _: None) -> Report:
     """Check everything this connection sees. tell: the share that is done."""
     book = Book()
+    beside.check_file(conn, book)
     _Walk(conn, book).run(lambda share: tell(share * (1 - BESIDE_SHARE)))
     beside.check_vouched(conn, book)
     beside.check_removed(conn, book)

@@ -83,6 +83,8 @@ def fold(engine: Engine, keys: Iterable[ChunkKey]) -> tuple[int, list[ChunkKey]]
             prepared += found
             left = unfinished + left[len(some) :]
             room -= sum(len(one.rows) for one in found)
+            if unfinished:  # their rows are in this snapshot still: none may be taken twice
+                break
     if not prepared:
         return 0, left
     try:

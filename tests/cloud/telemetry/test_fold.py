@@ -304,6 +304,22 @@ def test_more_rows_than_a_chunk_may_hold_stay_in_the_tail(
         assert [row.mantissa for row in query.readings(conn, gateway.name, AIR, 0, EVER)] == list(range(10))
 
 
+def test_a_full_chunk_beside_others_keeps_none_of_them_in_the_tail(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    """Its rows are looked at, and left: the room they would have taken must not be given to rows taken already."""
+    monkeypatch.setattr(fold, "ROWS_MAX", 6)
+    monkeypatch.setattr(fold, "FOLD_MAX", 6)
+    full = [[reading(at_s=60 * minute + at, channel="room-1/b") for at in range(5)] for minute in range(2)]
+    others = [[reading(at_s=600 + at, channel="room-1/c")] for at in range(5)]
+    before = [reading(at_s=5, channel="room-1/a", boot=bytes(16))]
+    contents = enumerate([before, *full, *others], start=1)
+    store(engine, gateway, *(gateway.pack(seq, observed) for seq, observed in contents))
+    assert compact(engine, lambda _done, _of: None) == 6
+    with look(engine) as conn:
+        assert conn.scalars(select(tail.c.pack_id).order_by(tail.c.pack_id)).all() == [2, 3], "the full ones"
+
+
 def test_a_correction_marks_a_whole_boot_in_one_statement_and_is_seen_at_once(engine: Engine, gateway: Gateway):
     days = [reading(at_s=86_400 * day + 60 * at, mantissa=day) for day in range(3) for at in range(40)]
     store(engine, gateway, gateway.pack(1, days))

@@ -38,6 +38,7 @@ from bench.crash.trace import Recorder, Step
 from cloud.config import IngestConfig
 from cloud.db import tables
 from cloud.db.engine import migrate, open_engine, reading, sqlite_url, writing
+from cloud.db.sqlite import writer_of
 from cloud.ingest.subscriber import Delivery
 from cloud.ingest.worker import IngestWorker
 from cloud.keys import CloudKey, load_or_create
@@ -129,7 +130,8 @@ class _Cloud:
         self.file = self.root / "data" / "cloud.db"
         self.file.parent.mkdir(parents=True)
         self._engine = open_engine(sqlite_url(self.file))
-        event.listen(self._engine, "connect", _fold_often)
+        for half in (self._engine, writer_of(self._engine)):
+            event.listen(half, "connect", _fold_often)
         with self.opened() as engine:
             migrate(engine)
             with writing(engine) as conn:

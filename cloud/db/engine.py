@@ -18,6 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cloud.db import postgres, sqlite
 from cloud.db.fault import (
@@ -82,7 +83,8 @@ def open_engine(url: str, *, wait_ms: int = BUSY_TIMEOUT_MS) -> Engine:
             f"database {shown(parsed)}: this version stores in SQLite or PostgreSQL; "
             "write sqlite:////path/to.db or postgresql://USER@HOST/DATABASE"
         )
-    event.listen(engine, "begin", _begin)
+    for half in (engine, _writer_of(engine)):
+        event.listen(half, "begin", _begin)
     return engine
 
 
@@ -93,7 +95,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises DatabaseUnavailable when the database is locked, full, away or failing; OutcomeUnknown, which is one, when a
     server is lost while it commits; DatabaseDamaged when it is broken.
     """
-    with _transaction(engine, sqlite.BEGIN_WRITING if is_one_file(engine) else postgres.BEGIN_WRITING) as conn:
+    begin = sqlite.BEGIN_WRITING if is_one_file(engine) else postgres.BEGIN_WRITING
+    with _transaction(_writer_of(engine), begin) as conn:
         yield conn
 
 
@@ -148,6 +151,10 @@ def _parsed(url: str | URL) -> URL:
         ) from None
 
 
+def _writer_of(engine: Engine) -> Engine:
+    return sqlite.writer_of(engine) if is_one_file(engine) else engine
+
+
 def _alembic_config() -> Config:
     config = Config()
     folder = str(Path(__file__).parent / "migrations")
@@ -163,6 +170,11 @@ def _transaction(engine: Engine, begin: str) -> Iterator[Connection]:
         with engine.connect().execution_options(**{_BEGIN: begin}) as conn, conn.begin():
             yield conn
             committing = begin == postgres.BEGIN_WRITING  # an SQLite file has no link that could break
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable(
+            f"database {shown(engine.url)}: no connection was free in time; nothing was changed, "
+            "somebody in this process works on it for long"
+        ) from error
     except DBAPIError as error:
         if is_one_file(engine):
             known = sqlite.fault(error, engine.url)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from cloud.db.fault import DatabaseDamaged, DatabaseUnavailable, DatabaseUnreachable, DatabaseUnsupported, shown
+from cloud.durable import sync_folder
 from cloud.errors import CloudError
 
 BEGIN_WRITING = "BEGIN IMMEDIATE"
@@ -24,11 +26,13 @@ BEGIN_READING = "BEGIN DEFERRED"
 KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
 LOG_MAX_BYTES = 64 << 20  # of the write-ahead log: beyond this it is brought back to its beginning
 LOG_WAIT_MS = 200  # … if readers let go of it within this
-CACHE_KIB = 2_048  # of each connection, at most
+CACHE_KIB = 2_048  # of each connection that reads, at most
+#: Of the one that writes: what ingest touches for each group, of some hundred series, fits.
+WRITER_CACHE_KIB = 16_384
 
 
 def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
-    """An engine on a file, made with its folder if it is missing.
+    """An engine on a file, made with its folder if it is missing; `writer_of` is its other half.
 
     Raises DatabaseUnsupported or DatabaseUnreachable.
     """
@@ -43,17 +47,49 @@ def open_engine(url: URL, *, pool_size: int, wait_ms: int) -> Engine:
         pool_use_lifo=True,  # the same few are used again and again: each keeps pages of its own
         hide_parameters=True,  # an error is logged; the values of its statement are nobody's business
     )
+    writer = create_engine(
+        url,
+        connect_args={"check_same_thread": False},
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=wait_ms / 1000,
+        hide_parameters=True,
+    )
+    folder = Path(url.database).parent
+    for half, cache_kib in ((engine, CACHE_KIB), (writer, WRITER_CACHE_KIB)):
+        event.listen(half, "connect", _prepare(folder, wait_ms, cache_kib))
+    event.listen(engine, "engine_disposed", lambda _: writer.dispose())
+    _writers[engine] = writer
+    return engine
 
+
+def writer_of(engine: Engine) -> Engine:
+    """The engine with the one connection through which this process writes.
+
+    Writers would wait for each other in any case. In a queue for one connection none is passed over, as happens to
+    those who only try again from time to time; and its pages stay true in memory, while a write through another
+    connection makes all of them be read anew.
+    """
+    return _writers[engine]
+
+
+_writers: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
+
+
+def _prepare(folder: Path, wait_ms: int, cache_kib: int) -> Callable[[_DriverConnection, object], None]:
     def prepare(connection: _DriverConnection, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions behind our back
         connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        # The log must outlive a power cut as a name in its folder, too. SQLite sees to that only where the connection
+        # that made it is the one that writes; asking for anything makes it, if it is not there.
+        connection.execute("SELECT count(*) FROM sqlite_master")
+        sync_folder(folder)
 
-    event.listen(engine, "connect", prepare)
-    return engine
+    return prepare
 
 
 @contextmanager

@@ -6,6 +6,7 @@ What only one of them promises stands in test_sqlite.py and test_postgres.py.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -128,14 +129,35 @@ def test_write_through_a_reader_is_refused(engine: Engine):
 
 
 def test_second_writer_waits_and_then_says_who_to_look_for(empty_url: str):
-    engine = db.open_engine(empty_url, wait_ms=20)
+    engine, other = (db.open_engine(empty_url, wait_ms=20) for _ in range(2))
     db.migrate(engine)
     with db.writing(engine):
-        with pytest.raises(db.DatabaseUnavailable, match=r"lock.*who else holds"), db.writing(engine):
+        with pytest.raises(db.DatabaseUnavailable, match=r"lock.*who else holds"), db.writing(other):
             pass
-    with db.writing(engine) as conn:  # and may, as soon as the other one is through
-        conn.execute(insert(party).values(gln="1", name="a", address=""))
-    engine.dispose()
+        with pytest.raises(db.DatabaseUnavailable, match=r"who else holds|in this process"), db.writing(engine):
+            pass
+    for one in (engine, other):  # and may, as soon as the other one is through
+        with db.writing(one) as conn:
+            conn.execute(insert(party).values(gln=str(id(one)), name="a", address=""))
+        one.dispose()
+
+
+def test_writers_of_one_process_take_turns_in_the_order_they_came(engine: Engine):
+    db.migrate(engine)
+    turns: list[int] = []
+
+    def write(number: int) -> None:
+        with db.writing(engine):
+            turns.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    with db.writing(engine):
+        for thread in threads:
+            thread.start()
+            time.sleep(0.05)  # until it waits
+    for thread in threads:
+        thread.join()
+    assert turns == list(range(8)) or not db.is_one_file(engine)
 
 
 def test_a_writer_sees_what_the_one_it_waited_for_has_written(engine: Engine):

@@ -26,6 +26,7 @@ BEGIN_READING = "BEGIN DEFERRED"
 KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
 LOG_MAX_BYTES = 64 << 20  # of the write-ahead log: beyond this it is brought back to its beginning
 LOG_WAIT_MS = 200  # … if readers let go of it within this
+COPIED_SHARE = 0.75  # of the log: where less could be copied, somebody has read for seconds and won't let go soon
 CACHE_KIB = 2_048  # of each connection that reads, at most
 #: Of the one that writes: what ingest touches for each group, of some hundred series, fits.
 WRITER_CACHE_KIB = 16_384
@@ -115,30 +116,47 @@ def fault(error: DBAPIError, url: URL) -> CloudError | None:
 
 
 def shorten_log(engine: Engine) -> int:
-    """Begin the write-ahead log anew once it is long; how many bytes that made it shorter.
+    """Begin the write-ahead log anew once it is long; how many bytes that made it shorter, 0 when it could not be.
 
     SQLite does so itself whenever nobody reads while it commits. Where readers overlap all day it never comes to that,
     the log grows without end, and all reading slows with it. What is in the log goes into the file while others read
-    and write; then writers wait for the readers that still need it, for a moment: a long one is left in peace, and
-    the next call tries again. Raises DatabaseUnavailable.
+    and write; then writers wait for the readers that still need it, for a moment. A long reader is left in peace, and
+    nobody waits for it: the next call tries again. Raises DatabaseUnavailable, DatabaseDamaged.
     """
     log = Path(f"{engine.url.database}-wal")
-    size = log.stat().st_size if log.exists() else 0
+    size = _size(log)
     if size <= LOG_MAX_BYTES:
         return 0
-    with closing(engine.raw_connection()) as pooled:
-        connection = cast("_DriverConnection", pooled.driver_connection)
-        try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            waits_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
-            connection.execute(f"PRAGMA busy_timeout = {LOG_WAIT_MS}")
-            try:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {waits_ms}")
-        except sqlite3.OperationalError as error:
-            raise DatabaseUnavailable(f"database {shown(engine.url)}: its log can't be shortened: {error}") from error
-    return size - log.stat().st_size
+    try:
+        with closing(engine.raw_connection()) as pooled:
+            _begin_log_anew(cast("_DriverConnection", pooled.driver_connection))
+    except sqlite3.OperationalError as error:
+        raise DatabaseUnavailable(f"database {shown(engine.url)}: its log can't be shortened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise DatabaseDamaged(
+            f"database {shown(engine.url)}: {error}; put the file aside and restore the backup"
+        ) from error
+    return max(size - _size(log), 0)  # where it was not begun anew, it may have grown meanwhile
+
+
+def _begin_log_anew(connection: _DriverConnection) -> None:
+    _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if 0 <= copied < pages * COPIED_SHARE:  # below 0: not told, because a writer is at the same work
+        return
+    waits_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {LOG_WAIT_MS}")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {waits_ms}")
+
+
+def _size(file: Path) -> int:
+    """In bytes; 0 when it is not there, as a log is that nobody has open."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _make_file(path: Path) -> None:

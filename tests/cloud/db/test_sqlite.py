@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -83,6 +84,63 @@ def test_log_that_readers_hold_open_is_shortened_once_they_let_go(
     with db.reading(engine) as conn:
         assert conn.scalar(text("SELECT count(*) FROM filled")) == 301
         assert conn.scalar(text("PRAGMA busy_timeout")) == db.BUSY_TIMEOUT_MS
+
+
+def test_nobody_waits_for_a_long_reader(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sqlite, "LOG_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(sqlite, "LOG_WAIT_MS", 60_000)
+    _fill(engine, 1)
+    with db.reading(engine) as conn:
+        conn.scalar(text("SELECT count(*) FROM filled"))
+        _fill(engine)
+        began_s = time.monotonic()
+        assert sqlite.shorten_log(engine) == 0
+        assert time.monotonic() - began_s < 20.0, "a writer would have waited as long"
+
+
+def test_log_that_grows_meanwhile_is_not_shorter(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """Whoever is told that something was done does it again at once."""
+    monkeypatch.setattr(sqlite, "LOG_MAX_BYTES", 1 << 20)
+    _fill(engine, 1)
+    with db.reading(engine) as conn:
+        conn.scalar(text("SELECT count(*) FROM filled"))
+        _fill(engine)
+        stop = threading.Event()
+        filling = threading.Thread(target=_fill_until, args=(engine, stop))
+        filling.start()
+        try:
+            found = [sqlite.shorten_log(engine) for _ in range(20) if not stop.wait(0.02)]
+        finally:
+            stop.set()
+            filling.join()
+    assert found == [0] * 20
+
+
+def _fill_until(engine: Engine, stop: threading.Event) -> None:
+    while not stop.is_set():
+        _fill(engine, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        (None, db.DatabaseUnavailable, "its log can't be shortened: unable to open"),
+        (b"not a database " * 1000, db.DatabaseDamaged, "restore the backup"),
+    ],
+)
+def test_log_that_cannot_be_shortened_is_said(
+    engine: Engine, tmp_path: Path, content: bytes | None, error: type[Exception], said: str
+):
+    file = tmp_path / "deep" / "cloud.db"
+    file.unlink()
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    with (tmp_path / "deep" / "cloud.db-wal").open("wb") as log:
+        log.truncate(sqlite.LOG_MAX_BYTES + 1)
+    with pytest.raises(error, match=said):
+        sqlite.shorten_log(engine)
 
 
 def test_a_crowd_is_served_and_costs_memory_only_while_it_is_there(engine: Engine):

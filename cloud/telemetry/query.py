@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, literal_column, select
 
 from cloud.db.tables import chunk, pack, series, tail
 from cloud.telemetry.chunk import (
@@ -152,7 +152,7 @@ def future_series(conn: Connection, limit: int = 100) -> list[SeriesSpan]:
             func.min(chunk.c.future_from_ms),
             func.max(chunk.c.future_to_ms),
         )
-        .where(chunk.c.future_count > 0, ~chunk.c.stale)
+        .where(chunk.c.future_count > literal_column("0"), ~chunk.c.stale)  # with a 0 of its own, or no index serves it
         .group_by(chunk.c.series_id),
     )
     return _spans(conn, [*parts, *_stale_from_future(conn)])[:limit]

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from cloud.db.tables.base import Id, metadata
@@ -49,7 +50,7 @@ tail = Table(
 )
 # One index for those who ask for a boot, a chunk, or a window of time: the tail is short, its inserts are many.
 Index("ix_tail_series", tail.c.series_id, tail.c.boot_id, tail.c.from_monotonic_ms, tail.c.to_ms, tail.c.from_ms)
-Index("ix_tail_future", tail.c.series_id, sqlite_where=tail.c.future, postgresql_where=tail.c.future)
+Index("ix_tail_future", tail.c.series_id, sqlite_where=text("future = 1"), postgresql_where=tail.c.future)
 
 #: Blocks of a series that begin in one aligned day of a boot's monotonic time, folded: no correction changes which
 #: chunk a block belongs to. carried: of packs that carry rows over, which may stop counting; they are kept apart.
@@ -76,7 +77,8 @@ chunk = Table(
     Column("hours", LargeBinary),
 )
 Index("ix_chunk_series_time", chunk.c.series_id, chunk.c.to_ms, chunk.c.from_ms)
-Index("ix_chunk_stale", chunk.c.series_id, sqlite_where=chunk.c.stale, postgresql_where=chunk.c.stale)
+# SQLite takes a partial index where the query has the same words, and `= 1` is how a boolean is asked for.
+Index("ix_chunk_stale", chunk.c.series_id, sqlite_where=text("stale = 1"), postgresql_where=chunk.c.stale)
 Index(
     "ix_chunk_future",
     chunk.c.series_id,

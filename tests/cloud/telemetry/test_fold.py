@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, event, func, select, update
 
 from cloud.db.engine import open_engine, sqlite_url, writing
 from cloud.db.engine import reading as look
@@ -318,6 +318,20 @@ def test_a_full_chunk_beside_others_keeps_none_of_them_in_the_tail(
     assert compact(engine, lambda _done, _of: None) == 6
     with look(engine) as conn:
         assert conn.scalars(select(tail.c.pack_id).order_by(tail.c.pack_id)).all() == [2, 3], "the full ones"
+
+
+def test_what_is_rare_is_found_by_indexes_of_its_own(engine: Engine):
+    """Asked every few seconds, of tables of millions."""
+    seen: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+    with look(engine) as conn:
+        if conn.dialect.name != "sqlite":
+            return
+        stale(conn)
+        query.future_series(conn)
+        plans = [conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}") for one in list(seen) if one.startswith("SELECT")]
+        told = {name for plan in plans for row in plan for name in row[3].split() if name.startswith("ix_")}
+    assert told >= {"ix_chunk_stale", "ix_chunk_future", "ix_tail_future"}
 
 
 def test_a_correction_marks_a_whole_boot_in_one_statement_and_is_seen_at_once(engine: Engine, gateway: Gateway):

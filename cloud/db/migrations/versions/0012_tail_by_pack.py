@@ -49,4 +49,7 @@ def _without_rowid() -> None:
     )
     op.execute(f"INSERT INTO tail ({names}) SELECT {names} FROM old_tail ORDER BY pack_id, first_ordinal")  # noqa: S608
     op.drop_table("old_tail")
-    op.create_index("ix_tail_future", "tail", ["series_id"], sqlite_where=sa.column("future", sa.Boolean()))
+    # SQLite takes a partial index where the query has the same words; 0002 and 0010 wrote others.
+    op.create_index("ix_tail_future", "tail", ["series_id"], sqlite_where=sa.text("future = 1"))
+    op.drop_index("ix_chunk_stale", "chunk")
+    op.create_index("ix_chunk_stale", "chunk", ["series_id"], sqlite_where=sa.text("stale = 1"))

@@ -95,13 +95,12 @@ def _replay(engine: Engine, chosen: list[int], tell: Tell) -> tuple[Counter[str]
     for at in range(0, len(chosen), AT_ONCE):
         some = chosen[at : at + AT_ONCE]
         with reading(engine) as conn:
-            found = [one for one in (quarantine.entry(conn, entry_id) for entry_id in some) if one is not None]
+            found = quarantine.entries(conn, some)
         whole = [one for one in found if one.whole]
         cut += len(found) - len(whole)
         replay(engine, whole)
         with reading(engine) as conn:
-            after = (quarantine.entry(conn, one.id) for one in whole)
-            left.update(one.reason for one in after if one is not None)
+            left.update(one.reason for one in quarantine.entries(conn, [one.id for one in whole]))
         tell((at + len(some)) / len(chosen))
     return left, cut
 

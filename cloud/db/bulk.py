@@ -55,25 +55,26 @@ def delete_ranges(conn: Connection, group: Column[Any], place: Column[Any], rang
 
 
 def find(
-    conn: Connection, columns: Sequence[Column[Any]], by: Sequence[Column[Any]], names: Iterable[tuple[Any, Any, Any]]
+    conn: Connection, columns: Sequence[Column[Any]], by: Sequence[Column[Any]], names: Iterable[tuple[Any, ...]]
 ) -> list[tuple[Any, ...]]:
-    """Rows of one table by many names of three columns, each found by the index (cloud/db/names.py says why so)."""
-    groups: dict[tuple[Any, Any], list[Any]] = {}
-    for first, second, third in set(names):
-        groups.setdefault((first, second), []).append(third)
+    """Rows of one table by many names, each a value for every column of `by`; found by the index (cloud/db/names.py
+    says why so)."""
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for name in set(names):
+        groups.setdefault(name[:-1], []).append(name[-1])
     found: list[tuple[Any, ...]] = []
     terms: list[str] = []
     values: list[Any] = []
     mark = _mark(conn)
-    for (first, second), thirds in groups.items():
-        for at in range(0, len(thirds), AT_ONCE):
-            some = thirds[at : at + AT_ONCE]
+    same = "".join(f"{column.name} = {mark} AND " for column in by[:-1]) + by[-1].name
+    for first, lasts in groups.items():
+        for at in range(0, len(lasts), AT_ONCE):
+            some = lasts[at : at + AT_ONCE]
             if terms and len(values) + len(some) > AT_ONCE:
                 found += _select(conn, columns, terms, values)
                 terms, values = [], []
-            marks = ", ".join([mark] * len(some))
-            terms.append(f"({by[0].name} = {mark} AND {by[1].name} = {mark} AND {by[2].name} IN ({marks}))")
-            values += [first, second, *some]
+            terms.append(f"({same} IN ({', '.join([mark] * len(some))}))")
+            values += [*first, *some]
     if terms:
         found += _select(conn, columns, terms, values)
     return found

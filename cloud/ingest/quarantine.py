@@ -1,22 +1,26 @@
 """What could not be accepted is kept raw, with the reason, within bounds.
 
-Bounds: the same bytes on the same topic are one row with a count; of one message at most RAW_MAX_BYTES are kept;
-when ROWS_MAX rows or TOTAL_MAX_BYTES are reached the oldest stay, and what else comes is counted per reason. So
-nobody can fill the disk or push out what was there before, and nothing is dropped uncounted.
+Bounds: the same bytes on the same topic are one row with a count; a message of more than RAW_MAX_BYTES is cut to
+HEAD_BYTES; when ROWS_MAX rows or TOTAL_MAX_BYTES are reached the oldest stay, and what else comes is counted per
+reason. So nobody can fill the disk or push out what was there before, and nothing is dropped uncounted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
 
+from cloud.db.bulk import find, insert_rows
 from cloud.db.tables import quarantine
 from wire.envelope import ENVELOPE_MAX_BYTES
 
-RAW_MAX_BYTES = ENVELOPE_MAX_BYTES  # whatever might have been a pack fits whole
+RAW_MAX_BYTES = ENVELOPE_MAX_BYTES  # whatever might have been a pack is kept whole
+HEAD_BYTES = 4 * 1024  # of what is larger, and can be no pack: what it is shows in its beginning
 ROWS_MAX = 10_000
 TOTAL_MAX_BYTES = 256 * 1024 * 1024
 TOPIC_MAX, DETAIL_MAX = 200, 500  # characters
@@ -24,6 +28,8 @@ COUNTER_TOPIC = ""  # the rows that only count, one per reason
 _ONLY_COUNTED = "the quarantine was full: these messages were refused for this reason and only counted"
 
 _Name = tuple[str, bytes]  # topic, SHA-256
+_NAME = [quarantine.c.topic, quarantine.c.hash]
+_ROW = [*_NAME, *(quarantine.c[name] for name in ("reason", "detail", "raw", "received_ms", "times"))]
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -60,30 +66,29 @@ class Entry(Heading, frozen=True):
 
 
 def keep(conn: Connection, refused: Sequence[Refused]) -> None:
-    """Keep or count messages, in the caller's write transaction: three statements for a group."""
+    """Keep or count messages, in the caller's write transaction: a few statements for a group, however large."""
     if not refused:
         return
-    query = select(func.count(), func.coalesce(func.sum(func.length(quarantine.c.raw)), 0)).select_from(quarantine)
-    rows, size_bytes = conn.execute(query).one()
+    rows, size_bytes = _held(conn)
     named = [(one.topic[:TOPIC_MAX], hashlib.sha256(one.raw).digest()) for one in refused]
-    known = _known(conn, [*named, *(_counter(one) for one in refused)])
+    known = {*find(conn, _NAME, _NAME, [*named, *{_counter(one.reason) for one in refused}])}
     again: dict[_Name, int] = {}
-    fresh: dict[_Name, dict[str, object]] = {}
+    fresh: dict[_Name, tuple[object, ...]] = {}
     for one, name in zip(refused, named, strict=True):
-        raw = one.raw[:RAW_MAX_BYTES]
+        is_whole = len(one.raw) <= RAW_MAX_BYTES
+        raw = one.raw if is_whole else one.raw[:HEAD_BYTES]
         is_new = name not in known and name not in fresh
         full = rows + len(fresh) >= ROWS_MAX or size_bytes + len(raw) > TOTAL_MAX_BYTES
-        at = _counter(one) if is_new and full else name
+        at = _counter(one.reason) if is_new and full else name
         if at in known or at in fresh:
             again[at] = again.get(at, 0) + 1
         elif at == name:
-            cut = "" if len(raw) == len(one.raw) else f" (kept: the first {len(raw)} of {len(one.raw)} bytes)"
-            fresh[at] = _row(one, at, raw, one.detail[:DETAIL_MAX] + cut)
+            cut = "" if is_whole else f" (kept: the first {len(raw)} of {len(one.raw)} bytes)"
+            fresh[at] = (*at, one.reason, one.detail[:DETAIL_MAX] + cut, raw, one.received_ms, 1)
             size_bytes += len(raw)
         else:
-            fresh[at] = _row(one, at, b"", _ONLY_COUNTED)
-    if fresh:
-        conn.execute(insert(quarantine), list(fresh.values()))
+            fresh[at] = (*at, one.reason, _ONLY_COUNTED, b"", one.received_ms, 1)
+    insert_rows(conn, _ROW, list(fresh.values()))
     if again:
         same = (quarantine.c.topic == bindparam("of")) & (quarantine.c.hash == bindparam("named"))
         more = update(quarantine).where(same).values(times=quarantine.c.times + bindparam("more"))
@@ -99,8 +104,13 @@ def headings(conn: Connection, limit: int = 100) -> list[Heading]:
 
 def entry(conn: Connection, entry_id: int) -> Entry | None:
     """One row, bytes and all."""
-    row = conn.execute(select(quarantine).where(quarantine.c.id == entry_id)).mappings().one_or_none()
-    return None if row is None else Entry(**row)
+    return next(iter(entries(conn, [entry_id])), None)
+
+
+def entries(conn: Connection, entry_ids: Sequence[int]) -> list[Entry]:
+    """Those of these rows that are there, bytes and all, by id."""
+    query = select(quarantine).where(quarantine.c.id.in_(entry_ids)).order_by(quarantine.c.id)
+    return [Entry(**row) for row in conn.execute(query).mappings()]
 
 
 def waiting_for_key(conn: Connection, topic: str, limit: int, max_bytes: int) -> list[Entry]:
@@ -114,8 +124,7 @@ def waiting_for_key(conn: Connection, topic: str, limit: int, max_bytes: int) ->
         if max_bytes < 0:
             break
         ids.append(row_id)
-    found = (entry(conn, row_id) for row_id in ids)
-    return [one for one in found if one is not None]
+    return entries(conn, ids)
 
 
 def ids(conn: Connection, *reasons: str, after: int = 0, limit: int = ROWS_MAX) -> list[int]:
@@ -156,27 +165,50 @@ def by_reason(conn: Connection) -> dict[str, int]:
     return {reason: int(count) for reason, count in conn.execute(query)}
 
 
-def _known(conn: Connection, names: Sequence[_Name]) -> set[_Name]:
-    """Which of these have a row."""
-    topics, digests = {topic for topic, _ in names}, {digest for _, digest in names}
-    query = select(quarantine.c.topic, quarantine.c.hash)
-    found = conn.execute(query.where(quarantine.c.topic.in_(topics), quarantine.c.hash.in_(digests)))
-    return {(row.topic, row.hash) for row in found}
-
-
-def _counter(one: Refused) -> _Name:
+def _counter(reason: str) -> _Name:
     """The row that only counts messages of this reason."""
-    return COUNTER_TOPIC, hashlib.sha256(one.reason.encode()).digest()
+    return COUNTER_TOPIC, hashlib.sha256(reason.encode()).digest()
 
 
-def _row(one: Refused, name: _Name, raw: bytes, detail: str) -> dict[str, object]:
-    topic, digest = name
-    return {
-        "topic": topic,
-        "reason": one.reason,
-        "detail": detail,
-        "hash": digest,
-        "raw": raw,
-        "received_ms": one.received_ms,
-        "times": 1,
-    }
+class _Row(NamedTuple):
+    """What is asked of a row to know how much is held."""
+
+    id: int
+    hash: bytes
+    size_bytes: int
+
+
+class _Held(NamedTuple):
+    """What was held when it was last added up: the newest row of then, and how much was there before it."""
+
+    rows: int
+    size_bytes: int
+    newest: _Row
+
+
+_NOTHING = _Held(0, 0, _Row(0, b"", 0))
+_added_up: MutableMapping[Engine, _Held] = WeakKeyDictionary()
+
+
+def _held(conn: Connection) -> tuple[int, int]:
+    """How many rows there are, and their bytes; to be asked before the transaction adds one.
+
+    Adding up 10,000 rows takes as long as taking in several packs. So only those are added that came since the last
+    time, as long as none was taken out: then the newest row of that time is still there, and so is each before it.
+    """
+    rows = int(conn.scalar(select(func.count()).select_from(quarantine)) or 0)
+    before = _added_up.get(conn.engine, _NOTHING)
+    since = _from(conn, before.newest.id)
+    if rows != before.rows + len(since) or (before.rows and since[:1] != [before.newest]):
+        before, since = _NOTHING, _from(conn, 0)
+    size_bytes = before.size_bytes + sum(one.size_bytes for one in since)
+    if since:
+        newest = since[-1]
+        _added_up[conn.engine] = _Held(rows - 1, size_bytes - newest.size_bytes, newest)
+    return rows, size_bytes
+
+
+def _from(conn: Connection, row_id: int) -> list[_Row]:
+    """The rows from this one on."""
+    query = select(quarantine.c.id, quarantine.c.hash, func.length(quarantine.c.raw)).order_by(quarantine.c.id)
+    return [_Row(*row) for row in conn.execute(query.where(quarantine.c.id >= row_id))]

@@ -43,10 +43,10 @@ class SecondLook:
         while not stop.is_set():
             with reading(self._engine) as conn:
                 some = quarantine.ids(conn, *REASONS, after=self._after, limit=AT_ONCE)
-                found = [quarantine.entry(conn, one) for one in some]
+                found = quarantine.entries(conn, some)
             if not some:
                 break
-            due = [one for one in found if one is not None and one.whole and _signer(one) in known]
+            due = [one for one in found if one.whole and _signer(one) in known]
             if due:
                 replay(self._engine, due)
                 judged += len(due)

@@ -26,6 +26,17 @@ def test_many_names_of_many_streams_are_all_found(engine: Engine) -> None:
     assert sorted(tuple(row) for row in found) == sorted(rows[::2])
 
 
+def test_names_have_as_many_parts_as_there_are_columns(engine: Engine) -> None:
+    rows = [("gw-1", STREAM, 1, 4), ("gw-1", OTHER, 8, 9), ("gw-2", STREAM, 3, 3)]
+    with writing(engine) as conn:
+        insert_rows(conn, list(settled.columns), rows)
+    gateway, stream, first, last = settled.columns
+    with reading(engine) as conn:
+        found = find(conn, [first, last], [gateway, stream], [("gw-1", STREAM), ("gw-2", OTHER), ("gw-2", STREAM)])
+        assert sorted(map(tuple, found)) == [(1, 4), (3, 3)]
+        assert sorted(map(tuple, find(conn, [first], [last], [(9,), (4,), (5,)]))) == [(1,), (8,)]
+
+
 def test_put_replaces_and_delete_takes_by_key(engine: Engine) -> None:
     with writing(engine) as conn:
         put_rows(conn, settled, [("gw", STREAM, 1, 4), ("gw", STREAM, 8, 9)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from cloud.registry.keys import GatewayKey
 from standards import cose
 from tests.cloud.field import START_MS, Gateway
 from wire import receipt
-from wire.envelope import ENVELOPE_MAX_BYTES
+from wire.envelope import ENVELOPE_MAX_BYTES, INFLATED_MAX_BYTES
 from wire.pack import CONTENT_TYPE
 
 OURS = Gateway("gw-kho-01")
@@ -29,6 +31,7 @@ def _flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+BOMB = _signed(zlib.compress(bytes(INFLATED_MAX_BYTES + 1)))
 REFUSALS = {
     "nothing": (OURS.topic, b"", "malformed"),
     "noise": (OURS.topic, b"\xff" * 500, "malformed"),
@@ -39,6 +42,8 @@ REFUSALS = {
     "flipped bit in the signature": (OURS.topic, _flipped(GOOD, len(GOOD) - 1), "bad_signature"),
     "other gateway's key": (OURS.topic, OTHER.seal(OURS.pack(1)), "unknown_key"),
     "other gateway's name, our key": (OURS.topic, OURS.seal(OTHER.pack(1)), "foreign_gateway"),
+    "a bomb": (OURS.topic, BOMB, "too_large"),
+    "a bomb that nobody signed": (OURS.topic, _flipped(BOMB, len(BOMB) - 1), "bad_signature"),
     "signed, but not zlib": (OURS.topic, _signed(b"plain"), "malformed"),
     "signed, but another letter": (OURS.topic, _signed(b"", receipt.CONTENT_TYPE), "unknown_type"),
     "someone else's topic": ("other/v1/gw-kho-01/up/pack", GOOD, "foreign_topic"),
@@ -106,7 +111,5 @@ def test_any_changed_byte_is_refused(at: int, byte: int):
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=400))
 def test_signed_nonsense_never_raises(payload: bytes):
-    import zlib
-
     for envelope in (_signed(payload), _signed(zlib.compress(payload))):
         assert isinstance(examine(OURS.topic, envelope, keys=KEYS, received_ms=START_MS), Quarantined)

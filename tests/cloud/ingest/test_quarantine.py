@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+
 import pytest
 from sqlalchemy import Engine
 
-from cloud.db.engine import reading, writing
+from cloud.db.engine import open_engine, reading, writing
 from cloud.ingest import quarantine
 from cloud.ingest.quarantine import Refused
 
@@ -27,10 +30,20 @@ def test_same_bytes_on_the_same_topic_are_counted(engine: Engine):
     assert [(one.topic, one.times) for one in entries] == [("u", 1), ("t", 2)]
 
 
-def test_oversized_message_is_cut_and_says_so(engine: Engine):
-    (entry,) = _keep(engine, _refused(b"x" * (quarantine.RAW_MAX_BYTES + 10)))
+def test_whatever_may_have_been_a_pack_is_kept_whole(engine: Engine):
+    (entry,) = _keep(engine, _refused(b"x" * quarantine.RAW_MAX_BYTES))
     assert len(entry.raw) == quarantine.RAW_MAX_BYTES
-    assert f"of {quarantine.RAW_MAX_BYTES + 10} bytes" in entry.detail
+    assert entry.whole
+    assert entry.detail == "detail"
+
+
+def test_oversized_message_is_cut_and_says_so(engine: Engine):
+    size = quarantine.RAW_MAX_BYTES + 1
+    entries = _keep(engine, _refused(b"x" * size), _refused(b"x" * size), _refused(b"x" * (size - 1) + b"y"))
+    assert [(one.raw, one.times) for one in entries] == [(b"x" * quarantine.HEAD_BYTES, times) for times in (1, 2)]
+    for entry in entries:
+        assert entry.detail == f"detail (kept: the first {quarantine.HEAD_BYTES} of {size} bytes)"
+        assert not entry.whole
 
 
 def test_long_topic_and_detail_are_cut(engine: Engine):
@@ -57,3 +70,67 @@ def test_entry_is_found_by_id(engine: Engine):
     with reading(engine) as conn:
         assert quarantine.entry(conn, kept.id) == kept
         assert quarantine.entry(conn, kept.id + 1) is None
+
+
+@pytest.mark.parametrize("bound", ["ROWS_MAX", "TOTAL_MAX_BYTES"])
+def test_bounds_hold_whoever_else_writes_and_whatever_is_taken_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, bound: str
+):
+    """How much is held is seldom added up anew; a model that does so each time agrees at every step."""
+    monkeypatch.setattr(quarantine, bound, BOUND)
+    rng = random.Random(bound)
+    other = open_engine(engine.url.render_as_string(hide_password=False))
+    deeds = ["keep", "keep", "another keeps", "roll back", "release some", "release the newest"]
+    for turn in range(150):
+        held = _held(engine)
+        flood = [_refused(rng.randbytes(rng.randrange(1, 4))) for _ in range(rng.randrange(1, 9))]
+        deed = rng.choice(deeds)
+        if deed == "roll back":
+            with suppress(ZeroDivisionError), writing(engine) as conn:
+                quarantine.keep(conn, flood)
+                raise ZeroDivisionError
+        elif deed.startswith("release"):
+            some = [row_id for row_id, _ in held if rng.random() < 0.3] if deed == "release some" else _ids(held[-2:])
+            held = [one for one in held if one[0] not in some]
+            with writing(rng.choice([engine, other])) as conn:
+                quarantine.release(conn, some)
+        else:
+            with reading(engine) as conn:
+                counts = any(not one.topic for one in quarantine.headings(conn, 2 * BOUND))
+            with writing(other if deed == "another keeps" else engine) as conn:
+                quarantine.keep(conn, flood)
+            assert _raws(_held(engine)) == _kept(_raws(held), counts, flood, bound), f"turn {turn}: {deed}"
+            continue
+        assert _held(engine) == held, f"turn {turn}: {deed}"
+    other.dispose()
+
+
+BOUND = 60
+_Held = list[tuple[int, bytes]]
+
+
+def _held(engine: Engine) -> _Held:
+    """The messages that are kept, by id."""
+    with reading(engine) as conn:
+        return [(one.id, one.raw) for one in quarantine.entries(conn, quarantine.ids(conn))]
+
+
+def _ids(held: _Held) -> list[int]:
+    return [row_id for row_id, _ in held]
+
+
+def _raws(held: _Held) -> list[bytes]:
+    return [raw for _, raw in held]
+
+
+def _kept(before: list[bytes], counts: bool, flood: list[Refused], bound: str) -> list[bytes]:
+    """What must be kept after a flood of one reason. counts: whether its counter has a row already."""
+    kept = list(before)
+    for one in flood:
+        rows, size_bytes = len(kept) + counts, sum(map(len, kept))
+        full = rows >= BOUND if bound == "ROWS_MAX" else size_bytes + len(one.raw) > BOUND
+        if one.raw not in kept and full:
+            counts = True
+        elif one.raw not in kept:
+            kept.append(one.raw)
+    return kept

@@ -16,6 +16,7 @@ from cloud.auth.people import Person
 from cloud.config import LedgerConfig
 from cloud.db import tables
 from cloud.db.engine import open_engine, reading, sqlite_url, writing
+from cloud.db.sqlite import writer_of
 from cloud.fsck.check import check
 from cloud.fsck.divergence import KEPT_MAX, Report
 from cloud.ingest.record import Arrival, record
@@ -391,7 +392,7 @@ def test_whatever_is_changed_is_named(built: Engine, what: str):
 def _relax(engine: Engine) -> None:
     """Whoever edits a database is not stopped by its foreign keys."""
 
-    @event.listens_for(engine, "checkout")
+    @event.listens_for(writer_of(engine), "checkout")
     def _off(connection: Any, *_: object) -> None:
         connection.execute("PRAGMA foreign_keys = OFF")
 

@@ -20,15 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.crash.balance import Archive, balance
-from bench.crash.cut import LONG_LIFE, Seen, record
+from bench.crash.cut import Seen, recorded
 from bench.crash.disk import SECTOR_BYTES, Disk
-from bench.crash.life import IDENTITY, World, frequent_checkpoints, open_buffer, to_send
+from bench.crash.life import IDENTITY, World, open_buffer, to_send
 from bench.crash.power import lives, play, put_down
 from bench.crash.result import PointResult
 from bench.crash.trace import Step
@@ -45,14 +44,8 @@ HEADER_BYTES = 100  # of the database: every bit of it means something
 def run_corruptions(count: int, seed: int, *, first: int = 0) -> list[PointResult]:
     """Points first … first + count - 1 of a seed. Raises vfs.Unreachable where SQLite cannot be traced."""
     results: list[PointResult] = []
-    with frequent_checkpoints():
-        for number, points in lives(first, count, POINTS_PER_LIFE):
-            with tempfile.TemporaryDirectory(prefix="corrupt-") as name:
-                root = Path(name) / "site"
-                root.mkdir()
-                world = World(random.Random(f"life {seed} {number}"), tight=number % 2 == 1)
-                steps = record(root, world, LONG_LIFE)
-                results += [_point(root, seed, point, world, steps) for point in points]
+    for root, world, steps, points in recorded(lives(first, count, POINTS_PER_LIFE), seed):
+        results += [_point(root, seed, point, world, steps) for point in points]
     return results
 
 

@@ -21,7 +21,7 @@ import asyncio
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -79,15 +79,20 @@ class _Life:
 def run_power_cuts(count: int, seed: int, *, first: int = 0) -> list[PointResult]:
     """Points first … first + count - 1 of a seed. Raises vfs.Unreachable where SQLite cannot be traced."""
     results: list[PointResult] = []
+    for root, world, steps, points in recorded(lives(first, count, POINTS_PER_LIFE), seed):
+        results += [_point(_Life(root, world), steps, seed, point) for point in points]
+    return results
+
+
+def recorded(numbered: Iterable[tuple[int, range]], seed: int) -> Iterator[tuple[Path, World, list[Step], range]]:
+    """The long lives of a seed by their numbers, each with its folder, what was done to it, and its points."""
     with frequent_checkpoints():
-        for number, points in lives(first, count, POINTS_PER_LIFE):
-            with tempfile.TemporaryDirectory(prefix="cut-") as folder:
+        for number, points in numbered:
+            with tempfile.TemporaryDirectory(prefix="crash-") as folder:
                 root = Path(folder) / "site"
                 root.mkdir()
                 world = World(random.Random(f"life {seed} {number}"), tight=number % 2 == 1)
-                steps = record(root, world, LONG_LIFE)
-                results += [_point(_Life(root, world), steps, seed, point) for point in points]
-    return results
+                yield root, world, record(root, world, LONG_LIFE), points
 
 
 def record(root: Path, world: World, actions: int) -> list[Step]:

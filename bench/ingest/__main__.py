@@ -267,10 +267,9 @@ def _memory(run: _Run) -> Iterator[Figure]:
     steady = samples[WARM_S:] or samples[len(samples) // 2 :]
     middle = statistics.median(steady)
     spread = max(max(steady) - middle, middle - min(steady)) / middle * 100
-    note = (
-        f"{shape.total:,} readings in {went.seconds:.0f} s, {shape.total - counted:,} of them after the first minute: "
-    )
-    note += f"{min(steady)} to {max(steady)} MB around {middle:.1f}"
+    late = f"{shape.total - counted:,} of them after the first minute"
+    span = f"{min(steady)} to {max(steady)} MB around {middle:.1f}"
+    note = f"{shape.total:,} readings in {went.seconds:.0f} s, {late}: {span}"
     yield Figure(
         "memory of the ingest process over a long run", OURS, round(spread, 1), "% apart", at_most=10, note=note
     )

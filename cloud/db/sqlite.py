@@ -111,8 +111,12 @@ def fault(error: DBAPIError, url: URL) -> CloudError | None:
             "check the disk's free space and who else holds the file"
         )
     if type(error) is DatabaseError:  # its subclasses speak of values and statements, not of the file
-        return DatabaseDamaged(f"database {shown(url)}: {error.orig}; put the file aside and restore the backup")
+        return _damaged(url, error.orig)
     return None
+
+
+def _damaged(url: URL, why: BaseException | None) -> DatabaseDamaged:
+    return DatabaseDamaged(f"database {shown(url)}: {why}; put the file aside and restore the backup")
 
 
 def shorten_log(engine: Engine) -> int:
@@ -133,9 +137,7 @@ def shorten_log(engine: Engine) -> int:
     except sqlite3.OperationalError as error:
         raise DatabaseUnavailable(f"database {shown(engine.url)}: its log can't be shortened: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise DatabaseDamaged(
-            f"database {shown(engine.url)}: {error}; put the file aside and restore the backup"
-        ) from error
+        raise _damaged(engine.url, error) from error
     return max(size - _size(log), 0)  # where it was not begun anew, it may have grown meanwhile
 
 

@@ -195,9 +195,7 @@ def _store(conn: Connection, prepared: Sequence[_Prepared]) -> None:
     rows = sorted(name for one in prepared for name in one.rows)
     if delete_ranges(conn, tail.c.pack_id, tail.c.first_ordinal, _runs(rows)) != len(rows):
         raise _Changed
-    put_rows(
-        conn, chunk, [tuple((one.key._asdict() | one.columns)[column.name] for column in chunk.c) for one in prepared]
-    )
+    put_rows(conn, chunk, [(*one.key, *(one.columns[name] for name in _TOLD)) for one in prepared])
     changed = [one for one in prepared if one.body != one.body_before]
     put_rows(conn, chunk_body, [(*one.key, one.body) for one in changed])
 

@@ -128,7 +128,8 @@ def simulation() -> Iterator[Path]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[enrolment.Site]:
+def site(simulation: Path, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[enrolment.Site]:
+    """The folder of the simulation stays until the simulation has stopped and taken its own sockets away."""
     made = enrolment.Site(tmp_path, free_port)
     yield made
     made.stop()

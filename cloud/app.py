@@ -9,39 +9,35 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from importlib import metadata
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import FrameType
 
 import msgspec
 import uvicorn
-from sqlalchemy import Engine
+from fastapi import FastAPI
 
-from cloud.chore import Chore
 from cloud.chores import chores_of
 from cloud.clock import Now, simulated_now, system_now_ms
-from cloud.config import BrokerConfig, CloudConfig
-from cloud.db.engine import is_one_file, migrate, open_engine, reading, require_durable, sqlite_file
+from cloud.config import CloudConfig
+from cloud.db.engine import migrate, open_engine, reading, require_durable, sqlite_file
 from cloud.enrol.probe import BrokerProbe
 from cloud.errors import Fatal
 from cloud.garbage import calm
-from cloud.health import Health, PartHealth
-from cloud.ingest.subscriber import Link, Subscriber
+from cloud.ingest.subscriber import Subscriber
 from cloud.ingest.worker import IngestWorker
-from cloud.keys import CloudKey, load, load_or_create
+from cloud.keys import load, load_or_create
 from cloud.ledger.epoch import require_origin
+from cloud.parts import Parts
 from cloud.sole import sole
-from cloud.watch import vitals as vitals_module
 from cloud.watch.gauges import Gauges
-from cloud.watch.process import ProcessMetrics
-from cloud.watch.vitals import Vitals
 from cloud.web.app import create_app
+from cloud.web.watch import create_watch
 from wire.simtime import SimTimeError
 
 GRACE_S = 5
@@ -49,7 +45,8 @@ DRAIN_S = 25  # the longest a stop takes: a database that is locked keeps a grou
 LOOK_EVERY_S = 0.2  # how soon a stop is noticed
 BACKLOG = 128
 REPORT_EVERY_S = 60.0  # a worker without pages says in the log what it does
-PARTS = 3  # that are no chores: ingest, web server, broker probe
+
+Address = tuple[str, int]
 
 _log = logging.getLogger(__name__)
 
@@ -76,16 +73,20 @@ def serve(config: CloudConfig) -> None:
             with reading(engine) as conn:
                 require_origin(conn, config.ledger.origin)
             with _listening(config.web.host, config.web.port) as listener:
-                _run(config, engine=engine, now=now, key=key, listener=listener)
+                parts = Parts(config, engine, now=now, key=key, statuses=True)
+                parts.chores += chores_of(config, engine, now)
+                parts.probe = BrokerProbe(config)
+                web = parts.shown_by(create_app(engine, now, config), Gauges(engine, config.mirror))
+                _run(parts, {"broker probe": parts.probe.run}, (web, listener))
         finally:
             engine.dispose()
 
 
-def ingest(config: CloudConfig) -> None:
+def ingest(config: CloudConfig, watch: Address | None = None) -> None:
     """Run one more ingest worker, and nothing else, until SIGTERM or SIGINT, from the main thread.
 
     It keeps nothing but what is in the database, and hears packs only: what gateways say of themselves, and what is
-    asked of them, is `serve`'s. Raises CloudError.
+    asked of them, is `serve`'s. watch: where `/healthz` and `/metrics` are served. Raises CloudError.
     """
     if sqlite_file(config.database_url) is not None:
         raise Fatal(
@@ -98,15 +99,11 @@ def ingest(config: CloudConfig) -> None:
     try:
         migrate(engine)
         require_durable(engine)
-        subscriber = Subscriber(_link(config.broker, one_of_several=True, statuses=False))
-        worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
-        stop = threading.Event()
-        calm()
-        subscriber.open()
-        with _signals_set(stop), ThreadPoolExecutor(2, "ingest") as pool:
-            parts = {pool.submit(worker.run, stop): "ingest", pool.submit(_report, worker, stop): "report"}
-            _attend(parts, stop, subscriber)
-        _log.info("ended: %s", _counted(worker))
+        with nullcontext() if watch is None else _listening(*watch) as listener:
+            parts = Parts(config, engine, now=now, key=key, statuses=False)
+            web = None if listener is None else (parts.shown_by(create_watch(engine, config.watch)), listener)
+            _run(parts, {"report": partial(_report, parts.worker)}, web)
+        _log.info("ended: %s", _counted(parts.worker))
     finally:
         engine.dispose()
 
@@ -124,38 +121,26 @@ def _counted(worker: IngestWorker) -> str:
     return " ".join(f"{name}={count}" for name, count in msgspec.structs.asdict(worker.counters).items())
 
 
-def _run(config: CloudConfig, *, engine: Engine, now: Now, key: CloudKey, listener: socket.socket) -> None:
-    stop = threading.Event()
-    subscriber = Subscriber(_link(config.broker, one_of_several=not is_one_file(engine)))
-    worker = IngestWorker(engine, subscriber, key=key, now=now, config=config.ingest, rng=random.SystemRandom())
-    chores = chores_of(config, engine, now)
-    file = sqlite_file(config.database_url)
-    disk = config.data_dir if file is None else file.parent
-    vitals = Vitals(engine, disk, config.watch, oldest_s=lambda: worker.oldest_s)
-    chores.append(Chore("vitals", vitals.run_once, rest_s=vitals_module.LOOK_EVERY_S))
-    web = create_app(engine, now, config)
-    probe = BrokerProbe(config)
-    web.state.health = health = lambda: _health(subscriber, worker, chores, probe, vitals)
-    web.state.metrics = ProcessMetrics(
-        Gauges(engine, config.mirror),
-        health=health,
-        worker=worker,
-        subscriber=subscriber,
-        chores=chores,
-        vitals=vitals,
-        version=_version(),
-    )
-    server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
+_Run = Callable[[threading.Event], None]  # works until the stop
+
+
+def _run(parts: Parts, others: dict[str, _Run], web: tuple[FastAPI, socket.socket] | None) -> None:
+    """Run all of them, each in a thread of its own, until the stop. web: an application and where it listens."""
+    stop, server = threading.Event(), None
+    runs = {"ingest": parts.worker.run, **others, **{chore.name: chore.run for chore in parts.chores}}
+    if web is not None:
+        app, listener = web
+        settings = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S)
+        server = uvicorn.Server(settings)
+        runs["web server"] = partial(_answer, server, listener)
     calm()
-    subscriber.open()
-    with _signals_set(stop), ThreadPoolExecutor(PARTS + len(chores), "cloud") as pool:
-        parts: dict[Future[None], str] = {
-            pool.submit(worker.run, stop): "ingest",
-            pool.submit(server.run, [listener]): "web server",
-            pool.submit(probe.run, stop): "broker probe",
-            **{pool.submit(chore.run, stop): chore.name for chore in chores},
-        }
-        _attend(parts, stop, subscriber, server)
+    parts.subscriber.open()
+    with _signals_set(stop), ThreadPoolExecutor(len(runs), "cloud") as pool:
+        _attend({pool.submit(run, stop): name for name, run in runs.items()}, stop, parts.subscriber, server)
+
+
+def _answer(server: uvicorn.Server, listener: socket.socket, _stop: threading.Event) -> None:
+    server.run([listener])
 
 
 def _attend(
@@ -192,45 +177,6 @@ def _drain(parts: dict[Future[None], str]) -> None:
         _log.error("not drained within %d s, ending anyway: parts=%s", DRAIN_S, ", ".join(parts[one] for one in stuck))
         logging.shutdown()
         os._exit(1)
-
-
-def _health(
-    subscriber: Subscriber, worker: IngestWorker, chores: Sequence[Chore], probe: BrokerProbe, vitals: Vitals
-) -> Health:
-    return Health(
-        parts={
-            "broker": PartHealth(subscriber.connected, subscriber.state),
-            "ingest": PartHealth(worker.database_ok, worker.database_state),
-            "broker rules": probe.state,
-            **{chore.name: chore.health for chore in chores},
-            **vitals.parts,
-        },
-        counters=msgspec.structs.asdict(worker.counters)
-        | {name: count for chore in chores for name, count in chore.counters.items()},
-    )
-
-
-def _version() -> str:
-    try:
-        return metadata.version("coldproof")
-    except metadata.PackageNotFoundError:  # run from a folder of sources
-        return "unknown"
-
-
-def _link(broker: BrokerConfig, *, one_of_several: bool, statuses: bool = True) -> Link:
-    tls = broker.tls
-    return Link(
-        host=broker.host,
-        port=broker.port,
-        client_id=broker.client_id,
-        username=broker.username,
-        password=broker.password,
-        ca=None if tls is None else tls.ca,
-        certificate=None if tls is None else tls.certificate,
-        key=None if tls is None else tls.key,
-        one_of_several=one_of_several,
-        statuses=statuses,
-    )
 
 
 @contextmanager

@@ -82,6 +82,7 @@ def ingest_command(
     file: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML configuration of the cloud.")] = None,
     data_dir: DataOption = None,
     worker: Annotated[int | None, typer.Option(min=2, max=WORKERS_MAX, help="Which worker; 1 is `serve`'s.")] = None,
+    web: Annotated[str | None, typer.Option(help="host:port for /healthz and /metrics.")] = None,
     log_format: Annotated[LogFormat | None, typer.Option("--log", help="How the log is written.")] = None,
 ) -> None:
     """Run one more ingest worker beside `serve`, on PostgreSQL, until SIGTERM."""
@@ -91,7 +92,7 @@ def ingest_command(
             config = msgspec.structs.replace(config, broker=broker.as_worker(config.broker, config.data_dir, worker))
         log.set_up(log_format or config.logging.format)
         typer.echo(f"worker: {config.broker.client_id}  broker: {config.broker.host}:{config.broker.port}")
-        ingest(config)
+        ingest(config, None if web is None else _address(web, "--web"))
 
 
 app.command("rebuild")(rebuild_command)

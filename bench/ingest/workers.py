@@ -48,13 +48,13 @@ class Crew:
         self._site = site
         self._begun: dict[int, int] = {}
 
-    def start(self, number: int) -> None:
-        """Start a worker, or start it again; returns when packs can come to it."""
+    def start(self, number: int, *words: str) -> None:
+        """Start a worker, or start it again as it was; returns when packs can come to it. words: more of its call."""
         name = self._name(number)
         if number in self._begun:
             self._site.stage.start_again(name)
         else:
-            self._site.stage.start(name, "cloud", "ingest", str(self._site.config), "--worker", str(number))
+            self._site.stage.start(name, "cloud", "ingest", str(self._site.config), "--worker", str(number), *words)
         self._begun[number] = self._begun.get(number, 0) + 1
         self._site.stage.wait_for(name, lambda: self.times_subscribed(number) >= self._begun[number], within_s=READY_S)
 

@@ -3,13 +3,14 @@
 SQLite in one file or a PostgreSQL server; above this module nobody knows which. Invariants of both: there is one
 writer at a time, from its first statement on, so that what it read is still true when it writes; a commit is on the
 disk when `writing` returns; a reader sees one moment of the database, however long it reads, and cannot write; a
-database newer than the program is left alone.
+database newer than the program is left alone, also when it becomes that while the program runs.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from alembic import command
@@ -53,6 +54,7 @@ __all__ = [
 BUSY_TIMEOUT_MS = 10_000  # longer than any group of packs takes to commit on a slow disk
 POOL_SIZE = 30  # twice this is more than the 40 threads of the web server and our own: nobody waits for one
 _BEGIN = "coldproof_begin"
+_REVISIONS = "SELECT version_num FROM alembic_version"
 
 
 def sqlite_url(path: Path) -> str:
@@ -93,10 +95,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """One write transaction: committed and on the disk at the end, or rolled back by any exception.
 
     Raises DatabaseUnavailable when the database is locked, full, away or failing; OutcomeUnknown, which is one, when a
-    server is lost while it commits; DatabaseDamaged when it is broken.
+    server is lost while it commits; DatabaseDamaged when it is broken; DatabaseNewer when a newer program has changed
+    its schema since it was opened.
     """
-    begin = sqlite.BEGIN_WRITING if is_one_file(engine) else postgres.BEGIN_WRITING
-    with _transaction(_writer_of(engine), begin) as conn:
+    with _writing(engine) as conn:
+        for revision in conn.exec_driver_sql(_REVISIONS).scalars():
+            _require_known(engine, revision)
         yield conn
 
 
@@ -114,25 +118,20 @@ def is_one_file(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision, in one transaction.
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema to the newest revision, or up to another one, in one transaction.
 
     Raises DatabaseNewer, DatabaseUnsupported, DatabaseUnavailable.
     """
     config = _alembic_config()
-    scripts = ScriptDirectory.from_config(config)
-    with writing(engine) as conn:
+    with _writing(engine) as conn:
         if not is_one_file(engine):
             postgres.require_usable(conn)
             postgres.without_statement_limit(conn)
-        for revision in MigrationContext.configure(conn).get_current_heads():
-            if revision not in {script.revision for script in scripts.walk_revisions()}:
-                raise DatabaseNewer(
-                    f"database {shown(engine.url)}: its schema is revision {revision}, "
-                    "which this program does not know; start the newer program, or restore an older backup"
-                )
+        for found in MigrationContext.configure(conn).get_current_heads():
+            _require_known(engine, found)
         config.attributes["connection"] = conn
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def require_durable(engine: Engine) -> None:
@@ -153,6 +152,25 @@ def _parsed(url: str | URL) -> URL:
 
 def _writer_of(engine: Engine) -> Engine:
     return sqlite.writer_of(engine) if is_one_file(engine) else engine
+
+
+def _writing(engine: Engine) -> AbstractContextManager[Connection]:
+    begin = sqlite.BEGIN_WRITING if is_one_file(engine) else postgres.BEGIN_WRITING
+    return _transaction(_writer_of(engine), begin)
+
+
+def _require_known(engine: Engine, revision: str) -> None:
+    if revision not in _revisions():
+        raise DatabaseNewer(
+            f"database {shown(engine.url)}: its schema is revision {revision}, "
+            "which this program does not know; start the newer program, or restore an older backup"
+        )
+
+
+@functools.cache
+def _revisions() -> frozenset[str]:
+    """Of the schema, as far as this program knows."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions())
 
 
 def _alembic_config() -> Config:

@@ -1,4 +1,4 @@
-"""The figures of the process that runs ingest, chores and pages."""
+"""The figures of a process that ingests: `serve` with its chores and pages, or a worker beside it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ VERDICTS = ("accepted", "duplicates", "conflicts", "quarantined")
 
 
 class ProcessMetrics:
-    """Gathers them when they are asked for."""
+    """Gathers them when they are asked for. gauges: of the database; one process for a database tells them."""
 
     def __init__(
         self,
-        gauges: Gauges,
+        gauges: Gauges | None,
         *,
         health: HealthOf,
         worker: IngestWorker,
@@ -43,7 +43,7 @@ class ProcessMetrics:
             *self._of_ingest(),
             *self._of_vitals(),
             *(family for chore in self._chores for family in _of_chore(chore)),
-            *self._gauges.families(),
+            *([] if self._gauges is None else self._gauges.families()),
         ]
 
     def _of_ingest(self) -> list[Family]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 
 from cloud.auth.attempts import Attempts
 from cloud.clock import Now, system_now_ms
 from cloud.config import CloudConfig
-from cloud.db.engine import OutcomeUnknown, reading
-from cloud.errors import CloudError, Retryable
-from cloud.health import Health, PartHealth
+from cloud.db.engine import OutcomeUnknown
+from cloud.errors import Retryable
 from cloud.web import (
     api,
     bundle,
@@ -25,7 +23,6 @@ from cloud.web import (
     history_api,
     ledger,
     lot_page,
-    metrics,
     review,
     sign_in,
     start_page,
@@ -33,6 +30,7 @@ from cloud.web import (
 from cloud.web.form import Refused
 from cloud.web.page import STATIC, Page, Site, open_page, render
 from cloud.web.security import HEADERS, SecurityHeaders
+from cloud.web.watch import add_watch
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -40,15 +38,11 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = system_now_ms) -> FastAPI:
     """The web application over an open, migrated database.
 
-    now: the clock evidence is judged by, maybe simulated; wall: the real clock, for sessions. Who runs more than the
-    pages sets `app.state.health` to a cloud.health.HealthOf, and `app.state.metrics` to a MetricsOf. Raises Fatal.
+    now: the clock evidence is judged by, maybe simulated; wall: the real clock, for sessions. Raises Fatal.
     """
     app = FastAPI(title="coldproof", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     app.state.site = Site(engine, now, wall, config, Attempts())
     app.state.enrolments = Attempts()  # apart from people's: one must not lock the other out
-    app.state.health = lambda: Health(parts={})
-    app.state.metrics = list
-    app.state.metrics_token = metrics.read_token(config.watch)
     app.add_middleware(SecurityHeaders, https=config.public_url.startswith("https:"))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for part in (
@@ -61,12 +55,11 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
         enrol,
         ledger,
         bundle,
-        metrics,
         api,
         history_api,
     ):
         app.include_router(part.router)
-    app.add_api_route("/healthz", _healthz, include_in_schema=False)
+    add_watch(app, engine, config.watch)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_request)
@@ -74,25 +67,6 @@ def create_app(engine: Engine, now: Now, config: CloudConfig, *, wall: Now = sys
     app.add_exception_handler(Exception, _unexpected)
     api.describe(app, history_api.NOUNS)
     return app
-
-
-def _healthz(request: Request) -> Response:
-    """200 while everything does its work, 503 with the reasons otherwise."""
-    site: Site = request.app.state.site
-    health: Health = request.app.state.health()
-    parts = health.parts | {"database": _database_health(site.engine)}
-    reasons = [f"{name}: {part.state}" for name, part in parts.items() if not part.ok]
-    body = {"status": "unwell" if reasons else "ok", "reasons": reasons, "parts": parts, "counters": health.counters}
-    return Response(msgspec.json.encode(body), status_code=503 if reasons else 200, media_type="application/json")
-
-
-def _database_health(engine: Engine) -> PartHealth:
-    try:
-        with reading(engine) as conn:
-            conn.execute(text("SELECT 1"))
-    except CloudError as error:
-        return PartHealth(False, str(error))
-    return PartHealth(True, "answers")
 
 
 def _refused(request: Request, error: Exception) -> Response:

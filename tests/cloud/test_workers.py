@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from bench.ingest.load import LoadFile, Shape, make
 from bench.ingest.workers import Crew, on_server, problems, run_kills
 from bench.postgres import NoServer, Server
 from cloud.app import ingest
 from cloud.config import BrokerConfig, CloudConfig, Tls, defaults
-from cloud.db.engine import DatabaseUnsafe, sqlite_url
+from cloud.db.engine import DatabaseUnsafe, sqlite_url, writing
 from cloud.enrol.broker import as_worker
 from cloud.errors import Fatal
 from cloud.keys import KeyFileError, load_or_create
+from tests.cloud.watch.test_exposition import parsed
 
 PACKS_PER_S = 200
 
@@ -80,6 +83,41 @@ def test_worker_that_is_gone_for_good_holds_up_nothing(server: Server, tmp_path:
         went, _ = publisher.wait()
         assert went.settled == went.letters
         assert problems(site, LoadFile(load)) == []
+
+
+def test_worker_tells_how_it_is_and_leaves_a_database_that_became_newer_alone(
+    server: Server, tmp_path: Path, free_port: Callable[[], int]
+):
+    load = _load(tmp_path, 1)
+    with on_server(server, tmp_path / "site") as site:
+        site.admit(LoadFile(load))
+        crew, web = Crew(site), f"127.0.0.2:{free_port()}"
+        crew.start(2, "--web", web)
+        publisher = site.publisher(load)
+        publisher.go()
+        went, _ = publisher.wait()
+
+        health = httpx.get(f"http://{web}/healthz", timeout=10)
+        assert (health.status_code, health.json()["status"]) == (200, "ok")
+        assert health.json()["parts"].keys() == {"broker", "ingest", "database", "vitals", "disk", "lag", "clock"}
+        metrics = parsed(httpx.get(f"http://{web}/metrics", timeout=10).text)
+        assert metrics['coldproof_ingest_packs_total{verdict="accepted"}'] == went.letters
+        assert metrics["coldproof_up"] == 1
+        assert "coldproof_ledger_leaves" not in metrics, "what the database tells, serve tells"
+        assert httpx.get(f"http://{web}/", timeout=10).status_code == 404
+
+        more = tmp_path / "more"
+        make(Shape(gateways=1, packs=1, readings=10, series=2), more, prefix="more")
+        site.admit(LoadFile(more))
+        with writing(site.engine) as conn:
+            conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        stored = site.leaves()
+        publisher = site.publisher(more, "--within", "5")
+        publisher.go()
+        went, _ = publisher.wait()
+        assert (went.settled, site.leaves()) == (0, stored)
+        assert "error: database postgresql://" in crew.said(2)
+        assert "its schema is revision 9999, which this program does not know" in crew.said(2)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restarted", "crashed"])

@@ -96,6 +96,15 @@ def test_newer_database_refuses_to_start(engine: Engine):
         db.migrate(engine)
 
 
+def test_database_that_becomes_newer_meanwhile_is_left_alone(engine: Engine):
+    db.migrate(engine)
+    with db.writing(engine) as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(db.DatabaseNewer, match=r"revision 9999.*newer program"), db.writing(engine) as conn:
+        conn.execute(insert(party).values(gln="1", name="a", address=""))
+    assert _names(engine) == []
+
+
 def test_failed_write_leaves_nothing(engine: Engine):
     db.migrate(engine)
     with pytest.raises(ZeroDivisionError):

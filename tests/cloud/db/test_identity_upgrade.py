@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
 from sqlalchemy import insert, select
 
 from cloud.db import engine as db
@@ -18,10 +17,8 @@ FIRST = Gateway("gw-kho-01")
 
 def test_gateways_of_the_first_release_keep_their_keys(tmp_path: Path):
     engine = db.open_engine(db.sqlite_url(tmp_path / "cloud.db"))
+    db.migrate(engine, "0001")
     with db.writing(engine) as conn:
-        config = db._alembic_config()
-        config.attributes["connection"] = conn
-        command.upgrade(config, "0001")
         raw = FIRST.key.public_key().public_bytes_raw()
         conn.execute(insert(tables.gateway).values(name=FIRST.name, simulated=False, added_ms=1))
         row = {"gateway": FIRST.name, "kid": FIRST.kid, "public_key": raw, "added_ms": 1, "revoked_ms": 7}

@@ -68,6 +68,7 @@ def test_log_that_readers_hold_open_is_shortened_once_they_let_go(
 ):
     monkeypatch.setattr(sqlite, "LOG_MAX_BYTES", 1 << 20)
     log = tmp_path / "deep" / "cloud.db-wal"
+    db.migrate(engine)
     _fill(engine, 1)
     assert sqlite.shorten_log(engine) == 0, "it is short"
     with db.reading(engine) as conn:
@@ -89,6 +90,7 @@ def test_log_that_readers_hold_open_is_shortened_once_they_let_go(
 def test_nobody_waits_for_a_long_reader(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sqlite, "LOG_MAX_BYTES", 1 << 20)
     monkeypatch.setattr(sqlite, "LOG_WAIT_MS", 60_000)
+    db.migrate(engine)
     _fill(engine, 1)
     with db.reading(engine) as conn:
         conn.scalar(text("SELECT count(*) FROM filled"))
@@ -101,6 +103,7 @@ def test_nobody_waits_for_a_long_reader(engine: Engine, monkeypatch: pytest.Monk
 def test_log_that_grows_meanwhile_is_not_shorter(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     """Whoever is told that something was done does it again at once."""
     monkeypatch.setattr(sqlite, "LOG_MAX_BYTES", 1 << 20)
+    db.migrate(engine)
     _fill(engine, 1)
     with db.reading(engine) as conn:
         conn.scalar(text("SELECT count(*) FROM filled"))

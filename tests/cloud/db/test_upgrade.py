@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -59,10 +58,7 @@ def _dump(database: Path) -> list[str]:
 def test_upgrade_may_rest_at_any_revision(revision: str, tmp_path: Path):
     """Every revision, released or not, is a database somebody may have."""
     engine = open_engine(sqlite_url(_saved(SAVED[0], tmp_path)))
-    config = _alembic_config()
-    with writing(engine) as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, revision)
+    migrate(engine, revision)
     migrate(engine)
     with reading(engine) as conn:
         assert compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), tables.metadata) == []

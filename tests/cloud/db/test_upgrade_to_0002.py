@@ -8,12 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Connection, Engine, insert, select
 
 from cloud.db import engine as db
 from cloud.db import tables
-from cloud.db.engine import _alembic_config
 from cloud.ingest.record import Arrival, record
 from cloud.registry.keys import add_gateway
 from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
@@ -50,10 +48,7 @@ def _correction(offset_ms: int, to_ms: int) -> Correction:
 def old(tmp_path: Path):
     """A database as release 0001 left it."""
     engine = db.open_engine(db.sqlite_url(tmp_path / "old.db"))
-    config = _alembic_config()
-    with db.writing(engine) as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, "0001")
+    db.migrate(engine, "0001")
     yield engine
     engine.dispose()
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from cloud.clock import system_now_ms
 from cloud.config import CloudConfig, WatchConfig, defaults
+from cloud.db.engine import writing
 from cloud.errors import Fatal
 from cloud.watch.gauges import Gauges
 from cloud.web.app import create_app
+from cloud.web.watch import create_watch
 from tests.cloud.watch.test_exposition import parsed
 
 TOKEN = "0123456789abcdef"
@@ -26,8 +28,9 @@ async def _get(
     client: str = "127.0.0.1",
     host: str = "127.0.0.1",
     headers: dict[str, str] | None = None,
+    pages: bool = True,
 ) -> httpx.Response:
-    app = create_app(engine, system_now_ms, config)
+    app = create_app(engine, system_now_ms, config) if pages else create_watch(engine, config.watch)
     app.state.metrics = Gauges(engine).families
     transport = httpx.ASGITransport(app, client=(client, 5000))
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as browser:
@@ -56,10 +59,11 @@ async def test_this_machine_reads_them(engine: Engine, tmp_path: Path, host: str
         ("testclient", "localhost", {}),
     ],
 )
+@pytest.mark.parametrize("pages", [True, False], ids=["serve", "worker"])
 async def test_the_world_does_not(
-    engine: Engine, tmp_path: Path, client: str, host: str, headers: dict[str, str]
+    engine: Engine, tmp_path: Path, client: str, host: str, headers: dict[str, str], *, pages: bool
 ) -> None:
-    answer = await _get(engine, defaults(tmp_path), client=client, host=host, headers=headers)
+    answer = await _get(engine, defaults(tmp_path), client=client, host=host, headers=headers, pages=pages)
     assert answer.status_code == 403
     assert "coldproof_" not in answer.text
 
@@ -84,6 +88,15 @@ async def test_token_opens_them_from_anywhere_and_is_needed_here_too(engine: Eng
         refused = await _get(engine, config, headers=wrong)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
+
+
+async def test_worker_whose_database_is_away_says_so(engine: Engine, tmp_path: Path) -> None:
+    with writing(engine) as conn:
+        conn.execute(text("DROP TABLE gateway_state"))
+    answer = await _get(engine, defaults(tmp_path), pages=False)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert "gateway_state" in answer.text
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("token", ["", "short", "two words that are long enough", "0123456789abcde\x00f"])

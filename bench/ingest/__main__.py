@@ -31,13 +31,14 @@ UNSETTLED = 1_000  # letters of a gateway without a receipt in the long run: sec
 
 
 class Spent(NamedTuple):
-    """What a run took. CPU seconds of each process."""
+    """What a run took: CPU seconds of each process, and bytes that the receiving one wrote to the disk."""
 
     readings: int
     seconds: float
     ingest_s: float
     broker_s: float
     publisher_s: float
+    written_bytes: int
     compaction_s: float = 0.0
 
     @property
@@ -62,9 +63,10 @@ class Spent(NamedTuple):
 
     @property
     def note(self) -> str:
-        """CPU of the others."""
+        """CPU of the others, and what went to the disk."""
         each = ((self.broker_s, "broker"), (self.publisher_s, "publisher"))
-        return ", ".join(f"{name} {used / self.readings * 1e6:.2f}" for used, name in each)
+        used = ", ".join(f"{name} {used / self.readings * 1e6:.2f}" for used, name in each)
+        return f"{used}; {self.written_bytes / self.readings:.0f} B per reading to the disk"
 
 
 class _Run(NamedTuple):
@@ -111,6 +113,7 @@ def ours(packs: Path, warm: Path, place: Path, *, shipped: bool = False) -> Spen
         after.cpu_s - before.cpu_s,
         broker_after.cpu_s - broker_before.cpu_s,
         publisher_s,
+        after.written_bytes - before.written_bytes,
         compaction_s,
     )
 
@@ -140,7 +143,8 @@ def bare(arrays: Path, place: Path) -> Spent:
         peer.wait()
         broker.stop()
     used = after.cpu_s - before.cpu_s
-    return Spent(shape.total, seconds, used, broker_after.cpu_s - broker_before.cpu_s, publisher_s)
+    written = after.written_bytes - before.written_bytes
+    return Spent(shape.total, seconds, used, broker_after.cpu_s - broker_before.cpu_s, publisher_s, written)
 
 
 def _compared(run: _Run, name: str, shape: Shape) -> tuple[list[Spent], list[Spent]]:
@@ -203,7 +207,7 @@ def _throughput(run: _Run, series: int) -> Iterator[Figure]:
     figure = _median(own, lambda one: one.ingest_per_million)
     note = own[-1].note
     yield Figure(f"{name}: CPU of the receiving process", OURS, figure, "s per million", at_most=beside, note=note)
-    yield Figure(f"{name}: CPU of the receiving process", BARE, beside, "s per million")
+    yield Figure(f"{name}: CPU of the receiving process", BARE, beside, "s per million", note=peers[-1].note)
     folded, bound = _median(own, lambda one: one.folded_per_million), round(1.3 * beside, 2)
     yield Figure(f"{name}: CPU with compaction", OURS, folded, "s per million", at_most=bound)
 
@@ -296,7 +300,7 @@ def main() -> int:
     options.add_argument("--results", type=Path, default=RESULTS)
     chosen = options.parse_args()
     only = ["memory"] if chosen.memory else chosen.only or [name for name in _PARTS if name != "memory"]
-    run = _Run(chosen.quick, chosen.shipped, chosen.times or (1 if chosen.quick else 3))
+    run = _Run(chosen.quick, chosen.shipped, chosen.times or (1 if chosen.quick else 7))
     figures: list[Figure] = []
     missed = False
     for name in only:

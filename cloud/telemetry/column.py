@@ -26,10 +26,12 @@ class ColumnError(ValueError):
 
 def encode(values: Ints) -> bytes:
     """A column of any length, one value at least."""
+    if (values == values[0]).all():  # most columns are, and need not be looked at further
+        return bytes([_STEPS]) + varint(_zig(int(values[0]))) + bytes(2)
     steps = np.diff(values)
     step = _middle(steps)
     kind, base, coded = _STEPS, int(values[0]), _zigzag(steps - step)
-    if coded.any():  # most columns are constant or even: nothing is smaller
+    if coded.any():  # nothing is smaller than one that grows evenly
         level = _middle(values)
         by_level = _zigzag(values - level)
         if _cost(by_level) < _cost(coded):

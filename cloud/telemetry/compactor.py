@@ -18,11 +18,13 @@ from cloud.db.engine import reading
 from cloud.db.tables import chunk, settled, tail
 from cloud.telemetry.body import BodyDamaged
 from cloud.telemetry.chunk import DAY_MS, ChunkKey, key_of
-from cloud.telemetry.fold import Waiting, fold, waiting
+from cloud.telemetry.fold import fold
+from cloud.telemetry.waiting import Waiting, in_tail, waiting
 
 WAIT_MS = 24 * 3_600_000  # for what fills a gap
 LOOK_ROWS = 10_000  # of the tail in one look; the oldest come first
 STALE_AT_ONCE = 100
+KEYS_AT_ONCE = 500
 
 Progress = Callable[[int, int], None]  # rows folded so far, rows of the tail at the start
 
@@ -101,13 +103,10 @@ def stale(conn: Connection, limit: int | None = None) -> list[ChunkKey]:
 
 
 def _every_key(engine: Engine) -> Iterator[list[ChunkKey]]:
-    after: int | None = 0
-    while after is not None:
-        with reading(engine) as conn:
-            found = waiting(conn, after, LOOK_ROWS)
-        yield list(dict.fromkeys(one.key for one in found))
-        is_full = sum(one.rows for one in found) == LOOK_ROWS
-        after = max(one.last_pack for one in found) - 1 if is_full else None  # a pack may go on behind this look
+    with reading(engine) as conn:
+        keys = in_tail(conn)
+    for at in range(0, len(keys), KEYS_AT_ONCE):
+        yield keys[at : at + KEYS_AT_ONCE]
     with reading(engine) as conn:
         keys = stale(conn)
     yield keys

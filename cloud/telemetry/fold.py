@@ -10,34 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, bindparam, select
 
 from cloud.db.bulk import delete_ranges, put_rows
 from cloud.db.engine import reading, writing
-from cloud.db.tables import chunk, chunk_body, pack, series, tail
+from cloud.db.tables import chunk, chunk_body, series, tail
 from cloud.telemetry import body as chunk_bodies
 from cloud.telemetry.body import ROWS_MAX
 from cloud.telemetry.boots import BootKey
-from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries, describe, hours_of, received_of, timed, with_body
+from cloud.telemetry.chunk import ChunkKey, describe, hours_of, received_of, timed, with_body
 from cloud.telemetry.corrections import FUTURE_MS, courses
+from cloud.telemetry.waiting import Place, TailRow, rows_of, together
 from wire.course import NOTHING, Course
 from wire.observation import INT64_MAX
 from wire.pack import Block
 
-#: Rows of the tail and chunks in one transaction: so the write lock is held for about 30 ms, whatever waits.
-FOLD_MAX = 5_000
+#: Rows of the tail and chunks in one transaction: so the write lock is held for about 50 ms, whatever waits.
+FOLD_MAX = 10_000
 CHUNKS_MAX = 60
 
 _NEVER_MS = INT64_MAX - FUTURE_MS  # nothing is from the future of a pack received then
 
-_decode = msgspec.msgpack.Decoder(Block).decode
-
-TailRow = tuple[int, int, int]  # pack id, first ordinal, count
+_decode = msgspec.msgpack.Decoder(list[Block]).decode
+_ARRAY_32 = b"\xdd"  # MessagePack: so many elements follow; each row of the tail is one
 
 
 class _Source(NamedTuple):
@@ -46,7 +45,7 @@ class _Source(NamedTuple):
     key: ChunkKey
     boot: BootKey
     course: Course
-    rows: Sequence[Any]
+    rows: Sequence[TailRow]
     known: Any | None
 
 
@@ -55,7 +54,7 @@ class _Prepared(msgspec.Struct, frozen=True):
 
     key: ChunkKey
     boot: BootKey
-    rows: list[TailRow]
+    rows: list[Place]
     body_before: bytes | None
     stretches: list[Any]
     body: bytes
@@ -73,7 +72,7 @@ def fold(engine: Engine, keys: Iterable[ChunkKey]) -> tuple[int, list[ChunkKey]]
     to be done. None are folded, and one key is dropped, where somebody else was at them meanwhile. Raises
     DatabaseUnavailable, BodyDamaged.
     """
-    ordered = sorted(keys, key=_together)  # chunks of one boot and day have their rows side by side in the tail
+    ordered = sorted(keys, key=together)  # chunks of one boot and day have their rows side by side in the tail
     prepared: list[_Prepared] = []
     left, room = ordered, FOLD_MAX
     with reading(engine) as conn:
@@ -93,21 +92,6 @@ def fold(engine: Engine, keys: Iterable[ChunkKey]) -> tuple[int, list[ChunkKey]]
     except _Changed:
         return 0, ordered[1:]
     return sum(max(len(one.rows), 1) for one in prepared), left
-
-
-def _together(key: ChunkKey) -> tuple[bytes, int, bool, int]:
-    return key.boot_id, key.day, key.carried, key.series_id
-
-
-#: What chunks of one boot and day take from the tail.
-_ROWS = (
-    select(tail.c.series_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.count, tail.c.future, tail.c.body)
-    .where(tail.c.boot_id == bindparam("boot_id"), tail.c.series_id.in_(bindparam("series_ids", expanding=True)))
-    .where(tail.c.from_monotonic_ms.between(bindparam("begins"), bindparam("ends")))
-    .where(carries(tail.c.pack_id) == bindparam("carried"))
-    .order_by(tail.c.series_id, tail.c.from_monotonic_ms, tail.c.pack_id, tail.c.first_ordinal)
-    .limit(bindparam("room"))
-)
 
 
 def _of_series(table: Table) -> ColumnElement[bool]:
@@ -134,38 +118,37 @@ def _named(keys: Sequence[ChunkKey]) -> dict[str, Any]:
 
 
 def _prepare(conn: Connection, keys: Sequence[ChunkKey], room: int) -> tuple[list[_Prepared], list[ChunkKey]]:
-    """Chunks of one boot and day as they will be, and those the tail may have more of than `room` rows."""
-    names, begins = _named(keys), keys[0].day * DAY_MS
-    found = conn.execute(_ROWS, names | {"begins": begins, "ends": begins + DAY_MS - 1, "room": room}).all()
-    rows = {of: list(some) for of, some in groupby(found, key=itemgetter(0))}
+    """Chunks of one boot and day as they will be, from about `room` rows, and those that may have more in the tail."""
+    names = _named(keys)
+    rows, more = rows_of(conn, keys, room)
     known = {row.series_id: row for row in conn.execute(_KNOWN, names)}
     gateways = {row.id: row.gateway for row in conn.execute(_GATEWAYS, names)}
     holding = courses(conn, {(gateway, keys[0].boot_id) for gateway in gateways.values()})
-    cut = found[-1].series_id if len(found) == room else None
     prepared, unfinished = [], []
     for key in keys:
         of = key.series_id
-        if cut is not None and of > cut:
-            unfinished.append(key)
-            continue
         boot = gateways[of], key.boot_id
-        one = _made(conn, _Source(key, boot, holding.get(boot, NOTHING), rows.get(of, []), known.get(of)))
+        one = _made(conn, _Source(key, boot, holding.get(boot, NOTHING), rows[of], known.get(of)))
         if one is not None:
             prepared.append(one)
-            unfinished += [key] if of == cut else []
+        if of in more and (one is not None or not rows[of]):  # not one whose rows are to stay
+            unfinished.append(key)
     return prepared, unfinished
 
 
 def _made(conn: Connection, source: _Source) -> _Prepared | None:
     """A chunk as it will be; None where nothing changes."""
     key, boot, course, rows, known = source
-    whole = None if known is None else chunk_bodies.decode(known.body)
-    if sum(count for _, _, _, count, _, _ in rows) + (0 if whole is None else len(whole.mantissa)) > ROWS_MAX:
-        rows = []  # they stay in the tail, and are found there
     if not rows and (known is None or not known.stale):
         return None
+    whole = None if known is None else chunk_bodies.decode(known.body)
+    if sum([count for _, _, count, _, _ in rows]) + (0 if whole is None else len(whole.mantissa)) > ROWS_MAX:
+        if known is None or not known.stale:
+            return None
+        rows = []  # they stay in the tail, and are found there
     if rows:
-        added = chunk_bodies.gather([(pack_id, first, _decode(body)) for _, pack_id, first, _, _, body in rows])
+        blocks = _decode(_ARRAY_32 + len(rows).to_bytes(4) + b"".join([body for *_, body in rows]))
+        added = chunk_bodies.gather([(row[0], row[1], block) for row, block in zip(rows, blocks, strict=True)])
         whole = added if whole is None else chunk_bodies.join(whole, added)
     assert whole is not None
     now = timed(whole, course)
@@ -174,7 +157,7 @@ def _made(conn: Connection, source: _Source) -> _Prepared | None:
     return _Prepared(
         key=key,
         boot=boot,
-        rows=[(pack_id, first, count) for _, pack_id, first, count, *_ in rows],
+        rows=[row[:3] for row in rows],
         body_before=None if known is None else known.body,
         stretches=course.stretches,
         body=chunk_bodies.encode(whole) if rows or known is None else known.body,
@@ -200,7 +183,7 @@ def _store(conn: Connection, prepared: Sequence[_Prepared]) -> None:
     put_rows(conn, chunk_body, [(*one.key, one.body) for one in changed])
 
 
-def _runs(rows: Iterable[TailRow]) -> list[tuple[int, int, int]]:
+def _runs(rows: Iterable[Place]) -> list[tuple[int, int, int]]:
     """Rows that follow each other in their pack, as its id, the ordinal of the first row and that of the last."""
     runs: list[tuple[int, int, int]] = []
     follows: tuple[int, int] | None = None
@@ -211,44 +194,3 @@ def _runs(rows: Iterable[TailRow]) -> list[tuple[int, int, int]]:
             runs.append((pack_id, ordinal, ordinal))
         follows = pack_id, ordinal + count
     return runs
-
-
-class Waiting(NamedTuple):
-    """Rows of the tail that belong to one chunk and came in one stream: how many, since when, up to which pack."""
-
-    key: ChunkKey
-    gateway: str
-    stream: bytes
-    rows: int
-    since_ms: int
-    last_pack: int
-
-
-def waiting(conn: Connection, after_pack: int, limit: int) -> list[Waiting]:
-    """What the next rows of the tail belong to, by pack."""
-    day = tail.c.from_monotonic_ms // DAY_MS
-    looked = (
-        select(
-            tail.c.series_id,
-            tail.c.boot_id,
-            day.label("day"),
-            carries(tail.c.pack_id).label("carried"),
-            pack.c.gateway,
-            pack.c.stream,
-            pack.c.received_ms,
-            tail.c.pack_id,
-        )
-        .join_from(tail, pack, pack.c.id == tail.c.pack_id)
-        .where(tail.c.pack_id > after_pack)
-        .order_by(tail.c.pack_id)
-        .limit(limit)
-        .subquery()
-    )
-    c = looked.c
-    of = c.series_id, c.boot_id, c.day, c.carried, c.gateway, c.stream
-    first = func.min(c.pack_id)
-    query = select(*of, func.count(), func.min(c.received_ms), func.max(c.pack_id)).group_by(*of).order_by(first, *of)
-    return [
-        Waiting(ChunkKey(series_id, boot_id, int(day_), bool(copies)), *rest)
-        for series_id, boot_id, day_, copies, *rest in conn.execute(query)
-    ]

@@ -27,6 +27,7 @@ from cloud.telemetry import declared, fold, query
 from cloud.telemetry.body import BodyDamaged
 from cloud.telemetry.chunk import DAY_MS, ChunkKey
 from cloud.telemetry.compactor import WAIT_MS, Compactor, compact, stale
+from cloud.telemetry.waiting import waiting
 from tests.cloud.field import BOOT, START_MS, Gateway, reading, scan
 from wire.envelope import envelope_hash
 from wire.observation import ClockState, Observation, Quality
@@ -45,7 +46,7 @@ def store(engine: Engine, gateway: Gateway, *packs: Pack, received_ms: int = REC
 
 def keys(engine: Engine) -> list[ChunkKey]:
     with look(engine) as conn:
-        found = dict.fromkeys(one.key for one in fold.waiting(conn, 0, 100_000))
+        found = dict.fromkeys(one.key for one in waiting(conn, 0, 100_000))
         return list(dict.fromkeys([*found, *stale(conn)]))
 
 
@@ -258,20 +259,43 @@ def test_one_transaction_folds_no_more_than_its_share(
 def test_what_one_transaction_has_no_room_for_is_left_whole_and_in_order(
     engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    """Four channels with three rows each, cut within the second one and between the third and the fourth."""
+    """Four channels with three rows each: one pack of all four fits."""
     monkeypatch.setattr(fold, "FOLD_MAX", 4)
     channels = [f"room-1/{name}" for name in "abcd"]
     for seq in range(1, 4):
         store(engine, gateway, gateway.pack(seq, [reading(at_s=seq, channel=channel) for channel in channels]))
-    waiting = keys(engine)
-    rounds = [(4, waiting[1:]), (4, waiting[2:]), (4, waiting[3:]), (0, [])]
-    for folded, left in rounds:
-        assert fold.fold(engine, waiting) == (folded, left)
-        waiting = left
+    all_of_them = keys(engine)
+    for left in ([2, 3], [3], []):
+        assert fold.fold(engine, all_of_them) == (4, all_of_them)
+        with look(engine) as conn:
+            assert conn.scalars(select(tail.c.pack_id).distinct().order_by(tail.c.pack_id)).all() == left
+    assert fold.fold(engine, all_of_them) == (0, [])
     with look(engine) as conn:
-        assert conn.scalar(select(func.count()).select_from(tail)) == 0
         for channel in channels:
             assert len(query.readings(conn, gateway.name, channel, 0, EVER)) == 3
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 4, 6, 9, 12, 100])
+def test_channels_sealed_together_or_apart_are_folded_each_row_once(
+    engine: Engine, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, room: int
+):
+    """a and b share four packs, b has a fifth; c has four of its own, and one with two blocks of it."""
+    monkeypatch.setattr(fold, "FOLD_MAX", room)
+    together = [[reading(at_s=at, channel=f"room-1/{name}") for name in "ab"] for at in (1, 3, 5, 7)]
+    apart = [[reading(at_s=at, channel="room-1/c")] for at in (2, 4, 6, 8)]
+    twice = [reading(at_s=9, channel="room-1/c"), reading(at_s=9, channel="room-1/c", exponent=-1)]
+    contents = enumerate([*together, *apart, [reading(at_s=9, channel="room-1/b")], twice], start=1)
+    store(engine, gateway, *(gateway.pack(seq, observed) for seq, observed in contents))
+    left, folded, rounds = keys(engine), 0, 0
+    while left:
+        some, left = fold.fold(engine, left)
+        folded, rounds = folded + some, rounds + 1
+        assert rounds <= 30
+    assert folded == 15
+    with look(engine) as conn:
+        assert conn.scalar(select(func.count()).select_from(tail)) == 0
+        counts = {name: len(query.readings(conn, gateway.name, f"room-1/{name}", 0, EVER)) for name in "abc"}
+    assert counts == {"a": 4, "b": 5, "c": 6}
 
 
 def test_rows_of_a_pack_go_by_runs_and_what_lies_between_stays():
@@ -284,9 +308,9 @@ def test_one_transaction_writes_few_chunks_however_little_they_hold(
 ):
     monkeypatch.setattr(fold, "CHUNKS_MAX", 8)
     store(engine, gateway, *(gateway.pack(day, [reading(at_s=86_400 * day)]) for day in range(1, 13)))
-    waiting = keys(engine)
-    assert fold.fold(engine, waiting[::-1]) == (8, waiting[8:])
-    assert fold.fold(engine, waiting[8:]) == (4, [])
+    each = keys(engine)
+    assert fold.fold(engine, each[::-1]) == (8, each[8:])
+    assert fold.fold(engine, each[8:]) == (4, [])
 
 
 def test_more_rows_than_a_chunk_may_hold_stay_in_the_tail(

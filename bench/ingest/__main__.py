@@ -237,7 +237,7 @@ def _twenty(run: _Run) -> Iterator[Figure]:
 
 def _storage(run: _Run) -> Iterator[Figure]:
     """Bytes of a sealed pack per reading."""
-    for readings, series, target in ((100, 5, 9.0), (100, 20, 9.0), (20, 2, 25.0), (20, 20, 25.0)):
+    for readings, series, target in ((100, 5, 9.0), (100, 20, 9.0), (20, 2, 25.0), (20, 10, 25.0), (20, 20, 25.0)):
         with folder() as path:
             made = make(Shape(20, run.packs(2_000, 500), readings, series), path / "packs")
         value = round(made.payload_bytes / made.shape.total, 2)

@@ -38,9 +38,10 @@ _PACK = [
 def store(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]) -> set[str]:
     """Store packs in the caller's transaction; the gateways of which a new key is known now.
 
-    Those of a stream side by side, however they came: so their rows lie on the same pages, and go from them together.
+    Those of a gateway side by side, in the order in which they came: so their rows lie on the same pages, and go from
+    them together.
     """
-    accepted = sorted(accepted, key=lambda one: one[1].identity)
+    accepted = sorted(accepted, key=lambda one: one[1].pack.gateway)
     leaves = [log.Leaf("pack", one.hash, _ref(one)) for _, one in accepted]
     first_leaf = log.append_many(conn, leaves)
     first_id = int(conn.scalar(select(func.coalesce(func.max(tables.pack.c.id), 0))) or 0) + 1

@@ -47,6 +47,7 @@ BACKLOG = 128
 REPORT_EVERY_S = 60.0  # a worker without pages says in the log what it does
 
 Address = tuple[str, int]
+_Run = Callable[[threading.Event], None]  # works until the stop
 
 _log = logging.getLogger(__name__)
 
@@ -119,9 +120,6 @@ def _report(worker: IngestWorker, stop: threading.Event) -> None:
 
 def _counted(worker: IngestWorker) -> str:
     return " ".join(f"{name}={count}" for name, count in msgspec.structs.asdict(worker.counters).items())
-
-
-_Run = Callable[[threading.Event], None]  # works until the stop
 
 
 def _run(parts: Parts, others: dict[str, _Run], web: tuple[FastAPI, socket.socket] | None) -> None:

@@ -48,7 +48,7 @@ from wire.receipt import Receipt
 PACKS = 40
 POINTS_PER_LIFE = 25  # recorded lives are shared by so many points
 NEAR = ("acknowledged", "receipted", "sync", "sync_folder", "unlink", "truncate", "create")  # steps cuts fall beside
-PRAGMAS = ["wal_autocheckpoint = 24"]  # pages, in place of 8,000: folding the log in is a dangerous moment
+PRAGMAS = ["wal_autocheckpoint = 24"]  # pages, in place of 4,000: folding the log in is a dangerous moment
 NOW_MS = START_MS + 86_400_000  # by when all of it is old enough to be folded
 CHORE_SHARE = 0.5  # of the turns in which a chore does a step
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None

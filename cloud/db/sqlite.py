@@ -24,9 +24,9 @@ from cloud.errors import CloudError
 BEGIN_WRITING = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
 KEPT = 10  # connections that stay open after a crowd of pages: one costs up to CACHE_KIB, opening it a millisecond
-#: Pages in the write-ahead log before a commit copies them into the file, 32 MB. Each is copied once, however often it
-#: was written meanwhile; with SQLite's 1,000 ingest writes half as much again.
-LOG_PAGES = 8_000
+#: Pages in the write-ahead log before a commit copies them into the file, 16 MB. Each is copied once, however often it
+#: was written meanwhile; with SQLite's 1,000 ingest writes a quarter more.
+LOG_PAGES = 4_000
 LOG_MAX_BYTES = 64 << 20  # of the write-ahead log: beyond this it is brought back to its beginning
 LOG_WAIT_MS = 200  # … if readers let go of it within this
 COPIED_SHARE = 0.75  # of the log: where less could be copied, somebody has read for seconds and won't let go soon

@@ -71,7 +71,7 @@ def store(conn: Connection, accepted: Sequence[tuple[Arrival, Candidate]]) -> se
     with_new_key = note_packs(conn, [_signed(one) for _, one in accepted], received_ms)
     exceeding = telemetry.record(conn, stored)
     doubts = [*chain.check(conn, [one.pack for one in stored]), *map(too_many, sorted(exceeding))]
-    finding.keep(conn, doubts, accepted[0][0].received_ms)
+    finding.keep(conn, doubts, received_ms)
     _settle(conn, stored)
     simulated = {one.pack.gateway for _, one in accepted if one.pack.simulated}
     if simulated:

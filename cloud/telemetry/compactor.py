@@ -24,7 +24,7 @@ from cloud.telemetry.waiting import Waiting, in_tail, waiting
 WAIT_MS = 24 * 3_600_000  # for what fills a gap
 LOOK_ROWS = 10_000  # of the tail in one look; the oldest come first
 STALE_AT_ONCE = 100
-KEYS_AT_ONCE = 500
+KEYS_MAX, KEYS_AT_ONCE = 50_000, 500  # chunks in memory, and those handed to folding together
 
 Progress = Callable[[int, int], None]  # rows folded so far, rows of the tail at the start
 
@@ -103,10 +103,12 @@ def stale(conn: Connection, limit: int | None = None) -> list[ChunkKey]:
 
 
 def _every_key(engine: Engine) -> Iterator[list[ChunkKey]]:
-    with reading(engine) as conn:
-        keys = in_tail(conn)
-    for at in range(0, len(keys), KEYS_AT_ONCE):
-        yield keys[at : at + KEYS_AT_ONCE]
+    after: int | None = 0
+    while after is not None:
+        with reading(engine) as conn:
+            keys, after = in_tail(conn, after, KEYS_MAX)
+        for at in range(0, len(keys), KEYS_AT_ONCE):
+            yield keys[at : at + KEYS_AT_ONCE]
     with reading(engine) as conn:
         keys = stale(conn)
     yield keys

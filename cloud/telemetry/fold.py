@@ -118,7 +118,7 @@ def _named(keys: Sequence[ChunkKey]) -> dict[str, Any]:
 
 
 def _prepare(conn: Connection, keys: Sequence[ChunkKey], room: int) -> tuple[list[_Prepared], list[ChunkKey]]:
-    """Chunks of one boot and day as they will be, from about `room` rows, and those that may have more in the tail."""
+    """Chunks of one boot and day as they will be, from at most `room` rows; and those that may have more of them."""
     names = _named(keys)
     rows, more = rows_of(conn, keys, room)
     known = {row.series_id: row for row in conn.execute(_KNOWN, names)}

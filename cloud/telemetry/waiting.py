@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
-from cloud.db.bulk import find
+from cloud.db.names import AT_ONCE
 from cloud.db.tables import pack, tail
 from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries
 
@@ -20,12 +20,19 @@ def together(key: ChunkKey) -> tuple[bytes, int, bool, int]:
     return key.boot_id, key.day, key.carried, key.series_id
 
 
-def in_tail(conn: Connection) -> list[ChunkKey]:
-    """The chunks that rows of the tail belong to, those of a boot and day side by side."""
+def in_tail(conn: Connection, after_series: int, limit: int) -> tuple[list[ChunkKey], int | None]:
+    """Chunks that rows of the tail belong to, those of a boot and day side by side, at most `limit`.
+
+    They are of the next series behind this one; with the last series, None when there are no more.
+    """
     day = tail.c.from_monotonic_ms // DAY_MS
     query = select(tail.c.series_id, tail.c.boot_id, day, carries(tail.c.pack_id)).distinct()
-    found = [ChunkKey(of, boot_id, int(day_), bool(copies)) for of, boot_id, day_, copies in conn.execute(query)]
-    return sorted(found, key=together)
+    query = query.where(tail.c.series_id > after_series).order_by(tail.c.series_id).limit(limit)
+    keys = [ChunkKey(of, boot_id, int(day_), bool(copies)) for of, boot_id, day_, copies in conn.execute(query)]
+    if len(keys) < limit:
+        return sorted(keys, key=together), None
+    whole = [key for key in keys if key.series_id < keys[-1].series_id] or keys
+    return sorted(whole, key=together), whole[-1].series_id
 
 
 class Waiting(NamedTuple):
@@ -69,64 +76,78 @@ def waiting(conn: Connection, after_pack: int, limit: int) -> list[Waiting]:
     ]
 
 
-#: The packs in which a chunk has rows in the tail, the earliest first: from the index alone.
+_OF_BOOT_AND_DAY = (
+    tail.c.boot_id == bindparam("boot_id"),
+    tail.c.from_monotonic_ms.between(bindparam("begins"), bindparam("ends")),
+)
+_IS_CARRIED = carries(tail.c.pack_id) == bindparam("carried")
+#: The packs in which a chunk has rows in the tail, the earliest first.
 _PACKS = (
     select(tail.c.pack_id)
-    .where(tail.c.series_id == bindparam("series_id"), tail.c.boot_id == bindparam("boot_id"))
-    .where(tail.c.from_monotonic_ms.between(bindparam("begins"), bindparam("ends")))
-    .where(carries(tail.c.pack_id) == bindparam("carried"))
+    .where(tail.c.series_id == bindparam("series_id"), *_OF_BOOT_AND_DAY, _IS_CARRIED)
     .order_by(tail.c.from_monotonic_ms, tail.c.pack_id)
     .limit(bindparam("most"))
 )
 #: How many rows chunks of one boot and day have in the tail.
 _COUNTS = (
     select(tail.c.series_id, func.count().label("rows"))
-    .where(tail.c.boot_id == bindparam("boot_id"), tail.c.series_id.in_(bindparam("series_ids", expanding=True)))
-    .where(tail.c.from_monotonic_ms.between(bindparam("begins"), bindparam("ends")))
-    .where(carries(tail.c.pack_id) == bindparam("carried"))
+    .where(tail.c.series_id.in_(bindparam("series_ids", expanding=True)), *_OF_BOOT_AND_DAY, _IS_CARRIED)
     .group_by(tail.c.series_id)
 )
-_ROW = [
-    tail.c[name]
-    for name in ("series_id", "pack_id", "first_ordinal", "count", "future", "boot_id", "from_monotonic_ms", "body")
-]
+
+
+def _rows_in_packs(series_id: ColumnElement[int]) -> Select[Any]:
+    columns = tail.c.series_id, tail.c.pack_id, tail.c.first_ordinal, tail.c.count, tail.c.future, tail.c.body
+    return (
+        select(*columns)
+        .where(tail.c.pack_id.in_(bindparam("pack_ids", expanding=True)), *_OF_BOOT_AND_DAY)
+        .where(series_id.in_(bindparam("series_ids", expanding=True)))
+        .order_by(tail.c.pack_id, tail.c.first_ordinal)
+        .limit(bindparam("most"))
+    )
+
+
+_ROWS_OF_ONE = _rows_in_packs(tail.c.series_id)
+_ROWS = _rows_in_packs(tail.c.series_id + 0)  # no index is found for that: several series are read pack by pack
 
 
 def rows_of(conn: Connection, keys: Sequence[ChunkKey], room: int) -> tuple[dict[int, list[TailRow]], set[int]]:
-    """By series about `room` rows of chunks of one boot and day, and the series that may have more.
+    """By series at most `room` rows of chunks of one boot and day, and the series that may have more.
 
     Series that are sealed together lie side by side, so they are read by the packs of one of them: row by row through
     the index would take three times as long.
     """
-    names = {"boot_id": keys[0].boot_id, "carried": keys[0].carried, "series_ids": [key.series_id for key in keys]}
-    day = {"begins": keys[0].day * DAY_MS, "ends": keys[0].day * DAY_MS + DAY_MS - 1}
-    rows: dict[int, list[TailRow]] = {key.series_id: [] for key in keys}
+    first, series_ids = keys[0], [key.series_id for key in keys]
+    begins = first.day * DAY_MS
+    asked = {"series_ids": series_ids, "boot_id": first.boot_id, "begins": begins, "ends": begins + DAY_MS - 1}
+    rows: dict[int, list[TailRow]] = {series_id: [] for series_id in series_ids}
     totals: dict[int, int] | None = None
     seen: set[int] = set()
-    most = max(room // len(keys), 1)
-    for key in keys:
-        of = key.series_id
-        if totals is not None and len(rows[of]) >= totals.get(of, 0):
+    for series_id in series_ids:
+        if totals is not None and len(rows[series_id]) >= totals.get(series_id, 0):
             continue
-        packs = conn.scalars(_PACKS, key._asdict() | day | {"most": most}).all()
-        room -= _take(conn, set(packs) - seen, rows, boot_id=key.boot_id, **day)
-        if len(packs) == most or room <= 0:
+        lead = asked | {"series_id": series_id, "carried": first.carried, "most": room}
+        packs = conn.scalars(_PACKS, lead).all()
+        room -= _take(conn, [pack_id for pack_id in dict.fromkeys(packs) if pack_id not in seen], rows, asked, room)
+        if room <= 0 or len(packs) == lead["most"]:
             return rows, {of for of, some in rows.items() if totals is None or len(some) < totals.get(of, 0)}
         seen.update(packs)
         if totals is None:
-            totals = {row.series_id: row.rows for row in conn.execute(_COUNTS, names | day)}
+            totals = {row.series_id: row.rows for row in conn.execute(_COUNTS, lead)}
     return rows, set()
 
 
 def _take(
-    conn: Connection, packs: set[int], rows: dict[int, list[TailRow]], *, boot_id: bytes, begins: int, ends: int
+    conn: Connection, packs: Sequence[int], rows: dict[int, list[TailRow]], asked: dict[str, Any], room: int
 ) -> int:
-    """Add the rows that these packs have of those series, boot and day; how many there were."""
-    found = 0
-    for of, pack_id, ordinal, count, future, of_boot, at, body in find(
-        conn, _ROW, [tail.c.pack_id], {(pack_id,) for pack_id in packs}
-    ):
-        if of in rows and of_boot == boot_id and begins <= at <= ends:
-            rows[of].append((pack_id, ordinal, count, future, body))
-            found += 1
-    return found
+    """Add what these packs have of what is asked for, as long as there is room; how many rows that were."""
+    taken = 0
+    query = _ROWS if len(rows) > 1 else _ROWS_OF_ONE
+    for at in range(0, len(packs), AT_ONCE):
+        found = conn.execute(query, asked | {"pack_ids": packs[at : at + AT_ONCE], "most": room - taken}).all()
+        for series_id, pack_id, ordinal, count, future, body in found:
+            rows[series_id].append((pack_id, ordinal, count, future, body))
+        taken += len(found)
+        if taken >= room:
+            break
+    return taken

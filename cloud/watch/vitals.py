@@ -27,7 +27,8 @@ from cloud.health import PartHealth
 LOOK_EVERY_S = 5.0
 STEP_MIN_MS = 2_000  # more than scheduling and slewing ever take between two looks
 STEP_TOLD_S = 600.0
-AHEAD_MS, AHEAD_GATEWAYS, AHEAD_PACKS = 60_000, 3, 200
+AHEAD_MS, AHEAD_GATEWAYS = 60_000, 3
+AHEAD_PACKS = 2_000  # to look at: two of the largest groups, in each of which packs are in order of their gateways
 TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 _TIMEX_BYTES, _STATUS_AT, _STA_UNSYNC, _TIME_ERROR = 512, 40, 0x40, 5
 

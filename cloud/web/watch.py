@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from cloud.config import WatchConfig
-from cloud.errors import Retryable
 from cloud.health import Health
 from cloud.web import healthz, metrics
 from cloud.web.security import SecurityHeaders
@@ -31,11 +30,4 @@ def create_watch(engine: Engine, config: WatchConfig) -> FastAPI:
     app = FastAPI(title="coldproof worker", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SecurityHeaders, https=False)
     add_watch(app, engine, config)
-    app.add_exception_handler(Retryable, _unavailable)
     return app
-
-
-def _unavailable(_request: Request, error: Exception) -> Response:
-    return Response(
-        f"{error}\n", status_code=503, media_type="text/plain; charset=utf-8", headers={"Retry-After": "30"}
-    )

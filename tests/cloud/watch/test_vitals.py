@@ -136,6 +136,24 @@ def test_some_gateways_with_wrong_clocks_do_not_condemn_ours(engine: Engine, tmp
     assert vitals.parts["clock"].ok
 
 
+def test_large_group_is_looked_at_as_a_whole(engine: Engine, tmp_path: Path) -> None:
+    """Its packs are stored in order of their gateways: the last of them are not all of it."""
+    late_ms = {f"right-{at}": 0 for at in range(3)} | {f"wrong-{at}": AHEAD_MS + 1 for at in range(AHEAD_GATEWAYS)}
+    gateways = [Gateway(name) for name in late_ms]
+    with writing(engine) as conn:
+        for one in gateways:
+            add_gateway(conn, one.public_half, START_MS)
+    arrivals = [
+        Arrival(one.topic, one.envelope(seq), START_MS + 60_000 * seq - late_ms[one.name])
+        for seq in range(1, 61)
+        for one in gateways
+    ]
+    assert record(engine, arrivals).accepted == len(arrivals)
+    vitals = _vitals(engine, tmp_path, World())
+    vitals.run_once(STOP)
+    assert vitals.parts["clock"].ok
+
+
 def test_kernel_can_be_asked_or_says_nothing() -> None:
     assert clock_synchronised() in {True, False, None}
 

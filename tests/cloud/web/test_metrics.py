@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from cloud.clock import system_now_ms
 from cloud.config import CloudConfig, WatchConfig, defaults
-from cloud.db.engine import writing
+from cloud.db.engine import open_engine
 from cloud.errors import Fatal
 from cloud.watch.gauges import Gauges
 from cloud.web.app import create_app
@@ -90,19 +90,25 @@ async def test_token_opens_them_from_anywhere_and_is_needed_here_too(engine: Eng
         assert refused.headers["www-authenticate"] == "Bearer"
 
 
-async def test_worker_whose_database_is_away_says_so(engine: Engine, tmp_path: Path) -> None:
-    with writing(engine) as conn:
-        conn.execute(text("DROP TABLE gateway_state"))
-    answer = await _get(engine, defaults(tmp_path), pages=False)
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
-    assert "gateway_state" in answer.text
+async def test_worker_whose_database_is_away_says_so(tmp_path: Path) -> None:
+    away = open_engine("postgresql://nobody@127.0.0.1:1/none")
+    app = create_watch(away, defaults(tmp_path).watch)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
+        answer = await browser.get("/healthz")
+    away.dispose()
+    (reason,) = answer.json()["reasons"]
+    assert (answer.status_code, answer.json()["status"]) == (503, "unwell")
+    assert reason.startswith("database: database postgresql://nobody@127.0.0.1:1/none")
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("token", ["", "short", "two words that are long enough", "0123456789abcde\x00f"])
 def test_unusable_token_is_said_at_the_start(engine: Engine, tmp_path: Path, token: str) -> None:
+    config = _with_token(tmp_path, token)
     with pytest.raises(Fatal, match="metrics_token_file"):
-        create_app(engine, system_now_ms, _with_token(tmp_path, token))
+        create_app(engine, system_now_ms, config)
+    with pytest.raises(Fatal, match="metrics_token_file"):
+        create_watch(engine, config.watch)
 
 
 def test_missing_token_file_is_said_at_the_start(engine: Engine, tmp_path: Path) -> None:

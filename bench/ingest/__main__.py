@@ -192,7 +192,7 @@ def _hundred_of_20(run: _Run) -> Iterator[Figure]:
 
 
 def _throughput(run: _Run, series: int) -> Iterator[Figure]:
-    own, peers = _compared(run, f"100 per pack, {series} series", Shape(20, run.packs(6_000, 1_500), 100, series))
+    own, peers = _compared(run, f"100 per pack, {series} series", Shape(20, run.packs(10_000, 1_500), 100, series))
     name = f"100 readings per pack ({series} series)"
     yield Figure(
         f"{name}: rate",
@@ -300,7 +300,7 @@ def main() -> int:
     options.add_argument("--results", type=Path, default=RESULTS)
     chosen = options.parse_args()
     only = ["memory"] if chosen.memory else chosen.only or [name for name in _PARTS if name != "memory"]
-    run = _Run(chosen.quick, chosen.shipped, chosen.times or (1 if chosen.quick else 7))
+    run = _Run(chosen.quick, chosen.shipped, chosen.times or (1 if chosen.quick else 5))
     figures: list[Figure] = []
     missed = False
     for name in only:

@@ -39,10 +39,9 @@ class Parts:
         file = sqlite_file(config.database_url)
         disk = config.data_dir if file is None else file.parent
         self._vitals = Vitals(engine, disk, config.watch, oldest_s=lambda: self.worker.oldest_s)
-        self.chores = [Chore("vitals", self._vitals.run_once, rest_s=vitals.LOOK_EVERY_S)]
+        self.chores: list[Chore] = []
         self.probe: BrokerProbe | None = None
 
-    @property
     def health(self) -> Health:
         """How each of them is, and what ingest and chores have counted."""
         parts = {
@@ -56,11 +55,15 @@ class Parts:
         return Health(parts, counters | {name: count for one in self.chores for name, count in one.counters.items()})
 
     def shown_by(self, web: FastAPI, gauges: Gauges | None = None) -> FastAPI:
-        """The application, which tells of them from now on; with `gauges` of the database as well."""
-        web.state.health = lambda: self.health
+        """The application, which tells of them from now on; with `gauges` of the database as well.
+
+        Disk and clock are looked at from here on: nobody would be told before.
+        """
+        self.chores.append(Chore("vitals", self._vitals.run_once, rest_s=vitals.LOOK_EVERY_S))
+        web.state.health = self.health
         web.state.metrics = ProcessMetrics(
             gauges,
-            health=lambda: self.health,
+            health=self.health,
             worker=self.worker,
             subscriber=self.subscriber,
             chores=self.chores,

@@ -9,10 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 
 from cloud.db.names import AT_ONCE
 from cloud.db.tables import pack, tail
-from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries
+from cloud.telemetry.chunk import DAY_MS, ChunkKey, carries, key_of
 
 TailRow = tuple[int, int, int, bool, bytes]  # pack id, first ordinal, count, future, body
 Place = tuple[int, int, int]  # pack id, first ordinal, count
+
+_DAY = (tail.c.from_monotonic_ms // DAY_MS).label("day")
+_CARRIES = carries(tail.c.pack_id).label("carried")
 
 
 def together(key: ChunkKey) -> tuple[bytes, int, bool, int]:
@@ -25,10 +28,9 @@ def in_tail(conn: Connection, after_series: int, limit: int) -> tuple[list[Chunk
 
     They are of the next series behind this one; with the last series, None when there are no more.
     """
-    day = tail.c.from_monotonic_ms // DAY_MS
-    query = select(tail.c.series_id, tail.c.boot_id, day, carries(tail.c.pack_id)).distinct()
+    query = select(tail.c.series_id, tail.c.boot_id, _DAY, _CARRIES).distinct()
     query = query.where(tail.c.series_id > after_series).order_by(tail.c.series_id).limit(limit)
-    keys = [ChunkKey(of, boot_id, int(day_), bool(copies)) for of, boot_id, day_, copies in conn.execute(query)]
+    keys = [key_of(row) for row in conn.execute(query)]
     if len(keys) < limit:
         return sorted(keys, key=together), None
     whole = [key for key in keys if key.series_id < keys[-1].series_id] or keys
@@ -48,13 +50,12 @@ class Waiting(NamedTuple):
 
 def waiting(conn: Connection, after_pack: int, limit: int) -> list[Waiting]:
     """What the next rows of the tail belong to, by pack."""
-    day = tail.c.from_monotonic_ms // DAY_MS
     looked = (
         select(
             tail.c.series_id,
             tail.c.boot_id,
-            day.label("day"),
-            carries(tail.c.pack_id).label("carried"),
+            _DAY,
+            _CARRIES,
             pack.c.gateway,
             pack.c.stream,
             pack.c.received_ms,
